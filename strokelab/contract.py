@@ -1,0 +1,157 @@
+"""The words that flow through the house, each with shapes and units. Everything else refers to this page.
+
+``Case`` (paths on disk) -> ``PreparedCase`` (arrays on the model's grid) -> ``Sample``/``Batch`` (tensors)
+-> scores (K, X, Y, Z) -> ``Prediction`` (mask on the input's own grid).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.errors import DataError
+from strokelab.grid import Grid, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LesionFile:
+    """One mask of a case and the rule by which its voxels become 0/1 (``nifti.read_lesion``)."""
+
+    path: Path
+    values: tuple[int, ...] | None = None  # label values that mean lesion; None: above a share of the maximum
+    allowed: tuple[int, ...] = (0, 1, 2)  # label values the file may hold when it is read by value
+    above: float = 0.5  # share of the file's maximum; 0 reproduces loaders that take everything non-zero
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan session on disk. Paths only: nothing is loaded. Made by readers, consumed by preparation."""
+
+    case_id: str  # unique in the cohort, e.g. "sub-r001s001_ses-1"
+    subject_id: str  # a person; never on two sides of a split
+    dataset: str
+    site: str | None  # None = unknown, never "site 0"
+    images: Mapping[str, Path]  # modality -> file, e.g. {"T1w": ...}
+    lesions: tuple[LesionFile, ...] = ()  # united voxel-wise; () = unlabelled
+    label_modality: str = ""  # the modality on whose grid the lesion lies; "" = the first image
+    brain: Path | None = None
+    meta: Mapping[str, str | float] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a lesion mask (possibly empty) was drawn for this case."""
+        return bool(self.lesions)
+
+    @property
+    def reference_image(self) -> Path:
+        """The image whose grid is the case's own: predictions end there."""
+        return self.images[self.label_modality or next(iter(self.images))]
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """The case on the model's grid, memory-mapped and read-only. Made by ``preparation.store``."""
+
+    case_id: str
+    subject_id: str
+    site: str | None
+    channels: tuple[str, ...]  # e.g. ("T1w",) or ("DWI", "ADC", "FLAIR")
+    image: NDArray[np.float32]  # (C, X, Y, Z), model units, RAS+
+    lesion: NDArray[np.uint8] | None  # (X, Y, Z) 0/1; None = unlabelled
+    brain: NDArray[np.bool_]  # (X, Y, Z)
+    grid: Grid  # of the arrays above
+    steps: tuple[Step, ...]  # native -> prepared; ``preparation.restore`` plays them backwards
+    native: Grid  # where predictions must end
+    brain_source: str = "file"  # "file" | "nonzero" | "mni152" | "estimated"
+
+
+class Sample(TypedDict):
+    """One training item. S is (Y, X) for slices (rows anterior-posterior, columns left-right), else (X, Y, Z)."""
+
+    image: Tensor  # (C, *S) float32
+    lesion: Tensor  # (1, *S) uint8
+    brain: Tensor  # (1, *S) uint8
+    target: NotRequired[Tensor]  # (K, *S) float32, sums to 1; only where it is not derived from the lesion
+    known: NotRequired[Tensor]  # (K,) bool: the classes this item knows
+    site: Tensor  # () int64, index into sites.json; -1 = unknown
+    case_id: str
+    origin: Tensor  # (3,) int64: where the box starts on the prepared grid, (x, y, z)
+
+
+Batch = dict[str, Any]
+"""The keys of ``Sample`` with a leading B; ``case_id`` is a list of B strings."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What leaves the house for one case, on the native grid of its input."""
+
+    case_id: str
+    grid: Grid
+    mask: NDArray[np.uint8]  # (X, Y, Z) 0/1
+    probability: NDArray[np.float32] | None  # (X, Y, Z) lesion probability
+    provenance: Mapping[str, str]  # run, checkpoint, threshold, post-processing
+
+
+def check_sample(sample: Mapping[str, Any]) -> None:
+    """Hold a sample against the contract.
+
+    Raises:
+        ValueError: a key is missing, or a shape or dtype differs; the message names the key.
+    """
+    _check_tensors(sample, lead=0)
+
+
+def check_batch(batch: Mapping[str, Any]) -> None:
+    """Hold a batch against the contract.
+
+    Raises:
+        ValueError: a key is missing, or a shape or dtype differs; the message names the key.
+    """
+    _check_tensors(batch, lead=1)
+    size = len(batch["image"])
+    wrong = [key for key in ("lesion", "brain", "site", "case_id", "origin") if len(batch[key]) != size]
+    if wrong:
+        raise ValueError(f"batch of {size}: other lengths in {wrong}")
+
+
+def check_unique(cases: Sequence[Case], where: str | Path) -> None:
+    """No two cases of a cohort share an id.
+
+    Raises:
+        DataError: naming the ids and the files behind them.
+    """
+    seen: dict[str, Case] = {}
+    for case in cases:
+        if case.case_id in seen:
+            raise DataError(
+                where,
+                found=f"case id {case.case_id!r} twice: {seen[case.case_id].reference_image}, {case.reference_image}",
+                expected="one case per id",
+                remedy="rename or remove one of the two, or name it in data.exclude",
+            )
+        seen[case.case_id] = case
+
+
+def _check_tensors(content: Mapping[str, Any], lead: int) -> None:
+    kinds = {"image": "float32", "lesion": "uint8", "brain": "uint8", "site": "int64", "origin": "int64"}
+    missing = [key for key in (*kinds, "case_id") if key not in content]
+    if missing:
+        raise ValueError(f"missing keys {missing}")
+    for key, kind in kinds.items():
+        if str(content[key].dtype) != f"torch.{kind}":
+            raise ValueError(f"{key}: dtype {content[key].dtype}, expected torch.{kind}")
+    space = tuple(content["image"].shape[lead + 1 :])
+    if len(space) not in (2, 3):
+        raise ValueError(f"image: shape {tuple(content['image'].shape)}, expected (C, *S) with two or three axes in S")
+    for key in ("lesion", "brain"):
+        if tuple(content[key].shape[lead:]) != (1, *space):
+            raise ValueError(f"{key}: shape {tuple(content[key].shape)}, expected (1, {space})")

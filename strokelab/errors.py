@@ -1,0 +1,50 @@
+"""One message shape for the whole house: what was looked at, what was found, what was expected, what to do.
+
+Knows nothing else; every room may import it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class StrokelabError(Exception):
+    """Anything a user can mend. The doors print its message without a traceback and exit with status 1.
+
+    Args:
+        where: the file, folder, option or case the message is about.
+        found: what is there.
+        expected: what should be there.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, where: str | Path, *, found: str, expected: str, remedy: str) -> None:
+        self.where = str(where)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(f"{where}\n  found:    {found}\n  expected: {expected}\n  remedy:   {remedy}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process borders (parallel preparation); keyword-only arguments need help with that.
+        return _rebuild, (type(self), self.where, self.found, self.expected, self.remedy)
+
+
+def _rebuild(kind: type[StrokelabError], where: str, found: str, expected: str, remedy: str) -> StrokelabError:
+    return kind(where, found=found, expected=expected, remedy=remedy)
+
+
+class DataError(StrokelabError):
+    """A file or folder of the user's data is not what it should be."""
+
+
+class ConfigError(StrokelabError):
+    """Settings contradict each other, the data, or the list of what may be built."""
+
+
+class RunError(StrokelabError):
+    """A run folder is incomplete, foreign or in use."""
+
+
+class DataWarning(UserWarning):
+    """A stated rule was applied to imperfect data; the message names the file and the rule."""

@@ -1,0 +1,232 @@
+"""Voxel grids in the world, and the steps between them, each of which knows its inverse.
+
+Arrays here are (..., X, Y, Z): leading axes (channels) are carried along. World coordinates are RAS+ millimetres,
+an affine maps voxel indices to them. Steps are plain data (``to_json``/``from_json``) so that a prepared case can
+say for ever how to get back to the scanner's grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[Any]
+Interpolation = Literal["nearest", "linear", "cubic"]
+_ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Shape (X, Y, Z) and affine (4 x 4, voxel index to RAS+ mm) of a volume."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, shape: Any, affine: Any) -> Grid:
+        """A grid from anything that has three lengths and anything that is a 4 x 4 matrix."""
+        x, y, z = (int(n) for n in shape)
+        return cls((x, y, z), tuple(tuple(float(v) for v in row) for row in np.asarray(affine, dtype=np.float64)))
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """The affine as an array (4, 4)."""
+        return np.asarray(self.affine, dtype=np.float64)
+
+    @cached_property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along each array axis, mm."""
+        x, y, z = np.sqrt((self.matrix[:3, :3] ** 2).sum(0))
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel, |det| of the affine's 3 x 3 part, mm^3."""
+        return float(abs(np.linalg.det(self.matrix[:3, :3])))
+
+    @property
+    def orientation(self) -> str:
+        """The anatomical direction each axis runs towards, e.g. ``"RAS"``, ``"LAS"`` (nearest for oblique grids)."""
+        return "".join(nib.aff2axcodes(self.matrix))
+
+    def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
+        """Same shape, and affines equal within ``tolerance_mm`` at every corner of the volume."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
+        corners = np.concatenate([corners, np.ones((1, 8))])
+        return bool(np.abs((self.matrix - other.matrix) @ corners).max() <= tolerance_mm)
+
+    def describe(self) -> str:
+        """One line for error messages: shape, spacing, orientation, affine rows."""
+        rows = "; ".join("(" + ", ".join(f"{v:.4g}" for v in row) + ")" for row in self.affine[:3])
+        spacing = " x ".join(f"{s:.3g}" for s in self.spacing)
+        return f"shape {self.shape}, {spacing} mm, {self.orientation}, affine {rows}"
+
+    def resized(self, spacing: tuple[float, float, float]) -> Grid:
+        """The grid with other spacing over the same field of view (voxel *edges* keep their place)."""
+        ratio = np.asarray(spacing) / np.asarray(self.spacing)
+        shape = np.maximum(1, np.round(np.asarray(self.shape) / ratio)).astype(int)
+        matrix = self.matrix.copy()
+        matrix[:3, :3] *= ratio
+        matrix[:3, 3] = (self.matrix @ np.append(ratio / 2 - 0.5, 1.0))[:3]
+        return Grid.of(shape, matrix)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that ``from_json`` reads back exactly."""
+        return {"shape": list(self.shape), "affine": [list(row) for row in self.affine]}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Grid:
+        """The inverse of ``to_json``."""
+        return cls.of(content["shape"], content["affine"])
+
+
+@dataclass(frozen=True)
+class Orient:
+    """Permute and flip axes so that they run towards R, A, S (or ``codes``); exact both ways."""
+
+    source: Grid
+    codes: str = "RAS"
+
+    @cached_property
+    def _forward(self) -> Array:
+        return np.asarray(ornt_transform(io_orientation(self.source.matrix), axcodes2ornt(tuple(self.codes))))
+
+    @cached_property
+    def target(self) -> Grid:
+        """The grid after the step."""
+        permutation = np.argsort(self._forward[:, 0]).astype(int)
+        shape = tuple(self.source.shape[axis] for axis in permutation)
+        inverse = nib.orientations.inv_ornt_aff(self._forward, self.source.shape)
+        return Grid.of(shape, self.source.matrix @ inverse)
+
+    def apply(self, array: Array, interpolation: Interpolation = "linear") -> Array:
+        """(..., X, Y, Z) on ``source`` to ``target``."""
+        return _reorient(array, self._forward)
+
+    def invert(self, array: Array, interpolation: Interpolation = "linear") -> Array:
+        """(..., X, Y, Z) on ``target`` back to ``source``, exactly."""
+        backward = ornt_transform(axcodes2ornt(tuple(self.codes)), io_orientation(self.source.matrix))
+        return _reorient(array, np.asarray(backward))
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Interpolate from one grid onto another through both affines; outside the source is 0."""
+
+    source: Grid
+    target: Grid
+
+    def apply(self, array: Array, interpolation: Interpolation = "linear") -> Array:
+        """(..., X, Y, Z) on ``source`` to ``target``."""
+        return resample(array, self.source, self.target, interpolation)
+
+    def invert(self, array: Array, interpolation: Interpolation = "linear") -> Array:
+        """(..., X, Y, Z) on ``target`` back onto ``source`` by interpolation."""
+        return resample(array, self.target, self.source, interpolation)
+
+
+@dataclass(frozen=True)
+class CropPad:
+    """Cut a box that may hang over the border: output voxel i is source voxel i + start, or 0 where there is none."""
+
+    source: Grid
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+
+    @cached_property
+    def target(self) -> Grid:
+        """The grid of the box."""
+        matrix = self.source.matrix.copy()
+        matrix[:3, 3] = (self.source.matrix @ np.append(np.asarray(self.start, dtype=float), 1.0))[:3]
+        return Grid.of(self.shape, matrix)
+
+    def apply(self, array: Array, interpolation: Interpolation = "linear") -> Array:
+        """(..., X, Y, Z) on ``source`` to the box."""
+        return _cut(array, self.start, self.shape)
+
+    def invert(self, array: Array, interpolation: Interpolation = "linear") -> Array:
+        """The box pasted back into zeros on ``source``."""
+        x, y, z = (-s for s in self.start)
+        return _cut(array, (x, y, z), self.source.shape)
+
+
+Step = Orient | Resample | CropPad
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    """Plain data that ``step_from_json`` reads back."""
+    content: dict[str, Any] = {"step": type(step).__name__, "source": step.source.to_json()}
+    if isinstance(step, Orient):
+        content["codes"] = step.codes
+    elif isinstance(step, Resample):
+        content["target"] = step.target.to_json()
+    else:
+        content["start"], content["shape"] = list(step.start), list(step.shape)
+    return content
+
+
+def step_from_json(content: dict[str, Any]) -> Step:
+    """The inverse of ``step_to_json``."""
+    source = Grid.from_json(content["source"])
+    if content["step"] == "Orient":
+        return Orient(source, content["codes"])
+    if content["step"] == "Resample":
+        return Resample(source, Grid.from_json(content["target"]))
+    return CropPad(source, _triple(content["start"]), _triple(content["shape"]))
+
+
+def resample(array: Array, source: Grid, target: Grid, interpolation: Interpolation = "linear") -> Array:
+    """Values of (..., X, Y, Z) on ``source`` at the voxel centres of ``target``; 0 outside.
+
+    ``"nearest"`` keeps the dtype; the others return float32.
+    """
+    mapping = np.linalg.inv(source.matrix) @ target.matrix
+    mapping[np.abs(mapping) < 1e-12] = 0.0
+    order = _ORDER[interpolation]
+    kind = array.dtype if order == 0 else np.dtype(np.float32)
+    work = array.astype(np.uint8) if array.dtype == bool else array
+    lead = work.reshape((-1, *work.shape[-3:]))
+    out = np.empty((lead.shape[0], *target.shape), dtype=np.uint8 if kind == bool else kind)
+    linear = mapping[:3, :3]
+    diagonal = np.allclose(linear, np.diag(np.diag(linear)), atol=1e-9)
+    for channel, result in zip(lead, out, strict=True):
+        # A one-dimensional matrix lets SciPy take its much faster separable path.
+        matrix = np.diag(linear) if diagonal else linear
+        ndimage.affine_transform(
+            channel, matrix, mapping[:3, 3], target.shape, output=result, order=order, mode="constant"
+        )
+    return out.reshape((*array.shape[:-3], *target.shape)).astype(kind, copy=False)
+
+
+def _reorient(array: Array, orientation: Array) -> Array:
+    lead = array.ndim - 3
+    permutation = np.argsort(orientation[:, 0]).astype(int)
+    flipped = np.flip(array, [lead + axis for axis in range(3) if orientation[axis, 1] < 0])
+    return np.ascontiguousarray(np.transpose(flipped, (*range(lead), *(lead + permutation))))
+
+
+def _cut(array: Array, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Array:
+    out = np.zeros((*array.shape[:-3], *shape), dtype=array.dtype)
+    take, put = [], []
+    for begin, length, size in zip(start, shape, array.shape[-3:], strict=True):
+        low, high = max(begin, 0), min(begin + length, size)
+        if low >= high:
+            return out
+        take.append(slice(low, high))
+        put.append(slice(low - begin, high - begin))
+    out[(..., *put)] = array[(..., *take)]
+    return out
+
+
+def _triple(values: Any) -> tuple[int, int, int]:
+    x, y, z = (int(v) for v in values)
+    return x, y, z

@@ -1,0 +1,39 @@
+"""A lesion is a connected component; this is the one implementation of that sentence."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+Neighbours = Literal[6, 18, 26]
+Mask = NDArray[Any]
+
+
+def label_lesions(mask: Mask, neighbours: Neighbours = 26) -> tuple[NDArray[np.integer[Any]], int]:
+    """Connected components of a mask (X, Y, Z), non-zero = lesion.
+
+    Returns:
+        The labels (X, Y, Z), 0 = background, 1..n = lesions, and n.
+    """
+    labels, count = cc3d.connected_components(np.asarray(mask) != 0, connectivity=neighbours, return_N=True)
+    return labels, int(count)
+
+
+def lesion_sizes(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.int64]:
+    """Voxels of each lesion 1..count, in label order."""
+    return np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(np.int64)
+
+
+def count_lesions(mask: Mask, neighbours: Neighbours = 26) -> int:
+    """Number of connected components of a mask (X, Y, Z)."""
+    return label_lesions(mask, neighbours)[1]
+
+
+def drop_small_lesions(mask: Mask, min_voxels: int, neighbours: Neighbours = 26) -> NDArray[np.uint8]:
+    """The mask (X, Y, Z) as 0/1 without the components of fewer than ``min_voxels`` voxels."""
+    labels, count = label_lesions(mask, neighbours)
+    keep = np.concatenate([[False], lesion_sizes(labels, count) >= min_voxels])
+    return keep[labels].astype(np.uint8)
