@@ -1,0 +1,89 @@
+"""A volume as a stack of axial slices. Knows tensors and a brain mask; knows no files, models or thresholds.
+
+Axes: a volume is (C, X, Y, Z), a slice is (C, Y, X): rows anterior-posterior, columns left-right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from strokelab.errors import ConfigError
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class SliceWindows:
+    """Whole-volume inference slice by slice, in bulk.
+
+    Slices with too little brain are left out of the network and score 0, in training and here alike
+    (``docs/methods/sgnet.md``: an empty slice has no z-score).
+
+    Args:
+        batch_size: slices that go through ``predict`` at once; does not change the result.
+        min_brain_pixels: a slice with fewer brain pixels is background.
+
+    Raises:
+        ConfigError: one of the two is out of range.
+    """
+
+    batch_size: int = 32
+    min_brain_pixels: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("min_brain_pixels", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"view.windows.{name}",
+                    found=str(getattr(self, name)),
+                    expected=f"a whole number of at least {least}",
+                    remedy=f"set view.windows.{name}={least} or more",
+                )
+
+    def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:
+        """Scores of a volume.
+
+        Args:
+            image: (C, X, Y, Z), model units.
+            predict: (B, C, Y, X) float32 and brain (B, 1, Y, X) uint8 to scores (B, K, Y, X).
+            brain: (X, Y, Z), non-zero = brain.
+
+        Returns:
+            Scores (K, X, Y, Z) float32 on the device of what ``predict`` returned. A volume without any brain gives
+            zeros; ``predict`` then sees one blank slice, to learn K from it.
+
+        Raises:
+            ValueError: image and brain do not have one shape.
+        """
+        volume, mask = _tensor(image, torch.float32), _tensor(brain, torch.bool)
+        if volume.ndim != 4 or volume.shape[1:] != mask.shape:
+            raise ValueError(
+                f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)"
+            )
+        kept = torch.nonzero(mask.sum(dim=(0, 1)) >= max(self.min_brain_pixels, 1)).flatten()
+        slices = volume.index_select(3, kept).permute(3, 0, 2, 1).contiguous()
+        brains = mask.index_select(2, kept).permute(2, 1, 0).unsqueeze(1).to(torch.uint8).contiguous()
+        with torch.no_grad():
+            if len(kept) == 0:
+                blank = predict(slices.new_zeros(1, *slices.shape[1:]), brains.new_zeros(1, *brains.shape[1:]))
+                return torch.zeros((blank.shape[1], *mask.shape), dtype=torch.float32, device=blank.device)
+            starts = range(0, len(kept), self.batch_size)
+            batches = (slice(start, start + self.batch_size) for start in starts)
+            scores = torch.cat([predict(slices[batch], brains[batch]).float() for batch in batches])
+        stack = scores.new_zeros((mask.shape[2], *scores.shape[1:]))
+        stack[kept.to(scores.device)] = scores
+        return stack.permute(1, 3, 2, 0).contiguous()
+
+
+def _tensor(array: NDArray[Any] | Tensor, kind: torch.dtype) -> Tensor:
+    """A tensor of ``kind``; read-only memory maps are copied, since torch must own what it reads."""
+    if isinstance(array, Tensor):
+        return array.to(kind)
+    return torch.from_numpy(np.array(array)).to(kind)

@@ -1,0 +1,1 @@
+"""Per case: two binary masks in, numbers out. Knows no torch (except ``live``), no cohort and no model."""

@@ -1,0 +1,1 @@
+"""Across cases: tables in, tables out. Knows no voxels."""
