@@ -1,0 +1,16 @@
+"""Evaluate trained runs: ``python evaluate.py runs=[outputs/a,outputs/b]``."""
+
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Compose the config, then hand over."""
+    from strokelab.evaluation import evaluate_or_exit  # torch only when there is work
+
+    evaluate_or_exit(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A prepared case in, a ``Prediction`` on the native grid out: the one path of validation, evaluation and the CLI.
+
+Knows arrays and callables; knows no run folders, no readers and no model classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from strokelab.contract import Prediction, PreparedCase
+from strokelab.preparation.restore import restore, restore_mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Predict = Callable[["Tensor", "Tensor"], "Tensor"]
+
+
+def lesion_probability(
+    prepared: PreparedCase,
+    *,
+    predict: Predict,
+    windows: Callable[..., Tensor],
+    lesion_channel: int = 0,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """The lesion probability (X, Y, Z) of a case on the prepared grid.
+
+    Args:
+        prepared: the case; its lesion and site are not looked at.
+        predict: (B, C, *S) image and (B, 1, *S) brain -> (B, K, *S) probabilities.
+        windows: how a volume is cut for ``predict`` and put together again.
+        lesion_channel: which of the K classes is the lesion.
+        device: where ``predict`` computes.
+    """
+
+    def on_device(image: Tensor, brain: Tensor) -> Tensor:
+        return predict(image.to(device), brain.to(device))
+
+    with torch.inference_mode():
+        scores = windows(prepared.image, on_device, prepared.brain)
+    return scores[lesion_channel].float().cpu().numpy()
+
+
+def predict_case(
+    prepared: PreparedCase,
+    *,
+    predict: Predict,
+    windows: Callable[..., Tensor],
+    postprocess: Callable[..., NDArray[np.uint8]],
+    lesion_channel: int = 0,
+    device: torch.device | str = "cpu",
+    provenance: Mapping[str, str] | None = None,
+) -> Prediction:
+    """Scores over windows, post-processing on the prepared grid, then back to the input's own grid.
+
+    Args:
+        prepared: the case on the model's grid.
+        predict: see ``lesion_probability``.
+        windows: see ``lesion_probability``.
+        postprocess: lesion probability (X, Y, Z) -> mask 0/1 (X, Y, Z).
+        lesion_channel: which of the K classes is the lesion.
+        device: where ``predict`` computes.
+        provenance: run, checkpoint, post-processing; travels with the prediction.
+    """
+    probability = lesion_probability(
+        prepared, predict=predict, windows=windows, lesion_channel=lesion_channel, device=device
+    )
+    mask = postprocess(probability)
+    return Prediction(
+        case_id=prepared.case_id,
+        grid=prepared.native,
+        mask=restore_mask(mask, prepared.steps),
+        probability=restore(probability, prepared.steps).astype(np.float32, copy=False),
+        provenance=dict(provenance or {}),
+    )
