@@ -1,0 +1,144 @@
+"""One prepared case on disk: raw arrays, one file each, beside ``case.json``; knows how to write, check and map them.
+
+Arrays lie in the memory order (C, Z, Y, X), so that an axial slice is one piece of the file, and are handed out as
+(C, X, Y, Z) views.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.contract import Case, PreparedCase
+from strokelab.errors import DataError
+from strokelab.files import write_json
+from strokelab.grid import Grid, Step, step_from_json, step_to_json
+
+DESCRIPTION = "case.json"
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A prepared case in the store: what is needed to plan with it, and where its arrays lie.
+
+    Light and picklable; it holds no file open. Ids and site are the case's, not the store's: equal inputs of two
+    cases share one entry.
+    """
+
+    case_id: str
+    subject_id: str
+    site: str | None
+    channels: tuple[str, ...]
+    grid: Grid
+    native: Grid
+    steps: tuple[Step, ...]
+    brain_source: str
+    lesion_voxels: int | None  # on the prepared grid; None = unlabelled
+    brain_voxels_per_slice: tuple[int, ...]  # per index of axis 2
+    entry: Path
+
+    @property
+    def labelled(self) -> bool:
+        """Whether a lesion mask (possibly empty) belongs to the case."""
+        return self.lesion_voxels is not None
+
+    def load(self) -> PreparedCase:
+        """The arrays, memory-mapped and read-only.
+
+        Each array keeps one file descriptor for as long as it lives: do not hold a whole cohort loaded.
+
+        Raises:
+            DataError: the files have gone or shrunk since.
+        """
+        return PreparedCase(
+            case_id=self.case_id,
+            subject_id=self.subject_id,
+            site=self.site,
+            channels=self.channels,
+            image=self._map("image").transpose(0, 3, 2, 1),
+            lesion=self._map("lesion").T if self.labelled else None,
+            brain=self._map("brain").T,
+            grid=self.grid,
+            steps=self.steps,
+            native=self.native,
+            brain_source=self.brain_source,
+        )
+
+    def _map(self, name: str) -> NDArray[Any]:
+        path = self.entry / f"{name}.npy"
+        try:
+            # A plain view of the map: np.memmap's own class makes every slice of it several times dearer.
+            array: NDArray[Any] = np.load(path, mmap_mode="r").view(np.ndarray)
+            return array
+        except (OSError, ValueError) as error:
+            raise DataError(
+                path,
+                found=f"{type(error).__name__}: {error}",
+                expected=f"the prepared arrays of case {self.case_id}",
+                remedy="the store was changed under a running job: start it again, what is missing is prepared anew",
+            ) from error
+
+
+def write_entry(folder: Path, prepared: PreparedCase, facts: Mapping[str, Any]) -> None:
+    """Write a prepared case into a folder that does not exist yet.
+
+    Args:
+        folder: to be made.
+        prepared: the case.
+        facts: written along into ``case.json``: settings, digests of the inputs, version.
+
+    Raises:
+        OSError: the disk is full or cannot be written to.
+    """
+    folder.mkdir(parents=True)
+    arrays: dict[str, NDArray[Any]] = {"image": prepared.image.transpose(0, 3, 2, 1), "brain": prepared.brain.T}
+    if prepared.lesion is not None:
+        arrays["lesion"] = prepared.lesion.T
+    sizes = {}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        np.save(path, np.ascontiguousarray(array))
+        sizes[path.name] = path.stat().st_size
+    write_json(
+        folder / DESCRIPTION,
+        {
+            "channels": list(prepared.channels),
+            "grid": prepared.grid.to_json(),
+            "native": prepared.native.to_json(),
+            "steps": [step_to_json(step) for step in prepared.steps],
+            "brain_source": prepared.brain_source,
+            "lesion_voxels": None if prepared.lesion is None else int(np.count_nonzero(prepared.lesion)),
+            "brain_voxels_per_slice": np.count_nonzero(prepared.brain, axis=(0, 1)).tolist(),
+            "bytes": sizes,
+            **facts,
+        },
+    )
+
+
+def open_entry(folder: Path, case: Case) -> StoredCase | None:
+    """The entry in a folder as the given case's; None when it is absent or damaged (a file missing or cut short)."""
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if any((folder / name).stat().st_size != size for name, size in content["bytes"].items()):
+            return None
+        return StoredCase(
+            case_id=case.case_id,
+            subject_id=case.subject_id,
+            site=case.site,
+            channels=tuple(content["channels"]),
+            grid=Grid.from_json(content["grid"]),
+            native=Grid.from_json(content["native"]),
+            steps=tuple(step_from_json(step) for step in content["steps"]),
+            brain_source=content["brain_source"],
+            lesion_voxels=content["lesion_voxels"],
+            brain_voxels_per_slice=tuple(content["brain_voxels_per_slice"]),
+            entry=folder,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

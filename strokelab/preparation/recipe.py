@@ -1,0 +1,290 @@
+"""From a case's files to arrays on the model's grid: all settings, and the one function that obeys them.
+
+Knows files, grids and grey values; knows no store (``preparation.store`` keeps what is made here) and no network.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from strokelab.contract import Case, PreparedCase
+from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.grid import CropPad, Grid, Orient, Resample, Step, resample
+from strokelab.nifti import read_grid, read_lesion, read_voxels
+from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
+from strokelab.preparation.brain import find_brain
+from strokelab.preparation.crop import Axes, crop_box
+from strokelab.preparation.normalize import NORMALIZATIONS, Normalization, normalize
+
+PREPARATION_VERSION = 1
+"""Raise it whenever the same files and settings would give other arrays: stored cases of older code are then left."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All settings of a preparation; plain data, so that it can be hashed and written down.
+
+    Args:
+        modalities: the channels, in this order.
+        spacing: voxel size of the prepared grid along X, Y, Z (RAS+), mm; None keeps the case's own.
+        normalize: see ``preparation.normalize.normalize``.
+        crop: size of the prepared grid along X, Y, Z; None leaves an axis whole. Larger than the volume: padded.
+        offset: first voxel of the crop along X, Y, Z; None centres it.
+
+    Raises:
+        ConfigError: a setting has the wrong length or range.
+    """
+
+    modalities: tuple[str, ...]
+    spacing: tuple[float, float, float] | None = None
+    normalize: Normalization = "zscore_slice_brain"
+    crop: Axes | None = None
+    offset: Axes | None = None
+
+    def __post_init__(self) -> None:
+        names: Any = self.modalities  # yaml brings lists, and people forget brackets
+        settings: dict[str, Any] = {
+            "modalities": (names,) if isinstance(names, str) else tuple(str(name) for name in names),
+            "spacing": _three("spacing", self.spacing, float),
+            "crop": _three("crop", self.crop, int),
+            "offset": _three("offset", self.offset, int),
+        }
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+        if not self.modalities or len(set(self.modalities)) < len(self.modalities):
+            raise _setting("modalities", self.modalities, "at least one modality, none twice")
+        if self.spacing and not all(value is not None and value > 0 for value in self.spacing):
+            raise _setting("spacing", self.spacing, "three lengths above 0 mm")
+        if self.crop and any(size is not None and size < 1 for size in self.crop):
+            raise _setting("crop", self.crop, "sizes of at least one voxel, or null")
+        if self.offset and (self.crop is None or any(o is not None and c is None for o, c in self._offset_pairs())):
+            raise _setting("offset", self.offset, "an offset only along axes that are cropped")
+        if self.normalize not in NORMALIZATIONS:
+            raise _setting("normalize", self.normalize, f"one of {', '.join(NORMALIZATIONS)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; ``Preparation(**content)`` reads it back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def _offset_pairs(self) -> zip[tuple[int | None, int | None]]:
+        return zip(self.offset or (), self.crop or (), strict=True)
+
+
+def prepare(case: Case, preparation: Preparation) -> PreparedCase:
+    """A case's arrays on the model's grid, with the steps that lead back.
+
+    The reference image is oriented to RAS+, resampled to ``spacing`` over its own field of view when that differs,
+    and cropped or padded. Modalities on another grid go onto the result directly, in one linear interpolation
+    through the affines; finer voxels than the target's are smoothed before. What lies outside an image takes the
+    median value of its border (air, or 0 when skull-stripped), so that ``a * image + c`` gives the same z-scores.
+    The brain mask is ``preparation.brain.find_brain``'s; ADC maps come to 10^-6 mm^2/s, perfusion maps are clipped.
+
+    A lesion mask that must be resampled is lesion where linear interpolation reaches 0.5. If this leaves nothing of
+    a lesion that is there, each voxel takes its nearest native voxel instead; if that, too, leaves nothing, the mask
+    is empty: nothing is invented. This, and lesion outside the crop, is said in a ``DataWarning``.
+
+    Arrays are read-only views whose memory order is (C, Z, Y, X): an axial slice is one piece.
+
+    Raises:
+        DataError: a modality is missing, a file is unreadable or constant, a mask lies on another grid than its
+            image, or no brain is left inside the crop.
+    """
+    _check_modalities(case, preparation)
+    native = read_grid(case.reference_image)
+    for modality in preparation.modalities:  # headers first: a bad file is named before minutes of work
+        read_grid(case.images[modality])
+    steps = plan_steps(native, preparation)
+    target = steps[-1].target
+    drawn = read_lesion(case.lesions, native, case.reference_image) if case.labelled else None
+    reference = _read_image(case.reference_image)
+    native_brain, source = find_brain(case, native, reference[0])
+    brain = _stored(mask_onto(native_brain, steps))
+    if not brain.any():
+        raise DataError(
+            case.reference_image,
+            found=f"no brain voxel left on the prepared grid of shape {target.shape} (brain mask: {source})",
+            expected=f"the brain of case {case.case_id} inside the crop {preparation.crop}",
+            remedy="change view.preparation.crop and offset, or give the case a brain mask",
+        )
+    image = np.empty((len(preparation.modalities), *target.shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
+    for channel, modality in zip(image, preparation.modalities, strict=True):
+        path = case.images[modality]
+        voxels, grid = reference if path == case.reference_image else _read_image(path)
+        channel[...] = image_onto(voxels, grid, steps)
+        channel[...] = _model_units(channel, brain, modality=modality, path=path, how=preparation.normalize)
+    lesion = None if drawn is None else _stored(_lesion_onto(drawn, steps, case))
+    for array in (image, brain, lesion):
+        if array is not None:
+            array.flags.writeable = False
+    return PreparedCase(
+        case_id=case.case_id,
+        subject_id=case.subject_id,
+        site=case.site,
+        channels=preparation.modalities,
+        image=image,
+        lesion=lesion,
+        brain=brain,
+        grid=target,
+        steps=steps,
+        native=native,
+        brain_source=source,
+    )
+
+
+def plan_steps(native: Grid, preparation: Preparation) -> tuple[Step, ...]:
+    """The steps from a case's own grid to the prepared one; a ``Resample`` only where the spacing differs."""
+    steps: list[Step] = [Orient(native)]
+    grid = steps[-1].target
+    if preparation.spacing is not None and not np.allclose(grid.spacing, preparation.spacing, rtol=0, atol=1e-3):
+        steps.append(Resample(grid, grid.resized(preparation.spacing)))
+        grid = steps[-1].target
+    if preparation.crop is not None:
+        start, shape = crop_box(grid.shape, preparation.crop, preparation.offset)
+        if shape != grid.shape or any(start):
+            steps.append(CropPad(grid, start, shape))
+    return tuple(steps)
+
+
+def image_onto(voxels: NDArray[np.float32], grid: Grid, steps: Sequence[Step]) -> NDArray[np.float32]:
+    """An image (X, Y, Z) on ``grid`` brought to the end of the steps, float32."""
+    target = steps[-1].target
+    exact = grid.matches(steps[0].source) and not _resamples(steps)
+    outside = np.float32(0) if exact and not _overhang(steps) else _border_level(voxels)
+    array: NDArray[np.float32] = voxels - outside if outside else voxels
+    if exact:
+        for step in steps:
+            array = step.apply(array)
+    else:
+        orient = Orient(grid)
+        array = orient.apply(array)
+        # Smoothed as scikit-image's rescale does, lest fine detail turn into noise on coarser grids.
+        ratios = np.asarray(target.spacing) / np.asarray(orient.target.spacing)
+        sigmas = np.maximum(0, (ratios - 1) / 2)
+        if sigmas.max() > 0.05:
+            array = ndimage.gaussian_filter(array, sigmas, mode="nearest", truncate=3)
+        array = resample(array, orient.target, target, "linear")
+    return array + outside if outside else array
+
+
+def mask_onto(mask: NDArray[Any], steps: Sequence[Step]) -> NDArray[np.bool_]:
+    """A mask (X, Y, Z) brought to the end of the steps: exact, or linear and >= 0.5 where a step resamples."""
+    array = np.asarray(mask, dtype=bool)
+    if _resamples(steps):
+        return np.asarray(resample(array.astype(np.float32), steps[0].source, steps[-1].target, "linear") >= 0.5)
+    for step in steps:
+        array = step.apply(array, "nearest")
+    return array
+
+
+def _lesion_onto(drawn: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:
+    native, target = steps[0].source, steps[-1].target
+    there = np.argwhere(drawn)
+    if len(there) == 0:
+        return np.zeros(target.shape, dtype=np.uint8)
+    to_target = np.linalg.inv(target.matrix) @ native.matrix
+    places = there @ to_target[:3, :3].T + to_target[:3, 3]
+    cut = int(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).sum())
+    if cut:
+        _warn(case, f"{cut} of {len(there)} lesion voxels lie outside the crop and are lost to the model")
+    lesion = mask_onto(drawn, steps)
+    if not lesion.any() and cut < len(there):
+        lesion = resample(drawn, native, target, "nearest") > 0
+        rule = "the nearest voxels are taken instead" if lesion.any() else "the prepared mask is empty"
+        _warn(case, f"a lesion of {len(there)} voxels is too small for the prepared grid; {rule}")
+    return lesion.astype(np.uint8)
+
+
+def _model_units(
+    voxels: NDArray[np.float32], brain: NDArray[np.bool_], *, modality: str, path: Path, how: Normalization
+) -> NDArray[np.float32]:
+    if modality.lower() == "adc":
+        factor = adc_factor(voxels, brain, str(path))
+        voxels = voxels * np.float32(factor) if factor != 1 else voxels
+    elif modality.lower() in PERFUSION:
+        voxels = clip_outliers(voxels, brain)
+    scaled = normalize(voxels, brain, how)
+    if how != "none" and not scaled.any():
+        raise DataError(
+            path,
+            found="an image without contrast inside the brain",
+            expected="grey values that differ",
+            remedy="check image and brain mask, or leave the case out with data.exclude",
+        )
+    return scaled
+
+
+def _read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    voxels, grid = read_voxels(path)
+    low, high = float(voxels.min()), float(voxels.max())
+    if low == high:
+        raise DataError(
+            path,
+            found=f"a constant image: every voxel is {low:g}",
+            expected="grey values that differ",
+            remedy="the file is empty or damaged: copy it again, or leave the case out with data.exclude",
+        )
+    return voxels, grid
+
+
+def _border_level(voxels: NDArray[np.float32]) -> np.float32:
+    sides = [side.ravel() for axis in range(3) for side in (voxels.take(0, axis), voxels.take(-1, axis))]
+    return np.float32(np.median(np.concatenate(sides)))
+
+
+def _check_modalities(case: Case, preparation: Preparation) -> None:
+    missing = [name for name in preparation.modalities if name not in case.images]
+    if case.label_modality and case.label_modality not in case.images:
+        missing.append(case.label_modality)
+    if missing:
+        raise DataError(
+            f"case {case.case_id}",
+            found=f"modalities {', '.join(case.images) or 'none'}",
+            expected=f"also {', '.join(missing)}",
+            remedy="set data.modalities to what every case has, or leave the case out with data.exclude",
+        )
+
+
+def _resamples(steps: Sequence[Step]) -> bool:
+    return any(isinstance(step, Resample) for step in steps)
+
+
+def _overhang(steps: Sequence[Step]) -> bool:
+    return any(
+        begin < 0 or begin + length > size
+        for step in steps
+        if isinstance(step, CropPad)
+        for begin, length, size in zip(step.start, step.shape, step.source.shape, strict=True)
+    )
+
+
+def _stored(array: NDArray[Any]) -> NDArray[Any]:
+    """The same (X, Y, Z) in the memory order of the store, (Z, Y, X)."""
+    return np.asfortranarray(array)
+
+
+def _three(name: str, values: Any, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
+    if values is None:
+        return None
+    try:
+        numbers = tuple(None if value is None else kind(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3:
+        raise _setting(name, values, "three values, for X, Y and Z")
+    return numbers
+
+
+def _setting(name: str, found: Any, expected: str) -> ConfigError:
+    return ConfigError(f"preparation.{name}", found=repr(found), expected=expected, remedy="change it in the view")
+
+
+def _warn(case: Case, message: str) -> None:
+    warnings.warn(f"case {case.case_id}: {message}", DataWarning, stacklevel=2)

@@ -1,0 +1,265 @@
+"""The prepared store: each case is prepared once and found again by the content of its inputs and the settings.
+
+Knows folders, processes and locks; what a preparation does to voxels is ``recipe``'s, what an entry looks like on
+disk is ``entry``'s. Layout: ``<store>/<two digits>/<key>/`` per entry, ``locks/`` and ``digests/`` beside them.
+
+Any number of jobs may share a store: an entry is written under its lock into a temporary folder and then renamed, so
+it is whole or absent; what a killed job left behind is removed by the next that holds the lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from strokelab.contract import Case, check_unique
+from strokelab.errors import DataError, StrokelabError
+from strokelab.files import digest, locked, make_folder
+from strokelab.preparation.digests import FileDigests
+from strokelab.preparation.entry import StoredCase, open_entry, write_entry
+from strokelab.preparation.parallel import WorkerDiedError, outcomes
+from strokelab.preparation.recipe import PREPARATION_VERSION, Preparation, prepare
+
+__all__ = ["PreparedStore", "StoreError", "StoredCase"]
+log = logging.getLogger(__name__)
+
+
+class StoreError(DataError):
+    """The store itself cannot be written: no use in going on with other cases."""
+
+
+class PreparedStore:
+    """A folder of prepared cases.
+
+    Args:
+        folder: made when the first case is prepared.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).absolute()
+
+    def prepare(
+        self, cases: Sequence[Case], preparation: Preparation, *, workers: int = 1, progress: bool = True
+    ) -> list[StoredCase]:
+        """The cases, prepared: from the store where their inputs and settings are known, else made now.
+
+        Args:
+            cases: ids must differ.
+            preparation: what to do.
+            workers: processes that prepare; 1 works in this process.
+            progress: show a bar on stderr while cases are prepared.
+
+        Returns:
+            One stored case per case, in their order.
+
+        Raises:
+            DataError: some cases cannot be prepared; the message names each with its file. All others are in the
+                store by then. Also when the store cannot be written to.
+        """
+        check_unique(cases, "cohort")
+        ready: dict[str, StoredCase] = {}
+        failures: dict[str, StrokelabError] = {}
+        jobs: list[_Job] = []
+        for case, key in zip(cases, self._keys(cases, preparation, workers), strict=True):
+            if isinstance(key, StrokelabError):
+                failures[case.case_id] = key
+            elif (stored := open_entry(self._entry(key), case)) is not None:
+                ready[case.case_id] = stored
+            else:
+                jobs.append(_Job(self, case, preparation, key))
+        if jobs:
+            make_folder(self.folder)
+            try:
+                self._run(jobs, ready, failures, workers=workers, progress=progress)
+            except WorkerDiedError as error:
+                raise _died(self.folder, error, workers) from error
+        if failures:
+            raise _summary(failures, len(cases))
+        sources = Counter(stored.brain_source for stored in ready.values())
+        brains = ", ".join(f"{source} {count}" for source, count in sorted(sources.items()))
+        log.info("%d cases: %d prepared now, brain masks: %s; store: %s", len(cases), len(jobs), brains, self.folder)
+        return [ready[case.case_id] for case in cases]
+
+    def key(self, case: Case, preparation: Preparation) -> str:
+        """The address of a case in the store: a digest of all input files, the settings and the code's version.
+
+        Raises:
+            DataError: a modality or a file is missing or unreadable.
+        """
+        return digest(self._inputs(case, preparation))
+
+    def _inputs(self, case: Case, preparation: Preparation) -> dict[str, object]:
+        of = FileDigests(self.folder / "digests").of
+        return {
+            "version": PREPARATION_VERSION,
+            "preparation": preparation.to_json(),
+            "images": {name: of(case.images[name]) for name in preparation.modalities if name in case.images},
+            "reference": of(case.reference_image),
+            "lesions": [[of(f.path), f.values, f.allowed, f.above] for f in case.lesions],
+            "brain": None if case.brain is None else of(case.brain),
+        }
+
+    def _keys(self, cases: Sequence[Case], preparation: Preparation, workers: int) -> Iterator[str | StrokelabError]:
+        def key(case: Case) -> str | StrokelabError:
+            try:
+                return self.key(case, preparation)
+            except StrokelabError as error:
+                return error
+            except OSError as error:
+                raise _unwritable(self.folder, error) from error
+
+        with ThreadPoolExecutor(max(1, workers)) as threads:  # hashing lets other threads run
+            yield from threads.map(key, cases)
+
+    def _entry(self, key: str) -> Path:
+        return self.folder / key[:2] / key
+
+    def _run(
+        self,
+        jobs: Sequence[_Job],
+        ready: dict[str, StoredCase],
+        failures: dict[str, StrokelabError],
+        *,
+        workers: int,
+        progress: bool,
+    ) -> None:
+        busy: list[_Job] = []
+        with _bar(f"Preparing {len(jobs)} cases", len(jobs), shown=progress) as bar:
+            # Cases that another job is at are left to it and waited for at the end, so that jobs share the work.
+            for patient in (False, True):
+                todo = [replace(job, patient=True) for job in busy] if patient else jobs
+                for job, outcome in outcomes(_work, todo, workers):
+                    for message, category in outcome.warnings:
+                        warnings.warn(message, category, stacklevel=3)
+                    if isinstance(outcome.failure, StoreError):
+                        raise outcome.failure
+                    if outcome.failure is not None:
+                        failures[job.case.case_id] = outcome.failure
+                    elif outcome.stored is not None:
+                        ready[job.case.case_id] = outcome.stored
+                    else:
+                        busy.append(job)
+                        continue
+                    bar.advance(bar.task_ids[0])
+
+
+@dataclass(frozen=True)
+class _Job:
+    store: PreparedStore
+    case: Case
+    preparation: Preparation
+    key: str
+    patient: bool = False  # wait for another process that is at the same case
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Metadata only, so that memory stays flat: the arrays are on disk. Neither stored nor failure: busy."""
+
+    stored: StoredCase | None = None
+    failure: StrokelabError | None = None
+    warnings: tuple[tuple[str, type[Warning]], ...] = ()
+
+
+def _work(job: _Job) -> _Outcome:
+    """Prepare one case under its lock; runs in a worker process or in the caller's."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            stored, failure = _prepare_locked(job), None
+        except StrokelabError as error:
+            stored, failure = None, error
+        except OSError as error:  # inputs raise DataError, so this is the store
+            stored, failure = None, _unwritable(job.store.folder, error)
+        except Exception as error:
+            error.add_note(f"while preparing case {job.case.case_id}")
+            raise
+    return _Outcome(stored, failure, tuple((str(warning.message), warning.category) for warning in caught))
+
+
+def _prepare_locked(job: _Job) -> StoredCase | None:
+    entry = job.store._entry(job.key)
+    with locked(job.store.folder / "locks" / f"{job.key}.lock", -1 if job.patient else 0) as mine:
+        if not mine:
+            return None
+        stored = open_entry(entry, job.case)
+        if stored is not None:  # another job was faster
+            return stored
+        for left_over in [*entry.parent.glob(f".*-{job.key}"), entry]:  # of killed jobs, and a damaged entry
+            if left_over.exists():
+                shutil.rmtree(left_over)
+        prepared = prepare(job.case, job.preparation)
+        inputs = job.store._inputs(job.case, job.preparation)
+        if digest(inputs) != job.key:
+            raise DataError(
+                job.case.reference_image,
+                found=f"files of case {job.case.case_id} that changed while they were prepared",
+                expected="input files at rest",
+                remedy="start again when nothing writes to them any more",
+            )
+        temporary = entry.with_name(f".{uuid.uuid4().hex[:8]}-{job.key}")
+        try:
+            write_entry(temporary, prepared, inputs)
+            os.replace(temporary, entry)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        log.debug("case %s prepared, brain mask: %s", job.case.case_id, prepared.brain_source)
+        stored = open_entry(entry, job.case)
+        if stored is None:
+            raise OSError("what was written cannot be read back")
+        return stored
+
+
+def _bar(title: str, total: int, *, shown: bool) -> Progress:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+    )
+    bar.add_task(title, total=total)
+    return bar
+
+
+def _summary(failures: dict[str, StrokelabError], total: int) -> StrokelabError:
+    if len(failures) == 1:
+        return next(iter(failures.values()))
+    lines = (f"\n  - case {case_id}: {error.where}: {error.found}" for case_id, error in failures.items())
+    return DataError(
+        f"{len(failures)} of {total} cases",
+        found="cases that cannot be prepared:" + "".join(lines),
+        expected=f"{total} cases that can (the other {total - len(failures)} are in the store)",
+        remedy="mend their files, or leave them out with data.exclude",
+    )
+
+
+def _died(folder: Path, error: WorkerDiedError, workers: int) -> StoreError:
+    names = ", ".join(job.case.case_id for job in error.jobs if isinstance(job, _Job))
+    return StoreError(
+        folder,
+        found=f"a worker process that ended abruptly while at one of the cases {names}",
+        expected=f"{workers} workers that finish (they are usually ended for want of memory)",
+        remedy="start again with fewer workers (data.workers=1); what is prepared is kept",
+    )
+
+
+def _unwritable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        folder,
+        found=f"{type(error).__name__}: {error.strerror or error}",
+        expected="a prepared store that can be written to",
+        remedy="free disk space or permissions, or put the store elsewhere",
+    )
