@@ -1,0 +1,120 @@
+"""The ``strokelab`` command: phantom, check, predict, report. Nothing here is written twice: each calls its room."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from strokelab.errors import ConfigError, StrokelabError
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+Spacing = Annotated[float, typer.Option(help="Voxel size in mm, 1 (full size) to 8.")]
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends with its message and status 1."""
+    try:
+        app()
+    except StrokelabError as error:
+        console.print(f"[bold red]{type(error).__name__}[/] ", end="")
+        console.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def phantom(
+    layout: Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes or isles2022.")],
+    out: Annotated[Path, typer.Option(help="Where the cohort goes.")],
+    spacing: Spacing = 1.0,
+    sites: Annotated[int, typer.Option(help="Number of sites.")] = 9,
+    cases_per_site: Annotated[int, typer.Option(help="Cases per site.")] = 6,
+    seed: Annotated[int, typer.Option(help="Same seed, same files, bit for bit.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that write.")] = 2,
+) -> None:
+    """Write a phantom cohort with real MNI anatomy in the exact layout of a public dataset."""
+    from strokelab.phantoms.cohort import write_cohort
+
+    root = write_cohort(
+        layout, out, spacing=spacing, sites=sites, cases_per_site=cases_per_site, seed=seed, workers=workers
+    )
+    console.print(f"Cohort: [bold]{root}[/]   (strokelab check {root} --dataset {layout})")
+
+
+@app.command()
+def check(
+    root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    dataset: Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder.")],
+    deep: Annotated[bool, typer.Option(help="Also read every image's voxels: NaN, Inf, constant images.")] = False,
+) -> None:
+    """Cases, sites, modalities, lesion volumes, and every problem with its file. Exit status 1 when there is one."""
+    from strokelab.data.check import check_cohort
+
+    report = check_cohort(root, dataset, deep=deep)
+    report.render(console)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, or folders of them; no labels, no site needed.")],
+    out: Annotated[Path, typer.Option(help="Where the BIDS derivative goes.")],
+    checkpoint: Annotated[str | None, typer.Option(help="last, best or a file; default: the run's own choice.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,
+    allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")] = None,
+) -> None:
+    """Segment new scans: masks, probabilities, QC pictures and a table of lesion volumes."""
+    from rich.progress import track
+
+    from strokelab.data.readers.folder import cases_from_paths
+    from strokelab.evaluation import save_qc
+    from strokelab.inference.derivative import Derivative
+    from strokelab.runs import load_run
+
+    trained = load_run(run, checkpoint=checkpoint, device=device, allow=allow or ())
+    cases = cases_from_paths(inputs, trained.modalities)
+    derivative = Derivative(out, name="strokelab", provenance=trained.provenance, probabilities=probabilities)
+    failures: list[str] = []
+    for case in track(cases, f"Predicting with {trained.name}", console=console):
+        try:
+            prediction = trained.predict(case)
+            row = derivative.write(prediction)
+            save_qc(derivative, case, prediction)
+            console.print(f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
+        except StrokelabError as error:  # one damaged scan must not cost the others
+            failures.append(case.case_id)
+            console.print(f"[red]{case.case_id} failed:[/] {error}", highlight=False)
+    table = derivative.finish()
+    console.print(f"Masks: [bold]{out}[/]   Volumes: {table}")
+    if failures:
+        raise ConfigError(
+            ", ".join(failures),
+            found=f"{len(failures)} of {len(cases)} scans could not be segmented",
+            expected="readable scans with the run's modalities",
+            remedy="see the messages above; the other scans are done",
+        )
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
+) -> None:
+    """Evaluate runs on the test parts of their splits and write one offline HTML report."""
+    from strokelab.configuration import compose
+    from strokelab.evaluation import evaluate
+
+    listed = ",".join(f"'{path}'" for path in runs)
+    evaluate(compose("evaluate", [f"runs=[{listed}]", f"out='{out}'"]))
+
+
+if __name__ == "__main__":
+    main()
