@@ -1,0 +1,1 @@
+"""Losses: (logits, target, known) in, one float32 number out."""

@@ -1,0 +1,1 @@
+"""LightningModules: the training step, the probability and the optimiser around a network and its parts."""

@@ -1,0 +1,265 @@
+"""The LightningModule of every family: a network, a loss and the parts that may stand around them.
+
+Knows batches and parts; knows no files, no cohort and no window plan. SG-Net (Yu 2022) is this class with standardizer
+(MAIN), hemispheres and adversary switched on; the plain U-Net is the same class with all three off; the paper's
+ablation is every mixture of them. The order is the paper's: whole slice -> MAIN -> split -> network and classifier on
+each half -> join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, cast, runtime_checkable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from strokelab.contract import Batch
+from strokelab.errors import ConfigError
+from strokelab.metrics.live import PooledDice
+from strokelab.models.epoch_means import EpochMeans
+
+
+@runtime_checkable
+class UShaped(Protocol):
+    """A network whose forward is ``decode(encode(image))``, so that somebody can read its features."""
+
+    feature_channels: tuple[int, ...]
+    dimensions: int
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Features, finest first, deepest last."""
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Logits (B, K, *S)."""
+
+
+class Standardizer(Protocol):
+    """(image (B, C, *S), brain (B, 1, *S)) -> image; remembers its latest scale and shift, (B, C) each."""
+
+    gamma: Tensor
+    beta: Tensor
+
+    def __call__(self, image: Tensor, brain: Tensor) -> Tensor:
+        """Standardise a batch."""
+
+    def check_length(self, steps: float) -> None:
+        """Warn when a training of so many steps is too short for this part."""
+
+
+class HemisphereSplit(Protocol):
+    """Cuts batches in two and puts maps together again."""
+
+    def split(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """A batch of B to one of 2B."""
+
+    def join(self, scores: Tensor) -> Tensor:
+        """Maps of 2B halves to maps of B wholes."""
+
+    def warn_askew(self) -> dict[str, float]:
+        """Report cases whose middle is not the cut."""
+
+
+class Adversary(Protocol):
+    """(features, site (B,)) -> (loss, confusion (K, K) int64)."""
+
+    strength: float
+
+    def __call__(self, features: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and confusion counts of a batch."""
+
+
+class Segmenter(L.LightningModule):
+    """Trains and applies a network on batches of the contract.
+
+    Args:
+        network: image (B, C, *S) -> logits (B, K, *S).
+        loss: (logits, target, known) -> scalar.
+        optimizer: partial, called with the parameters of network and parts.
+        scheduler: partial, called with the optimizer; steps once per epoch. None: constant rate.
+        standardizer: e.g. MAIN; None: images as they come.
+        hemispheres: e.g. ``Hemispheres()``; None: whole samples.
+        adversary: partial of e.g. ``SiteAdversary``, called with ``feature_channels`` and ``dimensions`` of the
+            network's deepest features; None: none.
+        lesion_channel: which of the K maps is the lesion.
+        mask_input: set images to 0 off the brain (the paper's variants without MAIN do not).
+
+    Raises:
+        ConfigError: an adversary for a network that shows no features.
+
+    Logs, once per epoch over its samples (numbers of a resumed run are those of an unbroken one): ``train/loss``,
+    ``train/segmentation_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/loss``, ``val/pooled_dice``.
+    Every step: ``train/loss_step``. The site's numbers are logged by ``callbacks.site_adversary``.
+    """
+
+    standardizer: Standardizer | None
+    adversary: Adversary | None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        *,
+        standardizer: Standardizer | None = None,
+        hemispheres: HemisphereSplit | None = None,
+        adversary: Callable[..., Adversary] | None = None,
+        lesion_channel: int = 0,
+        mask_input: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.standardizer = standardizer
+        self.hemispheres = hemispheres
+        self.adversary = None
+        if adversary is not None:
+            trunk = u_shaped(network)
+            self.adversary = adversary(feature_channels=trunk.feature_channels[-1], dimensions=trunk.dimensions)
+        self.lesion_channel = lesion_channel
+        self.mask_input = mask_input
+        self.pooled_dice = PooledDice()
+        self.epoch_means = EpochMeans()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of the bare network, without the parts: (B, C, *S) -> (B, K, *S)."""
+        return cast(Tensor, self.network(image))
+
+    def condition(self, batch: Mapping[str, Any]) -> Batch:
+        """Standardise, then split hemispheres; what is left out leaves the batch as it is."""
+        image, brain = batch["image"], batch["brain"]
+        if self.mask_input:
+            image = torch.where(brain != 0, image, 0.0)
+        if self.standardizer is not None:
+            image = self.standardizer(image, brain)
+        conditioned = {**batch, "image": image}
+        return conditioned if self.hemispheres is None else self.hemispheres.split(conditioned)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Loss of one batch; with an adversary also ``site_loss`` and ``site_confusion`` for its callback."""
+        halves = self.condition(batch)
+        outputs: dict[str, Tensor] = {}
+        if self.adversary is None:
+            logits = self.network(halves["image"])
+        else:
+            trunk = u_shaped(self.network)
+            features = trunk.encode(halves["image"])
+            logits = trunk.decode(features)
+            outputs["site_loss"], outputs["site_confusion"] = self.adversary(features[-1], halves["site"])
+        segmentation_loss = self.loss(logits, target_of(halves), halves.get("known"))
+        outputs["loss"] = segmentation_loss + outputs.get("site_loss", 0.0)
+        self._note(outputs["loss"], segmentation_loss, samples=len(batch["image"]))
+        return outputs
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Segmentation loss and pooled Dice of one batch; sites play no part."""
+        halves = self.condition(batch)
+        logits = self.network(halves["image"])
+        loss = self.loss(logits, target_of(halves), halves.get("known"))
+        lesion = probability(logits)[:, self.lesion_channel] >= 0.5
+        self.pooled_dice.update(lesion, halves["lesion"][:, 0])  # counts of halves sum up to those of wholes
+        size = len(batch["image"])
+        self.log("val/loss", loss, on_epoch=True, batch_size=size, sync_dist=True)
+        self.log("val/pooled_dice", self.pooled_dice, on_epoch=True, prog_bar=True, batch_size=size)
+
+    def predict_scores(self, image: Tensor, brain: Tensor) -> Tensor:
+        """Probabilities of whole samples in evaluation mode, whatever mode the module is in; needs no site.
+
+        Args:
+            image: (B, C, *S) float32.
+            brain: (B, 1, *S), non-zero inside.
+
+        Returns:
+            (B, K, *S) float32, the same for a sample in any batch.
+        """
+        with evaluation_mode(self):
+            halves = self.condition({"image": image, "brain": brain})
+            scores = probability(self.network(halves["image"]))
+        return scores if self.hemispheres is None else self.hemispheres.join(scores)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over all parameters, and its schedule per epoch."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
+        }
+
+    def on_train_start(self) -> None:
+        """Warn of a training too short for a part."""
+        if self.standardizer is not None:
+            self.standardizer.check_length(self.trainer.estimated_stepping_batches)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's numbers; report cases whose brain is not cut in the middle."""
+        self.log_dict(self.epoch_means.means(), sync_dist=True)
+        for name, value in self.epoch_means.minima().items():
+            self.log(name, value, sync_dist=True, reduce_fx="min")
+        if self.hemispheres is not None:
+            self.hemispheres.warn_askew()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the numbers of the epoch under way."""
+        checkpoint["epoch_means"] = self.epoch_means.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue the epoch under way."""
+        if "epoch_means" in checkpoint:
+            self.epoch_means.load_state_dict(checkpoint["epoch_means"])
+
+    def _note(self, loss: Tensor, segmentation_loss: Tensor, *, samples: int) -> None:
+        means = {"train/loss": loss, "train/segmentation_loss": segmentation_loss}
+        minima: dict[str, Tensor] = {}
+        if self.standardizer is not None:
+            for name, value in (("gamma", self.standardizer.gamma), ("beta", self.standardizer.beta)):
+                means[f"main/{name}_mean"], minima[f"main/{name}_min"] = value.mean(), value.min()
+        self.epoch_means.add(self.current_epoch, samples, means, minima)
+        self.log("train/loss_step", loss.detach(), prog_bar=True, batch_size=samples)
+
+
+def u_shaped(network: nn.Module) -> UShaped:
+    """The network itself, once it is known to show its features.
+
+    Raises:
+        ConfigError: it has no ``encode`` and ``decode``, or does not tell their widths.
+    """
+    if not isinstance(network, UShaped):
+        raise ConfigError(
+            type(network).__name__,
+            found="a network that does not show its features",
+            expected="encode, decode, feature_channels and dimensions, which the site adversary needs",
+            remedy="choose another model, or switch the adversary off with adversary=none",
+        )
+    return network
+
+
+def target_of(batch: Batch) -> Tensor:
+    """What the loss compares with: the batch's own target, or else its lesion, (B, K, *S) float32."""
+    return cast(Tensor, batch["target"] if "target" in batch else batch["lesion"].float())
+
+
+def probability(logits: Tensor) -> Tensor:
+    """Sigmoid of a single map, softmax over several: (B, K, *S) -> (B, K, *S), float32 or better."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Every submodule in evaluation mode inside; each as it was afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -1,0 +1,64 @@
+"""Units that at least two networks share, in 2D and 3D. Knows layers; knows no network.
+
+A "block" is a 3x3 convolution with stride 1, padding 1 and *no bias*, batch norm (eps 1e-5), then ReLU
+(Yu 2022, section III-E; that the bias is absent follows from the published costs).
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from strokelab.errors import ConfigError
+
+CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+def conv_block(
+    in_channels: int,
+    out_channels: int,
+    *,
+    dimensions: int = 2,
+    bn_momentum: float | None = 0.1,
+    relu: bool = True,
+) -> nn.Sequential:
+    """Convolution, batch norm, ReLU: (B, in_channels, *S) -> (B, out_channels, *S).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: number of filters.
+        dimensions: 2 for slices, 3 for volumes.
+        bn_momentum: weight of the newest batch in the running statistics; None: the plain mean over all batches.
+        relu: whether the block ends with its ReLU.
+    """
+    layers: list[nn.Module] = [
+        CONVOLUTION[dimensions](in_channels, out_channels, kernel_size=3, padding=1, bias=False),
+        BATCH_NORM[dimensions](out_channels, eps=1e-5, momentum=bn_momentum),
+    ]
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def double_block(in_channels: int, out_channels: int, *, dimensions: int = 2) -> nn.Sequential:
+    """Two blocks in a row, the unit of every U-Net stage: (B, in_channels, *S) -> (B, out_channels, *S)."""
+    return nn.Sequential(
+        conv_block(in_channels, out_channels, dimensions=dimensions),
+        conv_block(out_channels, out_channels, dimensions=dimensions),
+    )
+
+
+def check_dimensions(dimensions: int, where: str) -> None:
+    """Networks are built for slices or volumes.
+
+    Raises:
+        ConfigError: anything but 2 or 3.
+    """
+    if dimensions not in CONVOLUTION:
+        raise ConfigError(
+            where,
+            found=f"dimensions={dimensions}",
+            expected="2 (slices) or 3 (volumes)",
+            remedy="set dimensions to 2 or 3",
+        )
