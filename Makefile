@@ -1,0 +1,35 @@
+# make demo: the main job in a few minutes on a laptop.   make test: everything that guards the platform.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $(STAMP)
+
+# Phantom cohort, SG-Net and the plain U-Net with one site held out, that site scored, report.html.
+demo: $(STAMP)
+	$(PY) train.py experiment=sgnet_small model=unet2d run_dir=demo/unet2d
+	$(PY) train.py experiment=sgnet_small model=sgnet run_dir=demo/sgnet
+	$(PY) evaluate.py runs=[demo/unet2d,demo/sgnet] out=demo/evaluation
+
+test: $(STAMP)
+	$(PY) -m pytest --quiet -n 2 --dist loadscope
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports
+
+types: $(STAMP)
+	$(VENV)/bin/mypy
+
+bench: $(STAMP)
+	$(PY) -m benchmarks
+
+clean:
+	rm -rf $(VENV) demo outputs multirun

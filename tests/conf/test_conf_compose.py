@@ -1,0 +1,79 @@
+"""Every file of conf/ composes, and what composes says what it is."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import yaml
+
+from strokelab.configuration import check_fit, check_keys, compose, plain
+from strokelab.training import PLAIN_KEYS, SECTIONS
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize(("model", "data"), itertools.product(options("model"), options("data")))
+def test_every_model_composes_with_every_dataset(model, data, monkeypatch):
+    monkeypatch.setenv("STROKELAB_DATA", "somewhere")
+    overrides = [f"model={model}", f"data={data}", "data.root=somewhere"]
+    if data == "folder":
+        overrides.append("data.modalities=[T1w]")
+    settings = plain(compose("train", overrides))
+    check_keys(settings, (*SECTIONS, *PLAIN_KEYS), "config")
+    assert settings["model"]["_target_"].startswith("strokelab.models.")
+    assert settings["view"]["_target_"] == "strokelab.view.View"
+    assert settings["view"]["preparation"]["modalities"] == settings["data"]["modalities"]
+    assert settings["name"] == model
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{group}={option}"
+        for group in ("adversary", "hemispheres", "standardizer", "split", "trainer", "callbacks", "logger")
+        for option in options(group)
+    ],
+)
+def test_every_option_composes(choice):
+    overrides = [choice] + (["split.path=folds.csv"] if choice == "split=from_file" else [])
+    plain(compose("train", overrides))
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_fits(name, monkeypatch):
+    monkeypatch.setenv("STROKELAB_DATA", "somewhere")
+    check_fit(plain(compose("train", [f"experiment={name}"])))
+
+
+ABLATION = {
+    "baseline": set(),
+    "da": {"hemispheres"},
+    "sl": {"adversary"},
+    "da_sl": {"hemispheres", "adversary"},
+    "sl_main": {"adversary", "standardizer"},
+    "da_sl_main": {"hemispheres", "adversary", "standardizer"},
+}
+
+
+@pytest.mark.parametrize("name", options("ablation"))
+def test_the_six_rows_of_the_ablation(name):
+    """Yu 2022, Table III: which parts each row has; the last row is the model `sgnet`."""
+    model = plain(compose("train", [f"ablation={name}"]))["model"]
+    parts = {part for part in ("hemispheres", "adversary", "standardizer") if model.get(part)}
+    assert parts == ABLATION[name]
+    if name == "da_sl_main":
+        assert model == plain(compose("train", ["model=sgnet"]))["model"]
+
+
+def test_the_ablation_sweep_lists_exactly_its_rows():
+    params = yaml.safe_load((CONF / "sweep/sgnet_ablation.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert set(params["ablation"].split(",")) == set(options("ablation")) == set(ABLATION)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_yaml_files_open_with_a_comment(path):
+    assert path.read_text().startswith("#") or not path.read_text().strip()

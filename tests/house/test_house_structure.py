@@ -1,0 +1,112 @@
+"""The rules of the house itself, as LAYOUT and docs/architecture.md state them."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted((ROOT / "strokelab").rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
+
+
+def test_rooms_import_downwards_only():
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--config", str(ROOT / "pyproject.toml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_modules_are_small_and_well_named(path):
+    assert len(path.read_text().splitlines()) <= 350, "two rooms, perhaps"
+    assert not re.fullmatch(r"utils?|helpers?|common|misc|base", path.stem)
+
+
+def _public(tree: ast.Module):
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from (n for n in node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_public_things_say_what_they_are(path):
+    tree = ast.parse(path.read_text())
+    if tree.body:
+        assert ast.get_docstring(tree), "a module says what it knows"
+    bare = [node.name for node in _public(tree) if not ast.get_docstring(node)]
+    assert not bare, f"no docstring: {bare}"
+
+
+def _imports(path: Path) -> set[str]:
+    """Top-level packages a module imports when it is imported itself (not inside functions, not for types)."""
+    found = set()
+
+    def visit(nodes):
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.split(".")[0])
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test):
+                visit(node.body + node.orelse)
+
+    visit(ast.parse(path.read_text()).body)
+    return found
+
+
+def _rooms(*names: str) -> list[Path]:
+    chosen = []
+    for name in names:
+        place = ROOT / "strokelab" / name
+        chosen += sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    return chosen
+
+
+LIBRARY_FLOORS = [
+    ("lightning", ("models", "callbacks", "data/datamodule", "training")),
+    ("hydra", ("configuration",)),
+    ("matplotlib", ("report",)),
+    ("wandb", ()),
+]
+
+
+@pytest.mark.parametrize(("library", "rooms"), LIBRARY_FLOORS, ids=[name for name, _ in LIBRARY_FLOORS])
+def test_heavy_libraries_stay_in_their_rooms(library, rooms):
+    allowed = set(_rooms(*rooms))
+    users = [str(path.relative_to(ROOT)) for path in MODULES if library in _imports(path) and path not in allowed]
+    assert not users
+
+
+def test_readers_answer_without_torch():
+    code = (
+        "import sys, strokelab.cli, strokelab.data.check, strokelab.data.readers.atlas_v1, strokelab.phantoms.cohort;"
+        "heavy = {'torch', 'lightning', 'matplotlib', 'wandb'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_idea_tables_name_files_that_exist():
+    for page in (ROOT / "docs" / "methods").glob("*.md"):
+        named = re.findall(r"`((?:strokelab|conf|tests)/[\w/{},.-]+\.(?:py|yaml))`", page.read_text())
+        assert named, f"{page.name} names no file"
+        missing = [name for name in named if not (ROOT / name).is_file()]
+        assert not missing, f"{page.name}: {missing}"
+
+
+def test_nothing_committed_names_a_machine_or_a_placeholder():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    marks = re.compile(r"(?<![\w.])/(?:work|home/\w+|root)/[A-Za-z.]|\bTO" + r"DO\b|\bFIX" + r"ME\b|Not" + r"ImplementedError")
+    found = []
+    for name in listed.stdout.split():
+        if name.endswith((".py", ".yaml", ".md", ".toml", ".cfg", "Makefile")) and (ROOT / name).is_file():
+            found += [f"{name}: {hit.group()}" for hit in marks.finditer((ROOT / name).read_text())]
+    assert not found
