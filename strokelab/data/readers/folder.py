@@ -1,0 +1,290 @@
+"""A user's own NIfTI files: a folder with images, labels, brain, or a table that names every file. Opens no image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from strokelab.contract import Case, LesionFile
+from strokelab.data.readers import _scans
+from strokelab.data.readers._tables import Row, as_name, read_table
+from strokelab.data.readers._tree import (
+    Lead,
+    Problems,
+    Release,
+    build_cases,
+    listing,
+    nifti_files,
+    no_twins,
+    one,
+)
+from strokelab.errors import DataError
+from strokelab.nifti import SUFFIXES, stem
+
+RELEASE = Release(
+    title="own files",
+    layout="images/<case>_<modality>.nii.gz, labels/<case>.nii.gz (optional), brain/<case>.nii.gz (optional), "
+    "cases.csv (optional), or a csv that names every file",
+    one_grid=False,
+)
+
+# Columns of a table that are not modalities.
+_RESERVED = ("case", "subject", "site", "label", "brain")
+_SYNONYMS = {"lesion": "label", "mask": "label"}
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What turns files into a case, whichever way they were found."""
+
+    modalities: tuple[str, ...]
+    label_modality: str
+    above: float = 0.5
+    values: tuple[int, ...] | None = None
+
+
+def looks_like(root: Path) -> bool:
+    """Whether there is an ``images`` folder, a ``cases.csv``, or NIfTI files directly in ``root``."""
+    return (root / "images").is_dir() or (root / "cases.csv").is_file() or bool(_directly_in(root))
+
+
+def read(
+    root: Path,
+    *,
+    modalities: Sequence[str] | None = None,
+    label_modality: str = "",
+    table: str | Path | None = None,
+    images: str = "images",
+    labels: str = "labels",
+    brain: str = "brain",
+    values: Sequence[int] | None = None,
+    above: float = 0.5,
+    exclude: Sequence[str] = (),
+    problems: Problems | None = None,
+) -> list[Case]:
+    """Cases from a folder (``images/<case>_<modality>.nii.gz`` ...) or from a csv that names every file.
+
+    Args:
+        root: the folder, or the csv itself.
+        modalities: what every case must have, in this order; None: the endings of the file names where they are
+            familiar (T1w, FLAIR, DWI ...), else every file is a case with the modality ``image``.
+        label_modality: on whose grid the labels lie; empty: the first modality.
+        table: a csv with one row per case and the columns ``case``, ``subject``, ``site``, ``label``, ``brain``
+            (all optional but ``case``) and one per modality, paths relative to the csv.
+        images: name of the folder with images; without such a folder the files in ``root`` itself are the images.
+        labels: name of the folder with masks; cases without one are unlabelled.
+        brain: name of the folder with brain masks.
+        values: label values that mean lesion; None: the share-of-maximum rule.
+        above: share of a mask's maximum above which a voxel is lesion.
+        exclude: case or subject ids to leave out.
+        problems: collects what is wrong instead of raising it.
+
+    Raises:
+        DataError: a case lacks a modality, a label or a table row belongs to no case, a named file is missing.
+    """
+    chosen = None if values is None else tuple(int(value) for value in values)
+
+    def settings(found: Sequence[str]) -> _Settings:
+        names = tuple(modalities or found)
+        if label_modality and label_modality not in names:
+            raise DataError(
+                root,
+                found=f"label_modality={label_modality!r} among the modalities {list(names)}",
+                expected="one of the modalities",
+                remedy="correct the option label_modality, or add it to the option modalities",
+            )
+        return _Settings(names, label_modality or next(iter(names), ""), above, chosen)
+
+    if table is not None or root.is_file():
+        path = root if table is None else (root if root.is_dir() else root.parent) / table
+        leads = _from_table(path, settings)
+    else:
+        leads = _from_folders(root, settings, (images, labels, brain), problems)
+    return build_cases(leads, root=root, exclude=exclude, problems=problems)
+
+
+def cases_from_paths(paths: Sequence[str | Path], modalities: Sequence[str], *, label_modality: str = "") -> list[Case]:
+    """New scans to predict: no labels, no site.
+
+    One modality: each file named here is a case; of a folder, the files whose names carry the modality, or all of
+    them when none does. Several modalities: ``<case>_<modality>`` (or ``<case>/<modality>``) files are grouped, in
+    whatever folders they lie; other files in the folders are ignored.
+
+    Args:
+        paths: NIfTI files, or folders that are searched at all depths.
+        modalities: what every case must have, in this order.
+        label_modality: on whose grid predictions end; empty: the first modality.
+
+    Raises:
+        DataError: a path does not exist or is no NIfTI file, nothing fits, a modality is missing, an id twice.
+    """
+    named: list[Path] = []
+    searched: list[Path] = []
+    for path in (Path(path).expanduser() for path in paths):
+        if path.is_dir():
+            searched += nifti_files(path)
+        elif path.is_file() and path.name.endswith(SUFFIXES):
+            named.append(path)
+        else:
+            raise DataError(
+                path,
+                found="a file of another kind" if path.exists() else "nothing",
+                expected="a NIfTI file (.nii, .nii.gz) or a folder of them",
+                remedy="check the path",
+            )
+    settings = _Settings(tuple(modalities), label_modality or modalities[0])
+    where = Path(paths[0]) if len(paths) == 1 else Path("inputs")
+    leads: list[Lead] = []
+    if len(modalities) == 1:
+        for file in dict.fromkeys(named):
+            case_id, _ = _scans.split_name(file, modalities) or (stem(file), modalities[0])
+            leads.append(_lead(case_id, {modalities[0]: [file]}, settings))
+        groups = _scans.group_scans([file for file in searched if file not in named], modalities)
+    else:
+        everything = list(dict.fromkeys([*named, *searched]))
+        groups = _scans.group_scans(everything, modalities)
+        known = {file for files in groups.values() for candidates in files.values() for file in candidates}
+        for file in named:
+            if file not in known:
+                raise DataError(
+                    file,
+                    found="a name that tells no modality",
+                    expected=f"<case>_<modality>.nii.gz with one of {list(modalities)}",
+                    remedy="rename the file, or predict with a model of one modality",
+                )
+    leads += [_lead(case_id, files, settings) for case_id, files in groups.items()]
+    if not leads:
+        raise DataError(
+            where,
+            found=listing([*named, *searched]),
+            expected=f"files called <case>_<modality>.nii.gz with the modalities {list(modalities)}",
+            remedy="check the path, or rename the files",
+        )
+    return build_cases(leads, root=where)
+
+
+def _from_folders(
+    root: Path, settings: Callable[[Sequence[str]], _Settings], names: tuple[str, str, str], problems: Problems | None
+) -> list[Lead]:
+    """The cases of a folder; labels and rows without a case are problems of their own."""
+    images, labels, brain = (root / name for name in names)
+    files = nifti_files(images) if images.is_dir() else _directly_in(root)
+    if not files:
+        return []
+    chosen = settings(_scans.familiar_modalities(files))
+    groups = _scans.group_scans(files, chosen.modalities)
+    owned: dict[str, tuple[list[Path], list[Path]]] = {case: ([], []) for case in groups}
+    for position, folder in enumerate((labels, brain)):
+        for file in nifti_files(folder) if folder.is_dir() else ():
+            case = _scans.owner(stem(file), owned)
+            if case is None:
+                _stray(file, "a mask whose name starts with no case's", f"<case>.nii.gz with {_some(groups)}", problems)
+            else:
+                owned[case][position].append(file)
+    rows: dict[str, Row] = {}
+    if (root / "cases.csv").is_file():
+        rows = {as_name(row.get("case")): row for row in read_table(root / "cases.csv")}
+        for case in [name for name in rows if name not in groups]:
+            _stray(root / "cases.csv", f"a row for the case {case!r}", f"cases with images: {_some(groups)}", problems)
+    return [
+        _lead(case, found, chosen, masks=owned[case][0], brains=owned[case][1], row=rows.get(case, {}))
+        for case, found in groups.items()
+    ]
+
+
+def _from_table(path: Path, settings: Callable[[Sequence[str]], _Settings]) -> list[Lead]:
+    rows = [{_column(name): value for name, value in row.items()} for row in read_table(path, lower=False)]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    files = [name for name in columns if name not in _RESERVED and any(_is_file_name(row.get(name)) for row in rows)]
+    if "case" not in columns or not files:
+        raise DataError(
+            path,
+            found=f"the columns {columns}",
+            expected="a column 'case' and a column of NIfTI files per modality",
+            remedy="add the missing columns",
+        )
+    chosen = settings(files)
+    spelt = {name.lower(): name for name in files}
+
+    def lead(number: int, row: Row) -> Lead:
+        def listed(column: str) -> list[Path]:
+            """Paths are relative to the table; several masks of one case are separated by semicolons."""
+            names = str(row.get(column, "")).split(";")
+            return [path.parent / name.strip() for name in names if name.strip()]
+
+        found = {name: listed(spelt.get(name.lower(), name)) for name in chosen.modalities}
+        case = as_name(row.get("case")) or f"row-{number}"
+        meta = {key: value for key, value in row.items() if key not in files}
+        return _lead(case, found, chosen, masks=listed("label"), brains=listed("brain"), row=meta, must_exist=True)
+
+    return [lead(number, row) for number, row in enumerate(rows, start=2)]
+
+
+def _lead(
+    case_id: str,
+    files: Mapping[str, list[Path]],
+    settings: _Settings,
+    *,
+    masks: Sequence[Path] = (),
+    brains: Sequence[Path] = (),
+    row: Mapping[str, str | float] | None = None,
+    must_exist: bool = False,
+) -> Lead:
+    known = dict(row or {})
+    subject = as_name(known.pop("subject", _scans.subject_of(case_id)))
+    site = known.pop("site", None)
+    meta = {key: value for key, value in known.items() if key not in _RESERVED}
+
+    def build() -> Case:
+        around = [*(file for found in files.values() for file in found), *masks]
+        images = {
+            name: one(files.get(name, []), case=case_id, pattern=f"{case_id}_{name}.nii[.gz]", around=around)
+            for name in settings.modalities
+        }
+        lost = [file for file in (*images.values(), *masks, *brains) if must_exist and not file.is_file()]
+        if lost:
+            raise DataError(
+                lost[0], found="no such file", expected=f"a file of the case {case_id}", remedy="correct the table"
+            )
+        return Case(
+            case_id=case_id,
+            subject_id=subject,
+            dataset="folder",
+            site=None if site is None else as_name(site),
+            images=images,
+            lesions=tuple(
+                LesionFile(file, values=settings.values, allowed=tuple(range(256)), above=settings.above)
+                for file in no_twins(masks, case_id)
+            ),
+            label_modality=settings.label_modality,
+            brain=one(brains, case=case_id, pattern=f"brain/{case_id}.nii[.gz]", around=brains) if brains else None,
+            meta=meta,
+        )
+
+    return Lead(case_id, subject, build)
+
+
+def _stray(file: Path, found: str, expected: str, problems: Problems | None) -> None:
+    error = DataError(file, found=found, expected=expected, remedy="rename it, or take it out")
+    if problems is None:
+        raise error
+    problems.append(error)
+
+
+def _directly_in(root: Path) -> list[Path]:
+    return [file for file in nifti_files(root) if file.parent == root] if root.is_dir() else []
+
+
+def _is_file_name(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(SUFFIXES)
+
+
+def _column(name: str) -> str:
+    lower = name.lower()
+    return _SYNONYMS.get(lower, lower if lower in _RESERVED else name)
+
+
+def _some(cases: Iterable[str]) -> str:
+    names = list(cases)
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
