@@ -1,0 +1,160 @@
+"""The words of the report: everything a page is made from. Knows no files, no figures and no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from strokelab.report.intensities import GreyValues
+from strokelab.report.paper_tables import PaperTable
+
+KEY_COLUMNS = ("run", "case", "subject", "site")
+METRIC_COLUMNS = (
+    "dice",
+    "jaccard",
+    "precision",
+    "recall",
+    "hd",
+    "hd95",
+    "assd",
+    "volume_difference",
+    "lesion_count_difference",
+    "lesion_f1",
+    "lesion_precision",
+    "lesion_recall",
+)
+VOLUME_COLUMNS = ("lesion_ml", "prediction_ml")
+CASE_COLUMNS = (*KEY_COLUMNS, *METRIC_COLUMNS, *VOLUME_COLUMNS, "error")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a column of the case table is called, measured and read."""
+
+    title: str
+    unit: str = ""
+    better: str = "higher"  # "higher" | "lower" | "" (neither)
+    digits: int = 3
+
+    @property
+    def label(self) -> str:
+        """Name, unit and the arrow that says which way is better."""
+        arrow = {"higher": " ↑", "lower": " ↓"}.get(self.better, "")
+        return f"{self.title}{f' ({self.unit})' if self.unit else ''}{arrow}"
+
+
+METRICS: Mapping[str, Metric] = {
+    "dice": Metric("Dice"),
+    "jaccard": Metric("Jaccard"),
+    "precision": Metric("Precision"),
+    "recall": Metric("Recall"),
+    "hd": Metric("HD", "mm", "lower", 1),
+    "hd95": Metric("HD95", "mm", "lower", 1),
+    "assd": Metric("ASSD", "mm", "lower", 2),
+    "volume_difference": Metric("Volume difference", "ml", "lower", 2),
+    "lesion_count_difference": Metric("Lesion count difference", "", "lower", 1),
+    "lesion_f1": Metric("Lesion F1"),
+    "lesion_precision": Metric("Lesion precision"),
+    "lesion_recall": Metric("Lesion recall"),
+    "lesion_ml": Metric("Lesion volume", "ml", "", 2),
+    "prediction_ml": Metric("Predicted volume", "ml", "", 2),
+}
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One case to look at, on its native grid brought to RAS+ order."""
+
+    label: str  # "best" | "median" | "worst"
+    case: str
+    dice: float
+    image: NDArray[Any]  # (X, Y, Z)
+    reference: NDArray[Any]  # (X, Y, Z), non-zero = lesion
+    prediction: NDArray[Any]  # (X, Y, Z), non-zero = lesion
+    spacing: tuple[float, float, float]  # mm
+
+
+@dataclass(frozen=True)
+class RunMaterial:
+    """One trained run and what it did on the evaluated cases. Parts that are None are left out, with a line why."""
+
+    name: str
+    model: str
+    dataset: str
+    cases: pd.DataFrame  # CASE_COLUMNS, one row per case
+    split: str = ""  # in words, e.g. "leave one site out, site 5 held out"
+    held_out_site: str | None = None
+    seed: int | None = None
+    sites: tuple[str, ...] = ()  # training sites in index order
+    folder: str = ""  # a label, not necessarily a path
+    parts: frozenset[str] | None = None  # of {"standardizer", "adversary", "hemispheres"}; None = not of that family
+    training_scans: Mapping[str, int] = field(default_factory=dict)  # training site -> number of scans
+    history: pd.DataFrame | None = None  # metrics.csv of Lightning's CSVLogger, sparse
+    grey_values: GreyValues | None = None
+    overlays: tuple[Overlay, ...] = ()
+    cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured
+
+    @property
+    def majority_share(self) -> float | None:
+        """Share of the largest training site: the accuracy of always naming it. None when scans are not known."""
+        total = sum(self.training_scans.values())
+        return max(self.training_scans.values()) / total if total else None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything ``html.write_report`` needs."""
+
+    title: str
+    dataset: str  # name and, where it helps, root or release
+    runs: tuple[RunMaterial, ...]
+    phantom: bool = False  # synthetic data: never comparable with a paper
+    protocol: Mapping[str, str] = field(default_factory=dict)  # what was done, e.g. {"voxel spacing": "4 mm"}
+    profile: str = "default"  # of the metrics
+    papers: tuple[PaperTable, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""  # ISO 8601
+    command: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def cases(self) -> pd.DataFrame:
+        """All case rows with the columns ``model`` and ``seed`` of their run added."""
+        tables = [run.cases.assign(run=run.name, model=run.model, seed=run.seed) for run in self.runs]
+        table = pd.concat([t.dropna(axis="columns", how="all") for t in tables], ignore_index=True)
+        return table.reindex(columns=["model", "seed", *CASE_COLUMNS])
+
+    @property
+    def models(self) -> list[str]:
+        """Model names in order of appearance."""
+        return list(dict.fromkeys(run.model for run in self.runs))
+
+
+def best_median_worst(cases: pd.DataFrame) -> list[tuple[str, str]]:
+    """Which cases to show: (label, case id), by Dice among the cases that hold a lesion and were scored.
+
+    Cases without a lesion are left out: their Dice is 0 or 1 by convention and shows nothing. With fewer than three
+    cases there are fewer labels, never a case twice. Ties are broken by case id, the median is the lower one.
+    """
+    usable = cases[cases["dice"].notna() & (cases["lesion_ml"] > 0)].sort_values(["dice", "case"])
+    ids = [str(case) for case in usable["case"]]
+    if not ids:
+        return []
+    picks = {"best": ids[-1], "median": ids[(len(ids) - 1) // 2], "worst": ids[0]}
+    order: Sequence[str] = ("best", "worst", "median")  # with two cases there is no middle
+    seen: dict[str, str] = {}
+    for label in order:
+        if picks[label] not in seen:
+            seen[picks[label]] = label
+    return sorted(((label, case) for case, label in seen.items()), key=lambda pair: list(picks).index(pair[0]))
+
+
+def finite(values: pd.Series) -> NDArray[np.float64]:
+    """The finite numbers of a column."""
+    numbers: NDArray[np.float64] = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(numbers[np.isfinite(numbers)])
