@@ -39,7 +39,7 @@ def adc_factor(voxels: NDArray[np.float32], brain: NDArray[np.bool_], where: str
     return 1e6 if q < 0.1 else 1e3 if q < 100 else 1.0
 
 
-def clip_outliers(voxels: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A perfusion map (X, Y, Z) clipped to its 1st to 99th percentile inside the brain."""
+def clip_outliers(voxels: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
+    """Clip a perfusion map (X, Y, Z) in place to its 1st to 99th percentile inside the brain."""
     low, high = np.percentile(voxels.T[brain.T], (1, 99))
-    return np.clip(voxels, np.float32(low), np.float32(high))
+    np.clip(voxels, np.float32(low), np.float32(high), out=voxels)

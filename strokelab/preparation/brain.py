@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -56,9 +58,8 @@ def is_skull_stripped(voxels: NDArray[np.float32], grid: Grid) -> bool:
     diffusion images of ISLES 2022 have some.
     """
     zero = voxels == 0
-    border = np.concatenate([side.ravel() for axis in range(3) for side in (zero.take(0, axis), zero.take(-1, axis))])
     volume_ml = np.count_nonzero(~zero) * grid.voxel_volume_mm3 / 1000
-    return bool(zero.mean() >= 0.2 and border.mean() >= 0.9 and volume_ml <= LARGEST_BRAIN_ML)
+    return bool(zero.mean() >= 0.2 and border(zero).mean() >= 0.9 and volume_ml <= LARGEST_BRAIN_ML)
 
 
 def estimate_brain(voxels: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:
@@ -93,6 +94,14 @@ def otsu_threshold(voxels: NDArray[np.float32]) -> float:
     # Empty bins between the classes tie; the middle of the gap is the fairest cut.
     best = np.flatnonzero(np.nan_to_num(between) >= np.nanmax(between) * (1 - 1e-12))
     return float(edges[1 + best[len(best) // 2]])
+
+
+def border(volume: NDArray[Any]) -> NDArray[Any]:
+    """All values on the six faces of a volume (X, Y, Z); edges and corners more than once."""
+    v = volume
+    return np.concatenate(
+        [v[0].ravel(), v[-1].ravel(), v[:, 0].ravel(), v[:, -1].ravel(), v[..., 0].T.ravel(), v[..., -1].T.ravel()]
+    )
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -16,9 +16,12 @@ NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 FLAT = 1e-6  # a standard deviation below this is no contrast (Yu 2022, section "Data protocol", our decision)
 
 
+Volume = NDArray[np.float32]
+
+
 def normalize(
-    image: NDArray[np.float32], brain: NDArray[np.bool_], how: Normalization = "zscore_slice_brain"
-) -> NDArray[np.float32]:
+    image: Volume, brain: NDArray[np.bool_], how: Normalization = "zscore_slice_brain", out: Volume | None = None
+) -> Volume:
     """One channel (X, Y, Z) in model units.
 
     Args:
@@ -27,44 +30,43 @@ def normalize(
         how: ``"zscore_slice_brain"``: each axial slice by mean and SD of its own brain pixels (SG-Net);
             ``"zscore_brain"``: the volume by those of its brain; ``"zscore_volume"``: by those of all its voxels;
             ``"none"``: as it is.
+        out: where the result goes (may be ``image`` itself); None makes an array.
     """
+    out = np.empty_like(image) if out is None else out
     if how == "zscore_slice_brain":
-        return zscore_slices(image, brain)
-    if how == "zscore_brain":
-        return zscore(image, image.T[brain.T])
-    if how == "zscore_volume":
-        return zscore(image, image)
-    return image
+        zscore_slices(image, brain, out)
+    elif how == "none":
+        out[...] = image
+    else:
+        values = image.T[brain.T] if how == "zscore_brain" else image.T.ravel()
+        _standardize(image, *_mean_and_sd(values), out)
+    return out
 
 
-def zscore_slices(image: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
+def zscore_slices(image: Volume, brain: NDArray[np.bool_], out: Volume) -> None:
     """Each axial slice ``[:, :, z]``: minus the mean, over the SD of its brain pixels, applied to every pixel.
 
     Slices without brain, and slices whose brain is flat (SD below ``FLAT``), become 0 (Yu 2022, SG-Net).
     """
-    out = np.zeros_like(image)
     for pixels, inside, result in zip(image.T, brain.T, out.T, strict=True):
-        values = pixels[inside]
-        if values.size:
-            _standardize(pixels, values, result)
-    return out
+        _standardize(pixels, *_mean_and_sd(pixels[inside]), result)
 
 
-def zscore(image: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The volume minus the mean, over the SD of ``values``; 0 everywhere when these are flat."""
-    out = np.zeros_like(image)
-    if values.size:
-        _standardize(image, values, out)
-    return out
-
-
-def _standardize(pixels: NDArray[np.float32], values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def _mean_and_sd(values: NDArray[np.float32]) -> tuple[float, float]:
+    if values.size == 0:
+        return 0.0, 0.0
     mean = float(values.mean(dtype=np.float64))
-    # Deviations from a mean known to float64 are small, so squaring them in float32 loses nothing that counts, and
-    # spares a float64 copy; their sum is again float64.
+    # Deviations from a mean known to float64 are small: float32 loses nothing that counts, and spares a copy twice
+    # as large. Pairwise summation keeps the sum's error near 1e-7.
     deviations = values - np.float32(mean)
-    sd = float(np.sqrt(np.mean(np.square(deviations, out=deviations), dtype=np.float64)))
+    return mean, float(np.sqrt(np.square(deviations, out=deviations).mean()))
+
+
+def _standardize(pixels: Volume, mean: float, sd: float, out: Volume) -> None:
     if sd < FLAT:
+        out[...] = 0
         return
-    np.subtract(pixels, np.float32(mean), out=out)
-    np.multiply(out, np.float32(1.0 / sd), out=out)
+    # Slab by slab, so that both passes find the values in the processor's cache.
+    for slab, result in zip(pixels.T, out.T, strict=True) if pixels.ndim == 3 else [(pixels, out)]:
+        np.subtract(slab, np.float32(mean), out=result)
+        np.multiply(result, np.float32(1.0 / sd), out=result)

@@ -20,7 +20,7 @@ from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step, resample
 from strokelab.nifti import read_grid, read_lesion, read_voxels
 from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
-from strokelab.preparation.brain import find_brain
+from strokelab.preparation.brain import border, find_brain
 from strokelab.preparation.crop import Axes, crop_box
 from strokelab.preparation.normalize import NORMALIZATIONS, Normalization, normalize
 
@@ -119,7 +119,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         path = case.images[modality]
         voxels, grid = reference if path == case.reference_image else _read_image(path)
         channel[...] = image_onto(voxels, grid, steps)
-        channel[...] = _model_units(channel, brain, modality=modality, path=path, how=preparation.normalize)
+        _model_units(channel, brain, modality=modality, path=path, how=preparation.normalize)
     lesion = None if drawn is None else _stored(_lesion_onto(drawn, steps, case))
     for array in (image, brain, lesion):
         if array is not None:
@@ -157,7 +157,7 @@ def image_onto(voxels: NDArray[np.float32], grid: Grid, steps: Sequence[Step]) -
     """An image (X, Y, Z) on ``grid`` brought to the end of the steps, float32."""
     target = steps[-1].target
     exact = grid.matches(steps[0].source) and not _resamples(steps)
-    outside = np.float32(0) if exact and not _overhang(steps) else _border_level(voxels)
+    outside = np.float32(0) if exact and not _overhang(steps) else np.float32(np.median(border(voxels)))
     array: NDArray[np.float32] = voxels - outside if outside else voxels
     if exact:
         for step in steps:
@@ -204,21 +204,20 @@ def _lesion_onto(drawn: NDArray[np.uint8], steps: Sequence[Step], case: Case) ->
 
 def _model_units(
     voxels: NDArray[np.float32], brain: NDArray[np.bool_], *, modality: str, path: Path, how: Normalization
-) -> NDArray[np.float32]:
+) -> None:
+    """In place: the prepared grey values of one channel in one unit, then normalized."""
     if modality.lower() == "adc":
-        factor = adc_factor(voxels, brain, str(path))
-        voxels = voxels * np.float32(factor) if factor != 1 else voxels
+        voxels *= np.float32(adc_factor(voxels, brain, str(path)))
     elif modality.lower() in PERFUSION:
-        voxels = clip_outliers(voxels, brain)
-    scaled = normalize(voxels, brain, how)
-    if how != "none" and not scaled.any():
+        clip_outliers(voxels, brain)
+    normalize(voxels, brain, how, out=voxels)
+    if how != "none" and not voxels.any():
         raise DataError(
             path,
             found="an image without contrast inside the brain",
             expected="grey values that differ",
             remedy="check image and brain mask, or leave the case out with data.exclude",
         )
-    return scaled
 
 
 def _read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
@@ -232,11 +231,6 @@ def _read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
             remedy="the file is empty or damaged: copy it again, or leave the case out with data.exclude",
         )
     return voxels, grid
-
-
-def _border_level(voxels: NDArray[np.float32]) -> np.float32:
-    sides = [side.ravel() for axis in range(3) for side in (voxels.take(0, axis), voxels.take(-1, axis))]
-    return np.float32(np.median(np.concatenate(sides)))
 
 
 def _check_modalities(case: Case, preparation: Preparation) -> None:
