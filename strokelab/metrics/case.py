@@ -1,0 +1,122 @@
+"""One case, one row: all metrics of a prediction against its reference. Knows no cohort, no run and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from strokelab.lesions import Neighbours
+from strokelab.metrics import lesionwise, overlap, surface
+from strokelab.metrics.lesionwise import LesionCounts, count_lesion_hits
+from strokelab.metrics.overlap import Counts
+from strokelab.metrics.pair import Pair, read_pair
+from strokelab.metrics.profiles import Profile, find_profile
+from strokelab.metrics.surfels import average_distance_by_area
+
+
+def score_case(
+    prediction: Any, reference: Any, spacing_mm: float | Sequence[float] | None, profile: str | Profile = "default"
+) -> dict[str, float]:
+    """The twelve metrics of one case.
+
+    Args:
+        prediction: mask (X, Y, Z): NumPy array or torch tensor of any dtype (0/1, 0/255, bool ...), or NIfTI path.
+        reference: the same; the two need not have the same form.
+        spacing_mm: voxel spacing along X, Y, Z in mm, or one number; None takes the reference file's.
+        profile: conventions: ``default``, ``atlas``, ``isles22``, ``synthstroke``, ``tomita``, ``isles2015``,
+            ``sgnet``, ``sunet``, or a ``Profile``.
+
+    Returns:
+        dice, jaccard, precision, recall (0 to 1); hd, hd95, assd (mm); volume_difference (absolute; ml, or the
+        profile's unit); lesion_count_difference; lesion_f1, lesion_precision, lesion_recall (0 to 1).
+        Both masks empty is a perfect score; with one empty, overlaps are 0 and distances infinite.
+
+    Raises:
+        DataError: a mask cannot be read or the two do not fit together.
+        ConfigError: the profile does not exist.
+    """
+    rules = find_profile(profile)
+    pair = read_pair(prediction, reference, spacing_mm)
+    counts, lesions = _counts(pair), count_lesion_hits(pair.prediction, pair.reference, rules.neighbours)
+    return _metrics(pair, counts, lesions, rules)
+
+
+def score_row(
+    prediction: Any,
+    reference: Any,
+    spacing_mm: float | Sequence[float] | None,
+    profile: str | Profile = "default",
+    *,
+    voxel_volume_mm3: float | None = None,
+    strict_grid: bool = False,
+) -> dict[str, float | str]:
+    """The row of a case table: what ``score_case`` returns and all that is needed to compute it again without images.
+
+    Args:
+        prediction: as for ``score_case``.
+        reference: as for ``score_case``.
+        spacing_mm: as for ``score_case``.
+        profile: as for ``score_case``.
+        voxel_volume_mm3: volume of a voxel, |det| of the affine; default: the file's, else the spacing's product.
+        strict_grid: refuse files on different grids instead of bringing the prediction onto the reference's.
+
+    Returns:
+        The twelve metrics; specificity, relative_volume_difference (NaN for an empty reference), hd_penalised (the
+        grid's diagonal instead of infinity) and, where the profile reports it, hd_voxels; the voxel counts tp, fp, fn,
+        tn; voxel_volume_mm3; truth_ml, prediction_ml; for N = 6 and 26 neighbours truth_lesions_N,
+        prediction_lesions_N, lesion_tp_N, lesion_fn_N, lesion_fp_N; profile.
+
+    Raises:
+        DataError: as ``score_case``.
+        ConfigError: the profile does not exist.
+    """
+    rules = find_profile(profile)
+    pair = read_pair(prediction, reference, spacing_mm, voxel_volume_mm3=voxel_volume_mm3, strict_grid=strict_grid)
+    counts = _counts(pair)
+    wanted: set[Neighbours] = {6, 26, rules.neighbours}
+    lesions = {n: count_lesion_hits(pair.prediction, pair.reference, n) for n in wanted}
+    row: dict[str, float | str] = dict(_metrics(pair, counts, lesions[rules.neighbours], rules))
+    row["specificity"] = overlap.specificity(counts, rules.empty_value)
+    row["relative_volume_difference"] = overlap.relative_volume_difference(counts)
+    row["hd_penalised"] = min(float(row["hd"]), pair.diagonal_mm)
+    if "hd_voxels" in rules.reported:
+        full = surface.surface_distances(pair.prediction, pair.reference, (1.0, 1.0, 1.0), neighbours=26)
+        row["hd_voxels"] = surface.hausdorff(full)
+    row |= {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn, "voxel_volume_mm3": pair.voxel_mm3}
+    row["truth_ml"] = counts.reference * pair.voxel_mm3 / 1000
+    row["prediction_ml"] = counts.prediction * pair.voxel_mm3 / 1000
+    for n in (6, 26):
+        found = lesions[n]
+        row |= {f"truth_lesions_{n}": found.reference, f"prediction_lesions_{n}": found.prediction}
+        row |= {f"lesion_tp_{n}": found.tp, f"lesion_fn_{n}": found.fn, f"lesion_fp_{n}": found.fp}
+    row["profile"] = rules.name
+    return row
+
+
+def _counts(pair: Pair) -> Counts:
+    x, y, z = pair.shape
+    return overlap.count(pair.prediction, pair.reference, size=x * y * z)
+
+
+def _metrics(pair: Pair, counts: Counts, lesions: LesionCounts, rules: Profile) -> dict[str, float]:
+    """The twelve metrics in the order of ``profiles.CASE_METRICS``."""
+    distances = surface.surface_distances(pair.prediction, pair.reference, pair.spacing_mm)
+    if rules.assd == "area":
+        assd = average_distance_by_area(pair.prediction, pair.reference, pair.spacing_mm)
+    else:
+        assd = surface.average_distance(distances, pooled=rules.assd == "pooled")
+    unit = {"ml": pair.voxel_mm3 / 1000, "mm^3": pair.voxel_mm3, "voxels": 1.0}[rules.volume_unit]
+    return {
+        "dice": overlap.dice(counts, rules.empty_value),
+        "jaccard": overlap.jaccard(counts, rules.empty_value),
+        "precision": overlap.precision(counts, rules.empty_value),
+        "recall": overlap.recall(counts, rules.empty_value),
+        "hd": surface.hausdorff(distances),
+        "hd95": surface.hausdorff_95(distances, pooled=rules.hd95_pooled),
+        "assd": assd,
+        "volume_difference": abs(overlap.volume_difference(counts)) * unit,
+        "lesion_count_difference": float(lesionwise.lesion_count_difference(lesions)),
+        "lesion_f1": lesionwise.lesion_f1(lesions),
+        "lesion_precision": lesionwise.lesion_precision(lesions),
+        "lesion_recall": lesionwise.lesion_recall(lesions),
+    }
