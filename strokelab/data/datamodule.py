@@ -1,0 +1,323 @@
+"""A cohort as Lightning wants it: read, split, prepared, served. Knows readers, splits and the store; knows no model.
+
+One class does everything; the named datasets at the end are thin faces over it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from strokelab.contract import Batch, Case
+from strokelab.data import read_cases
+from strokelab.data.datasets import PatchDataset
+from strokelab.data.loaders import batch_loader
+from strokelab.data.people import Volumes, first_persons
+from strokelab.data.splits import Split
+from strokelab.data.volumes import lesion_volumes_ml
+from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.files import locked, natural_key
+from strokelab.preparation.store import PreparedStore, StoredCase
+from strokelab.sampling.order import EpochBatchSampler, InOrder, Order
+from strokelab.view import View
+
+Part = Literal["train", "val", "test"]
+SplitRule = Callable[[Sequence[Case], Volumes | None], Split]
+
+
+class CohortDataModule(LightningDataModule):
+    """Any cohort a reader knows.
+
+    A resumed run gets exactly the batches an unbroken one would have got: the order is a function of
+    (seed, epoch, rank), and ``state_dict`` says which batches of the interrupted epoch were trained on.
+
+    Args:
+        dataset: a reader's name (``strokelab.data.readers``).
+        root: the dataset's folder.
+        modalities: the channels, in order; those of ``view.preparation``.
+        view: how the model sees a brain.
+        split: ``(cases, volumes) -> Split``, see ``data.splits``.
+        options: the reader's own.
+        exclude: case or subject ids to leave out.
+        labelled_only: leave out cases without a lesion mask.
+        limit_per_site: only the first persons of each site, for trials; None = all.
+        n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
+        store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
+        batch_size: samples per step and process.
+        workers: loader processes; 0 reads in the training process, which is fastest unless augmentation is dear.
+        prepare_workers: processes that prepare cases.
+        drop_last: leave out a last step that is not full.
+        seed: of order, boxes and augmentation.
+        progress: show bars while cases are prepared.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        root: str | Path | None,
+        modalities: Sequence[str],
+        view: View,
+        split: SplitRule,
+        *,
+        options: Mapping[str, Any] | None = None,
+        exclude: Sequence[str] = (),
+        labelled_only: bool = False,
+        limit_per_site: int | None = None,
+        n_sites: int | None = None,
+        store: str | Path | None = None,
+        batch_size: int = 16,
+        workers: int = 0,
+        prepare_workers: int = 1,
+        drop_last: bool = False,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dataset, self.root, self.modalities = dataset, root, tuple(modalities)
+        self.view, self.split, self.options = view, split, dict(options or {})
+        self.exclude, self.labelled_only, self.limit_per_site = tuple(exclude), labelled_only, limit_per_site
+        self.release_sites = n_sites
+        self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
+        self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
+        self.drop_last, self.seed, self.progress = drop_last, seed, progress
+        self._stored: dict[str, StoredCase] = {}
+        self._resumed = (0, 0)
+        if self.modalities != view.modalities:
+            raise ConfigError(
+                "view.preparation.modalities",
+                found=f"{list(view.modalities)}",
+                expected=f"data.modalities, {list(self.modalities)}",
+                remedy="set data.modalities and leave view.preparation.modalities to follow it",
+            )
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """The cohort, without what was left out; read when first asked for.
+
+        Raises:
+            DataError: the folder is missing or holds no such dataset, a case is incomplete or lacks a modality.
+            ConfigError: an unknown dataset, option or excluded id.
+        """
+        root = self._root()
+        options = {**self.options, **({"exclude": self.exclude} if self.exclude else {})}
+        cases = read_cases(self.dataset, root, **options)
+        cases = [case for case in cases if case.labelled or not self.labelled_only]
+        if self.limit_per_site is not None:
+            cases = first_persons(cases, self.limit_per_site)
+        if not cases:
+            raise DataError(
+                root,
+                found="no case left",
+                expected="at least one",
+                remedy="check data.exclude, data.labelled_only and data.limit_per_site",
+            )
+        for case in cases:
+            missing = [name for name in self.modalities if name not in case.images]
+            if missing:
+                raise DataError(
+                    f"{case.case_id} ({case.reference_image.parent})",
+                    found=f"modalities {sorted(case.images)}",
+                    expected=f"also {missing}, as data.modalities says",
+                    remedy=f"set data.modalities, or leave the case out with data.exclude=[{case.case_id}]",
+                )
+        sites = {case.site for case in cases if case.site is not None}
+        if self.release_sites is not None and len(sites) != self.release_sites:
+            warnings.warn(
+                f"{root}: {len(sites)} sites, but data.n_sites says {self.release_sites}; a sweep over sites would "
+                f"miss some or fail: set data.n_sites={len(sites)}",
+                DataWarning,
+                stacklevel=2,
+            )
+        return cases
+
+    @cached_property
+    def lesion_volumes(self) -> dict[str, float]:
+        """Lesion volume (ml) of every labelled case, on its own grid; read when first asked for."""
+        return lesion_volumes_ml(self.cases, workers=self.prepare_workers)
+
+    @cached_property
+    def split_result(self) -> Split:
+        """Who trains, validates and tests.
+
+        Raises:
+            DataError: the cohort does not allow this split.
+            ConfigError: a setting of the split is out of range.
+        """
+        return self.split(self.cases, lambda: self.lesion_volumes)
+
+    @cached_property
+    def sites(self) -> dict[str, int]:
+        """Training site to index 0..K-1, in natural order; held-out and unknown sites are not in it."""
+        train = set(self.split_result.train)
+        names = {case.site for case in self.cases if case.case_id in train and case.site is not None}
+        return {name: index for index, name in enumerate(sorted(names, key=natural_key))}
+
+    @property
+    def n_sites(self) -> int:
+        """K, the number of training sites."""
+        return len(self.sites)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, split and prepare everything, so that whatever is wrong is said before training starts.
+
+        Raises:
+            DataError: as ``cases`` and ``split_result``, and when cases cannot be prepared.
+        """
+        for part in ("train", "val", "test"):
+            self._prepare(getattr(self.split_result, part))
+
+    def volumes(self, part: Part) -> list[StoredCase]:
+        """The prepared cases of a part, for whole-volume prediction."""
+        return self._prepare(getattr(self.split_result, part))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the training cases, in the view's order, augmented."""
+        return self._loader("train", self.view.order)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Batches of the validation cases, always the same ones; an empty list when nobody validates."""
+        return self._loader("val", InOrder()) if self.split_result.val else []
+
+    def state_dict(self) -> dict[str, int]:
+        """How far training is: the epoch and the batches of it that are done."""
+        if self.trainer is None:
+            return {"epoch": self._resumed[0], "batch": self._resumed[1]}
+        loop = self.trainer.fit_loop
+        epoch: Any = loop.epoch_progress.current
+        batch: Any = loop.epoch_loop.batch_progress
+        return {"epoch": epoch.processed, "batch": 0 if batch.is_last_batch else batch.current.processed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue there. Before the loaders exist, since workers fetch ahead as soon as they do."""
+        self._resumed = (int(state_dict["epoch"]), int(state_dict["batch"]))
+
+    def _root(self) -> Path:
+        root = Path(self.root or "").expanduser()
+        if not self.root or not root.is_dir():
+            raise DataError(
+                root if self.root else "data.root",
+                found="no such folder" if self.root else "no folder named",
+                expected=f"the folder of dataset {self.dataset}",
+                remedy="set data.root=FOLDER, or the environment variable STROKELAB_DATA to where your datasets lie",
+            )
+        return root
+
+    def _prepare(self, case_ids: Sequence[str]) -> list[StoredCase]:
+        wanted = [case for case in self.cases if case.case_id in set(case_ids) - self._stored.keys()]
+        if wanted:
+            ready = self.store.prepare(
+                wanted, self.view.preparation, workers=self.prepare_workers, progress=self.progress
+            )
+            self._stored.update({case.case_id: case for case in ready})
+        return [self._stored[case_id] for case_id in case_ids]
+
+    def _loader(self, part: Part, order: Order) -> DataLoader[Batch]:
+        dataset = PatchDataset(
+            self.volumes(part),
+            sampler=self.view.sampler,
+            sites=self.sites,
+            seed=self.seed,
+            augment=self.view.augment if part == "train" else None,
+        )
+        batches = EpochBatchSampler(
+            len(dataset),
+            self.batch_size,
+            self.seed,
+            order=order,
+            sites=dataset.sites,
+            drop_last=self.drop_last and part == "train",
+            rank=0 if self.trainer is None else self.trainer.global_rank,
+            world_size=1 if self.trainer is None else self.trainer.world_size,
+        )
+        if part == "train":
+            batches.resume(*self._resumed)
+        return batch_loader(dataset, batches, workers=self.workers)
+
+
+class ATLASv1(CohortDataModule):
+    """ATLAS v1.2, chronic stroke on T1w; nine sites in the INDI release."""
+
+    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+        super().__init__("atlas_v1", root, modalities, **settings)
+
+
+class ATLASv2(CohortDataModule):
+    """ATLAS v2.0, chronic stroke on T1w; 33 cohorts with masks."""
+
+    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+        super().__init__("atlas_v2", root, modalities, **settings)
+
+
+class ISLES2015(CohortDataModule):
+    """ISLES 2015: ``variant="siss"`` (sub-acute lesions) or ``"spes"`` (penumbra)."""
+
+    def __init__(
+        self, root: str | Path | None, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
+    ) -> None:
+        super().__init__(f"isles2015_{variant}", root, modalities, **settings)
+
+
+class ISLES2022(CohortDataModule):
+    """ISLES 2022, acute and sub-acute lesions on DWI, ADC and FLAIR."""
+
+    def __init__(
+        self, root: str | Path | None, modalities: Sequence[str] = ("DWI", "ADC", "FLAIR"), **settings: Any
+    ) -> None:
+        super().__init__("isles2022", root, modalities, **settings)
+
+
+class Phantom(CohortDataModule):
+    """A phantom cohort in the layout of a real dataset, written when it is not there yet and read like the real one.
+
+    Args:
+        root: where it lies or is to be written.
+        modalities: the channels.
+        layout: the dataset whose layout it has, and whose reader reads it.
+        spacing: voxel size, mm.
+        sites: how many sites it has.
+        cases_per_site: scans of each.
+        phantom_seed: of anatomy, lesions and scanners.
+        layout_options: further settings of the layout (``strokelab.phantoms``).
+        **settings: as ``CohortDataModule``.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        modalities: Sequence[str] = ("T1w",),
+        layout: str = "atlas_v1",
+        *,
+        spacing: float = 1.0,
+        sites: int = 9,
+        cases_per_site: int | Sequence[int] | None = 6,
+        phantom_seed: int = 0,
+        layout_options: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(layout, root, modalities, **settings)
+        self.recipe: dict[str, Any] = {
+            "spacing": spacing,
+            "sites": sites,
+            "cases_per_site": cases_per_site,
+            "seed": phantom_seed,
+        }
+        self.recipe.update(layout_options or {})
+
+    def _root(self) -> Path:
+        from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
+
+        root = Path(self.root or "").expanduser()
+        with locked(root.parent / f".{root.name}.lock"):  # one job of a sweep writes, the others wait
+            return write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **self.recipe)
+
+
+def default_store() -> Path:
+    """Where prepared cases go when nobody says: ``STROKELAB_STORE``, else the user's cache."""
+    return Path(os.environ.get("STROKELAB_STORE") or "~/.cache/strokelab/prepared").expanduser()

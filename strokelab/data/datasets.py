@@ -1,0 +1,249 @@
+"""Samples cut from prepared cases, a batch at a time. Knows memory maps and boxes; knows no files and no Lightning.
+
+Nothing is decoded, queued or collated: a batch is gathered straight from the maps into one tensor per key. Slices
+come out as (C, Y, X), rows anterior-posterior and columns left-right, volumes as (C, X, Y, Z).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from strokelab.contract import Batch, PreparedCase
+from strokelab.errors import ConfigError, DataError
+from strokelab.preparation.store import StoredCase
+from strokelab.sampling.boxes import Boxes, Sampler, plane_axis
+from strokelab.sampling.order import Key
+from strokelab.seeding import stream
+
+Augment = Callable[[Batch, Sequence[np.random.Generator]], Batch]
+OPEN_CASES = 96
+"""Cases whose arrays stay mapped at once, three file descriptors each: well below the usual limit of 1,024."""
+
+
+class OpenCases:
+    """The most recently used cases, mapped; older ones are closed."""
+
+    def __init__(self, cases: Sequence[StoredCase], capacity: int = OPEN_CASES) -> None:
+        self.cases = cases
+        self.capacity = capacity
+        self._open: OrderedDict[int, PreparedCase] = OrderedDict()
+
+    def __getitem__(self, index: int) -> PreparedCase:
+        """The arrays of case ``index``."""
+        if index in self._open:
+            self._open.move_to_end(index)
+        else:
+            self._open[index] = self.cases[index].load()
+            if len(self._open) > self.capacity:
+                self._open.popitem(last=False)
+        return self._open[index]
+
+    def __len__(self) -> int:
+        """How many are open now."""
+        return len(self._open)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Maps stay in their process: a loader worker opens its own.
+        return {"cases": self.cases, "capacity": self.capacity, "_open": OrderedDict()}
+
+
+class PatchDataset(Dataset[Batch]):
+    """Boxes of prepared cases as samples, asked for by (epoch, index).
+
+    Which boxes there are is a pure function of (seed, epoch, case id), what augmentation draws of
+    (seed, epoch, index): neither the order of calls nor the worker that answers matters.
+
+    Args:
+        cases: labelled, with the same channels.
+        sampler: chooses the boxes; all must have one size.
+        sites: site name to index; other and unknown sites become -1.
+        seed: of the run.
+        augment: applied to each batch, with one stream per sample; None = none.
+        known: which classes these cases know (K), for models with partial labels; None leaves the key out.
+        open_cases: how many cases stay mapped.
+
+    Raises:
+        DataError: an unlabelled case, or no sample at all.
+        ConfigError: boxes of different sizes, or cases with different channels.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[StoredCase],
+        *,
+        sampler: Sampler,
+        sites: Mapping[str, int],
+        seed: int,
+        augment: Augment | None = None,
+        known: Sequence[bool] | None = None,
+        open_cases: int = OPEN_CASES,
+    ) -> None:
+        self.cases = list(cases)
+        self.sampler, self.seed, self.augment, self.known = sampler, seed, augment, known
+        self._check_cases()
+        boxes = [self._draw(index, epoch=0) for index in range(len(self.cases))]
+        counts = np.array([len(drawn) for drawn in boxes])
+        if counts.sum() == 0:
+            raise DataError(
+                "view.sampler",
+                found=f"no sample in {len(self.cases)} cases",
+                expected="slices or patches that the sampler accepts",
+                remedy="check the brain masks, or accept more (view.sampler.min_brain_pixels)",
+            )
+        self.size = self._one_size(boxes)
+        self.axis = plane_axis(self.size)
+        self.first = np.concatenate([[0], np.cumsum(counts)])
+        self.case_of = np.repeat(np.arange(len(counts)), counts)
+        self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
+        self._starts = {(0, index): drawn.starts for index, drawn in enumerate(boxes)}
+        self._opened = OpenCases(self.cases, open_cases)
+
+    def __len__(self) -> int:
+        """Samples of one epoch."""
+        return int(self.first[-1])
+
+    @property
+    def sites(self) -> NDArray[np.int64]:
+        """Site index of each sample (N,), -1 = unknown; what site-balanced orders need."""
+        return self.case_sites[self.case_of]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Spatial shape S of a sample."""
+        if self.axis is None:
+            return self.size
+        return tuple(length for axis, length in enumerate(self.size) if axis != self.axis)[::-1]
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """One sample (``contract.Sample``)."""
+        return {name: value[0] for name, value in self.__getitems__([key]).items()}
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """The batch of these samples; what a ``DataLoader`` calls once per batch."""
+        size, space = len(keys), self.sample_shape
+        image = np.empty((size, len(self.cases[0].channels), *space), dtype=np.float32)
+        lesion = np.empty((size, 1, *space), dtype=np.uint8)
+        brain = np.empty((size, 1, *space), dtype=np.uint8)
+        origin = np.empty((size, 3), dtype=np.int64)
+        rows = self.case_of[[index for _, index in keys]]
+        for place, ((epoch, index), row) in enumerate(zip(keys, rows, strict=True)):
+            start = self._starts_of(epoch, int(row))[index - self.first[row]]
+            case = self._opened[int(row)]
+            origin[place] = start
+            _cut(case.image, start, self._as_volume(image[place]))
+            _cut(_labels(case), start, self._as_volume(lesion[place]))
+            _cut(case.brain.view(np.uint8)[None], start, self._as_volume(brain[place]))
+        batch: Batch = {
+            "image": torch.from_numpy(image),
+            "lesion": torch.from_numpy(lesion),
+            "brain": torch.from_numpy(brain),
+            "site": torch.from_numpy(self.case_sites[rows]),
+            "case_id": [self.cases[row].case_id for row in rows],
+            "origin": torch.from_numpy(origin),
+        }
+        if self.known is not None:
+            batch["known"] = torch.tensor([list(self.known)] * size, dtype=torch.bool)
+        if self.augment is not None:
+            batch = self.augment(batch, [stream(self.seed, "augment", epoch, index) for epoch, index in keys])
+        return batch
+
+    def _draw(self, row: int, epoch: int) -> Boxes:
+        case = self.cases[row]
+        return self.sampler.draw(case, stream(self.seed, "boxes", epoch, case.case_id))
+
+    def _starts_of(self, epoch: int, row: int) -> NDArray[np.int64]:
+        key = (0 if self.sampler.fixed else epoch, row)
+        if key not in self._starts:
+            if not any(old == epoch for old, _ in self._starts):
+                self._starts.clear()  # a new epoch: the boxes of the last one are done with
+            drawn = self._draw(row, epoch)
+            if drawn.size != self.size or len(drawn) != self.first[row + 1] - self.first[row]:
+                raise RuntimeError(
+                    f"{self.sampler}: {len(drawn)} boxes of {drawn.size} for {self.cases[row].case_id} in epoch "
+                    f"{epoch}; a sampler must draw the same number and size in every epoch"
+                )
+            self._starts[key] = drawn.starts
+        return self._starts[key]
+
+    def _as_volume(self, sample: NDArray[Any]) -> NDArray[Any]:
+        """A view (C, x, y, z) of a sample (C, *S); for slices the axis of length 1 is put back."""
+        if self.axis is None:
+            return sample
+        return np.expand_dims(sample.transpose(0, 2, 1), 1 + self.axis)
+
+    def _check_cases(self) -> None:
+        unlabelled = [case.case_id for case in self.cases if not case.labelled]
+        if unlabelled:
+            raise DataError(
+                unlabelled[0],
+                found=f"{len(unlabelled)} cases without a lesion mask among those to train or validate on",
+                expected="a mask for each of them",
+                remedy="leave them out with data.exclude, or put them into the test part",
+            )
+        channels = {case.channels for case in self.cases}
+        if len(channels) > 1:
+            raise ConfigError(
+                "data.modalities",
+                found=f"cases with different channels: {sorted(channels)}",
+                expected="the same for all",
+                remedy="prepare all with one view",
+            )
+
+    def _one_size(self, boxes: Sequence[Boxes]) -> tuple[int, int, int]:
+        sizes = {drawn.size: case.case_id for drawn, case in zip(boxes, self.cases, strict=True) if len(drawn)}
+        if len(sizes) > 1:
+            raise ConfigError(
+                "view.preparation.crop",
+                found=f"samples of different sizes: {dict(list(sizes.items())[:4])}",
+                expected="one size (x, y, z) for all cases",
+                remedy="give view.preparation.crop a number for every axis that differs",
+            )
+        return next(iter(sizes))
+
+
+class VolumeDataset(Dataset[StoredCase]):
+    """Whole cases, one after the other, for evaluation; the caller opens them when it gets to them.
+
+    Args:
+        cases: in the order they are wanted.
+    """
+
+    def __init__(self, cases: Sequence[StoredCase]) -> None:
+        self.cases = list(cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> StoredCase:
+        """Case ``index``, not opened."""
+        return self.cases[index]
+
+
+def _labels(case: PreparedCase) -> NDArray[np.uint8]:
+    if case.lesion is None:
+        raise DataError(
+            case.case_id, found="no lesion mask", expected="a labelled case", remedy="leave it out with data.exclude"
+        )
+    return case.lesion[None]
+
+
+def _cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any]) -> None:
+    """Copy the box of ``out``'s shape that begins at ``start`` from (C, X, Y, Z); background beyond the border."""
+    take: list[slice] = []
+    put: list[slice] = []
+    for begin, length, size in zip((int(s) for s in start), out.shape[1:], source.shape[1:], strict=True):
+        low = min(max(begin, 0), size)
+        high = max(min(begin + length, size), low)
+        take.append(slice(low, high))
+        put.append(slice(low - begin, high - begin) if high > low else slice(0, 0))
+    inside = source[:, take[0], take[1], take[2]]
+    if inside.shape != out.shape:
+        out[...] = 0
+    out[:, put[0], put[1], put[2]] = inside

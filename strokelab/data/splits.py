@@ -1,0 +1,303 @@
+"""Who trains, who validates, who tests. Knows people, sites and lesion volumes; opens no image itself.
+
+Every split is a frozen dataclass that is called with the cases of a cohort. A person (``subject_id``) never stands on
+two sides, and cases without a drawn lesion never train or validate. Draws depend on the seed alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from strokelab.contract import Case
+from strokelab.data.people import Volumes, labelled_people, people_of, refuse_unlabelled, some, strata
+from strokelab.data.split_file import Split, part_by_fold, read_rows
+from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.files import natural_key
+from strokelab.seeding import stream
+
+__all__ = ["All", "FromFile", "HoldOut", "KFold", "LeaveOneSiteOut", "SizeBalancedKFold", "Split"]
+
+
+@dataclass(frozen=True)
+class LeaveOneSiteOut:
+    """One site tests, the others train (Yu 2022, SG-Net: nine runs on ATLAS v1.2).
+
+    Args:
+        fold: index into the naturally sorted sites, or a site's name.
+        val_fraction: share of the persons of each training site that validate; they are the same in every fold.
+        seed: of the draw of these persons.
+    """
+
+    fold: int | str = 0
+    val_fraction: float = 0.1
+    seed: int = 0
+
+    def __call__(self, cases: Sequence[Case], volumes: Volumes | None = None) -> Split:
+        """Split a cohort.
+
+        Raises:
+            DataError: fewer than two sites, an unlabelled case in training, or an empty part.
+            ConfigError: the site does not exist.
+        """
+        known = [case for case in cases if case.site is not None]
+        sites = sorted({str(case.site) for case in known}, key=natural_key)
+        held_out = self._held_out(sites, len(cases))
+        if len(known) < len(cases):
+            _warn(f"{len(cases) - len(known)} cases of unknown site are in no part: any site could be theirs")
+        test = {case.subject_id for case in known if case.site == held_out}
+        abroad = [case.case_id for case in known if case.site != held_out and case.subject_id in test]
+        if abroad:
+            _warn(f"{abroad} left out of training: these persons were also scanned at the held-out site {held_out!r}")
+        val: set[str] = set()
+        for site in sites:
+            people = [*people_of([case for case in known if case.site == site])]
+            if site != held_out and self.val_fraction > 0 and len(people) < 2:
+                _warn(f"site {site!r} has one person: nobody of it validates (split.val_fraction={self.val_fraction})")
+            chosen = some(people, self.val_fraction, stream(self.seed, "validation", site))
+            val |= chosen if site != held_out else set()
+        part = {case.case_id: "test" for case in known if case.site == held_out}
+        for case in known:
+            if case.subject_id not in test:
+                part[case.case_id] = "val" if case.subject_id in val else "train"
+        return _finish(cases, part, self.val_fraction)
+
+    def _held_out(self, sites: list[str], n_cases: int) -> str:
+        if len(sites) < 2:
+            raise DataError(
+                "split=leave_one_site_out",
+                found=f"{n_cases} cases of {len(sites)} known sites {sites}",
+                expected="at least two sites",
+                remedy="choose split=kfold, split=size_balanced_kfold or split=holdout for this dataset",
+            )
+        if isinstance(self.fold, str) and self.fold in sites:
+            return self.fold
+        if isinstance(self.fold, int) and 0 <= self.fold < len(sites):
+            return sites[self.fold]
+        raise ConfigError(
+            "split.fold",
+            found=repr(self.fold),
+            expected=f"the name of a site or its index: {dict(enumerate(sites))}",
+            remedy=f"set split.fold to 0..{len(sites) - 1} or to a name",
+        )
+
+
+@dataclass(frozen=True)
+class KFold:
+    """Random folds of persons; those whose every mask is empty are spread evenly over the folds.
+
+    Args:
+        fold: the fold that tests, 0..folds-1.
+        folds: how many.
+        val_fraction: share of the training persons that validate.
+        seed: of the draws.
+    """
+
+    fold: int = 0
+    folds: int = 5
+    val_fraction: float = 0.1
+    seed: int = 0
+
+    def __call__(self, cases: Sequence[Case], volumes: Volumes | None = None) -> Split:
+        """Split a cohort.
+
+        Raises:
+            DataError: an unlabelled case, fewer persons than folds, or an empty part.
+            ConfigError: the fold does not exist.
+        """
+        people = labelled_people(cases, self.fold, self.folds)
+        dealt: list[str] = []
+        for name, stratum in strata(people, volumes).items():
+            dealt += [stratum[i] for i in stream(self.seed, "kfold", name).permutation(len(stratum))]
+        fold_of = {person: index % self.folds for index, person in enumerate(dealt)}
+        return _from_folds(cases, fold_of, self.fold, val_fraction=self.val_fraction, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class SizeBalancedKFold:
+    """Folds that hold equally many lesions of every size (for Huo 2022, MAPPING, whose own rule is not published).
+
+    Persons are sorted by their largest lesion volume and cut into blocks of ``folds``; each block is dealt out in
+    random order. The number of persons up to any volume then differs from its share by less than one in every fold.
+
+    Args:
+        fold: the fold that tests, 0..folds-1.
+        folds: how many.
+        val_fraction: share of the training persons that validate.
+        seed: of the draws.
+    """
+
+    fold: int = 0
+    folds: int = 5
+    val_fraction: float = 0.1
+    seed: int = 0
+
+    def __call__(self, cases: Sequence[Case], volumes: Volumes | None = None) -> Split:
+        """Split a cohort by the volumes (ml).
+
+        Raises:
+            DataError: as ``KFold``.
+            ConfigError: the fold does not exist.
+            ValueError: no volumes were given.
+        """
+        if volumes is None:
+            raise ValueError("SizeBalancedKFold needs the lesion volumes")
+        people = labelled_people(cases, self.fold, self.folds)
+        ml = volumes()
+        largest = {person: max(ml[case.case_id] for case in scans) for person, scans in people.items()}
+        ranked = sorted(people, key=lambda person: (largest[person], natural_key(people[person][0].case_id)))
+        rng = stream(self.seed, "size_balanced_kfold")
+        fold_of: dict[str, int] = {}
+        for begin in range(0, len(ranked), self.folds):
+            block = ranked[begin : begin + self.folds]
+            fold_of.update(zip(block, rng.permutation(self.folds).tolist(), strict=False))
+        return _from_folds(cases, fold_of, self.fold, val_fraction=self.val_fraction, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Random shares of persons, taken apart from those whose every mask is empty.
+
+    Args:
+        test_fraction: share of the persons that test.
+        val_fraction: share of the persons that validate.
+        seed: of the draw.
+    """
+
+    test_fraction: float = 0.2
+    val_fraction: float = 0.1
+    seed: int = 0
+
+    def __call__(self, cases: Sequence[Case], volumes: Volumes | None = None) -> Split:
+        """Split a cohort.
+
+        Raises:
+            DataError: an unlabelled case, or an empty part.
+            ConfigError: the shares leave nobody to train.
+        """
+        if not (self.test_fraction > 0 and self.val_fraction >= 0 and self.test_fraction + self.val_fraction < 1):
+            raise ConfigError(
+                "split.test_fraction, split.val_fraction",
+                found=f"{self.test_fraction}, {self.val_fraction}",
+                expected="a positive share for testing, and less than 1 together",
+                remedy="set for example split.test_fraction=0.2 split.val_fraction=0.1",
+            )
+        part = {case.case_id: "train" for case in cases}
+        people = labelled_people(cases, 0, 2)
+        for name, stratum in strata(people, volumes).items():
+            test = some(stratum, self.test_fraction, stream(self.seed, "test", name))
+            rest = [person for person in stratum if person not in test]
+            val = some(rest, self.val_fraction / (1 - self.test_fraction), stream(self.seed, "validation", name))
+            for person in test | val:
+                part.update({case.case_id: "test" if person in test else "val" for case in people[person]})
+        return _finish(cases, part, self.val_fraction)
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """A split somebody wrote down: ``Name,Fold`` (also MAPPING's published list) or ``case_id,part``.
+
+    Args:
+        path: the csv file. ``Name`` is a case id, or anything that holds its ``sub-*_ses-*``.
+        fold: the fold that tests; not used by a file with parts.
+        val_fraction: share of the training persons that validate; not used by a file with parts.
+        seed: of their draw.
+    """
+
+    path: str | Path
+    fold: int = 0
+    val_fraction: float = 0.1
+    seed: int = 0
+
+    def __call__(self, cases: Sequence[Case], volumes: Volumes | None = None) -> Split:
+        """Split a cohort; cases the file does not name are in no part, with a warning.
+
+        Raises:
+            DataError: the file has other columns, names a case that does not exist or one twice, parts a person,
+                trains on an unlabelled case, or leaves a part empty.
+            ConfigError: the file has no such fold.
+        """
+        path = Path(self.path)
+        rows = read_rows(path, cases)
+        missing = len(cases) - len(rows.part)
+        if missing:
+            _warn(f"{path}: {missing} of {len(cases)} cases are not named and are in no part")
+        if rows.has_parts:
+            return _finish(cases, rows.part, 0, where=path)
+        part = part_by_fold(path, rows, self.fold)
+        people = people_of([case for case in cases if part.get(case.case_id) == "train"])
+        val = some([*people], self.val_fraction, stream(self.seed, "validation"))
+        part.update({case.case_id: "val" for person in val for case in people[person]})
+        return _finish(cases, part, self.val_fraction, where=path)
+
+
+@dataclass(frozen=True)
+class All:
+    """No division: every labelled case trains and the unlabelled ones, if any, test; nobody validates.
+
+    Args:
+        part: ``"train"``, or ``"test"`` to put every case into the test part (an external dataset).
+    """
+
+    part: str = "train"
+
+    def __call__(self, cases: Sequence[Case], volumes: Volumes | None = None) -> Split:
+        """Split a cohort.
+
+        Raises:
+            DataError: no case is labelled (``part="train"``), or there is no case.
+            ConfigError: another part.
+        """
+        if self.part not in ("train", "test"):
+            raise ConfigError("split.part", found=self.part, expected="train or test", remedy="set split.part=train")
+        part = {case.case_id: self.part if case.labelled else "test" for case in cases}
+        return _finish(cases, part, 0, needed=(self.part,))
+
+
+def _from_folds(
+    cases: Sequence[Case], fold_of: Mapping[str, int], fold: int, *, val_fraction: float, seed: int
+) -> Split:
+    training = [person for person in people_of(cases) if fold_of[person] != fold]
+    val = some(training, val_fraction, stream(seed, "validation", fold))
+    part = {
+        case.case_id: "test" if fold_of[case.subject_id] == fold else "val" if case.subject_id in val else "train"
+        for case in cases
+    }
+    return _finish(cases, part, val_fraction)
+
+
+def _finish(
+    cases: Sequence[Case],
+    part: Mapping[str, str],
+    val_fraction: float,
+    *,
+    needed: Collection[str] = ("train", "test"),
+    where: str | Path = "split",
+) -> Split:
+    """The split, after everything that must hold was checked."""
+    split = Split.of(cases, part)
+    refuse_unlabelled([case for case in cases if not case.labelled and part.get(case.case_id) in ("train", "val")])
+    for person, scans in people_of([case for case in cases if case.case_id in part]).items():
+        sides = {part[case.case_id] for case in scans}
+        if len(sides) > 1:
+            raise DataError(
+                where,
+                found=f"scans of person {person!r} in {sorted(sides)}: {[case.case_id for case in scans]}",
+                expected="all scans of a person in one part",
+                remedy="give them the same fold or part",
+            )
+    for name in (*needed, *(["val"] if val_fraction > 0 else [])):
+        if not getattr(split, name):
+            raise DataError(
+                where,
+                found=f"no case in {name}; {len(split.train)} train, {len(split.val)} val, {len(split.test)} test",
+                expected=f"at least one case in {name}",
+                remedy="set split.val_fraction=0" if name == "val" else "use more cases, another fold or another split",
+            )
+    return split
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, DataWarning, stacklevel=3)

@@ -1,0 +1,69 @@
+"""Whole slices, with or without lesion (SG-Net). Knows masks; knows no intensities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from strokelab.errors import ConfigError
+from strokelab.sampling.boxes import Boxes, Sampled
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Every slice that holds enough brain, in order, the same in every epoch.
+
+    Yu 2022 (SG-Net) takes the axial slices of a scan, lesion-free ones included; leaving out slices with next to no
+    brain is our decision, since they have no z-score, and inference leaves out the same ones.
+
+    Args:
+        min_brain_pixels: a slice with fewer brain pixels is left out; one without any always is.
+        keep_empty: whether slices without lesion are samples, too.
+        axis: the axis the slices are perpendicular to; 2 = axial, the only one whose brain pixels are known.
+
+    Raises:
+        ConfigError: another axis than 2, or a negative number of pixels.
+    """
+
+    min_brain_pixels: int = 64
+    keep_empty: bool = True
+    axis: int = 2
+
+    def __post_init__(self) -> None:
+        if self.axis != 2:
+            raise ConfigError(
+                "view.sampler.axis",
+                found=str(self.axis),
+                expected="2: axial slices, for which preparation counts the brain pixels",
+                remedy="set view.sampler.axis=2",
+            )
+        if self.min_brain_pixels < 0:
+            raise ConfigError(
+                "view.sampler.min_brain_pixels",
+                found=str(self.min_brain_pixels),
+                expected="0 or more pixels",
+                remedy="set view.sampler.min_brain_pixels=0 to keep every slice with brain",
+            )
+
+    @property
+    def fixed(self) -> bool:
+        """True: the epoch changes nothing."""
+        return True
+
+    def draw(self, case: Sampled, stream: np.random.Generator) -> Boxes:
+        """One box (X, Y, 1) for each slice with enough brain, lowest first; the stream is not used."""
+        width, height, _ = case.grid.shape
+        kept = np.flatnonzero(np.asarray(case.brain_voxels_per_slice) >= max(self.min_brain_pixels, 1))
+        if not self.keep_empty:
+            lesion = case.load().lesion
+            kept = kept[:0] if lesion is None else kept[np.asarray(lesion.any(axis=(0, 1)))[kept]]
+        starts = np.zeros((len(kept), 3), dtype=np.int64)
+        starts[:, 2] = kept
+        return Boxes(starts, (width, height, 1))
+
+    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...] | None:
+        """(Y, X) of the crop; None where the crop leaves x or y as the case has it."""
+        if crop is None or crop[0] is None or crop[1] is None:
+            return None
+        return crop[1], crop[0]
