@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from strokelab.preparation.normalize import NORMALIZATIONS, normalize
+
+
+def volume(order="C"):
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 30, (7, 6, 5)).astype(np.float32)
+    brain = rng.random((7, 6, 5)) > 0.5
+    return np.asarray(image, order=order), np.asarray(brain, order=order)
+
+
+def test_slice_statistics_come_from_brain_pixels_and_apply_to_every_pixel():
+    image = np.zeros((2, 2, 1), dtype=np.float32)
+    image[:, :, 0] = [[1, 3], [5, 100]]
+    brain = np.array([[True, True], [True, False]])[:, :, None]
+    # mean 3, population variance (4 + 0 + 4) / 3
+    expected = (np.array([[1, 3], [5, 100]]) - 3) / np.sqrt(8 / 3)
+    np.testing.assert_allclose(normalize(image, brain)[:, :, 0], expected, rtol=1e-6)
+
+
+def test_each_slice_has_its_own_statistics():
+    image, brain = volume()
+    result = normalize(image, brain, "zscore_slice_brain")
+    for z in range(image.shape[2]):
+        inside = image[:, :, z][brain[:, :, z]].astype(np.float64)
+        np.testing.assert_allclose(result[:, :, z], (image[:, :, z] - inside.mean()) / inside.std(), atol=1e-5)
+
+
+def test_slices_without_brain_or_without_contrast_become_zero():
+    image, brain = volume()
+    brain[:, :, 0] = False
+    image[:, :, 1][brain[:, :, 1]] = 7.0  # flat brain, lively outside
+    result = normalize(image, brain)
+    assert not result[:, :, :2].any()
+    assert result[:, :, 2].any()
+
+
+@pytest.mark.parametrize(("how", "inside"), [("zscore_brain", True), ("zscore_volume", False)])
+def test_volume_statistics(how, inside):
+    image, brain = volume()
+    values = (image[brain] if inside else image).astype(np.float64)
+    np.testing.assert_allclose(normalize(image, brain, how), (image - values.mean()) / values.std(), atol=1e-5)
+
+
+def test_none_leaves_grey_values_alone():
+    image, brain = volume()
+    np.testing.assert_array_equal(normalize(image, brain, "none"), image)
+
+
+@pytest.mark.parametrize("how", NORMALIZATIONS)
+def test_memory_order_and_place_change_nothing_and_inputs_stay(how):
+    image, brain = volume("C")
+    before = image.copy()
+    expected = normalize(image, brain, how)
+    np.testing.assert_array_equal(image, before)
+    other, mask = volume("F")
+    np.testing.assert_allclose(normalize(other, mask, how), expected, atol=1e-6)
+    assert normalize(other, mask, how, out=other) is other
+    np.testing.assert_allclose(other, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["zscore_slice_brain", "zscore_brain", "zscore_volume"])
+def test_large_offsets_do_not_spoil_the_deviation(how):
+    rng = np.random.default_rng(1)
+    image = rng.normal(0, 1, (64, 64, 8)).astype(np.float32)
+    brain = np.ones(image.shape, dtype=bool)
+    shifted = (image.astype(np.float64) * 3 + 4000).astype(np.float32)
+    np.testing.assert_allclose(normalize(shifted, brain, how), normalize(image, brain, how), atol=5e-4)
