@@ -1,0 +1,198 @@
+"""From a case table to means, over cases and over sites. Knows rows and columns; knows no voxels and no run folder.
+
+A case table has one row per (run, case): the columns ``case``, ``site``, the metrics of ``metrics.score_row`` and
+``error``, the text of what went wrong ("" or missing value = nothing); ``run`` and ``modality`` where there are
+several. Nothing leaves a mean silently: failed rows, infinite distances and undefined values are counted, failed ones
+also named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from strokelab.errors import DataError
+from strokelab.metrics.overlap import Counts, dice
+from strokelab.metrics.profiles import CASE_METRICS
+
+KEYS = ("run", "case", "modality")
+"""What makes a row of the case table unique, as far as the columns exist."""
+
+_COLUMNS = ("n", "mean", "sd", "median", "min", "max", "infinite", "undefined", "failed")
+
+
+def summarize(table: pd.DataFrame, metrics: Sequence[str] = CASE_METRICS, *, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean, sd and what was left out, one row per group and metric.
+
+    Args:
+        table: a case table.
+        metrics: columns to summarise; those the table lacks are an error.
+        by: columns that make groups, e.g. ``["run"]`` or ``["run", "site"]``; a missing value is a group of its own.
+
+    Returns:
+        The columns of ``by``; ``metric``; ``n`` finite values; their ``mean`` (inf when all are infinite, NaN when
+        there are none), ``sd`` with n - 1 (NaN for one value), ``min`` and ``max``; ``median`` over finite and infinite
+        values; the numbers of ``infinite``, ``undefined`` (NaN without an error) and ``failed`` (with an error) rows.
+
+    Raises:
+        DataError: a case is listed twice, or a column is missing.
+    """
+    check_rows(table, (*by, *metrics))
+    groups = table.groupby(list(by), dropna=False, sort=True) if by else [((), table)]
+    lines = []
+    for key, rows in groups:
+        for metric in metrics:
+            labels = dict(zip(by, key, strict=True))
+            lines.append({**labels, "metric": metric, **_describe(rows, metric)})
+    return pd.DataFrame(lines, columns=[*by, "metric", *_COLUMNS])
+
+
+def over_sites(table: pd.DataFrame, metrics: Sequence[str] = CASE_METRICS, *, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean over cases beside the macro mean over sites, one row per group and metric; the two differ.
+
+    Args:
+        table: a case table with a ``site`` column.
+        metrics: columns to summarise.
+        by: columns that make groups.
+
+    Returns:
+        The columns of ``summarize``, and of the site means: ``sites`` (how many are finite), ``site_mean``, ``site_sd``
+        (n - 1, over sites) and ``sites_infinite``. Cases of unknown site are no site.
+
+    Raises:
+        DataError: as ``summarize``.
+    """
+    cases = summarize(table, metrics, by=by)
+    sites = summarize(table[table["site"].notna()], metrics, by=(*by, "site"))
+    lines = []
+    for _, case_line in cases.iterrows():
+        mine = sites["metric"] == case_line["metric"]
+        for column in by:
+            same = sites[column] == case_line[column]
+            mine &= same | (sites[column].isna() & pd.isna(case_line[column]))
+        means = sites.loc[mine, "mean"].to_numpy(dtype=float)
+        finite = means[np.isfinite(means)]
+        infinite = int(np.isinf(means).sum())
+        lines.append({"sites": len(finite), **_mean_sd(finite, infinite, prefix="site_"), "sites_infinite": infinite})
+    return pd.concat([cases, pd.DataFrame(lines)], axis=1)
+
+
+def micro_dice(table: pd.DataFrame, *, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Dice of pooled voxel counts (microDSC of Tomita et al. 2020), one row per group; failed rows are left out.
+
+    Returns:
+        The columns of ``by``, ``n`` cases and ``micro_dice``.
+
+    Raises:
+        DataError: as ``summarize``.
+    """
+    check_rows(table, (*by, "tp", "fp", "fn", "tn"))
+    good = table[~has_failed(table)]
+    groups = good.groupby(list(by), dropna=False, sort=True) if by else [((), good)]
+    lines = []
+    for key, rows in groups:
+        pooled = Counts(*(int(rows[column].astype("int64").sum()) for column in ("tp", "fp", "fn", "tn")))
+        labels = dict(zip(by, key, strict=True))
+        lines.append({**labels, "n": len(rows), "micro_dice": dice(pooled) if len(rows) else float("nan")})
+    return pd.DataFrame(lines, columns=[*by, "n", "micro_dice"])
+
+
+def has_failed(table: pd.DataFrame) -> pd.Series:
+    """Boolean per row: the case has an error text."""
+    if "error" not in table.columns:
+        return pd.Series(False, index=table.index)
+    return table["error"].fillna("").astype(str).str.strip() != ""
+
+
+def failures(table: pd.DataFrame) -> list[str]:
+    """Failed cases in words, one per row, e.g. ``"sub-02 (site 3): no prediction"``; empty when all went well."""
+    lines = []
+    for _, row in table[has_failed(table)].iterrows():
+        site = row.get("site")
+        lines.append(f"{row['case']}{'' if pd.isna(site) else f' (site {site})'}: {row['error']}")
+    return lines
+
+
+def check_rows(table: pd.DataFrame, columns: Sequence[str] = ()) -> None:
+    """A case table has its columns, and no case twice.
+
+    Raises:
+        DataError: naming the missing columns, or the cases that are listed twice.
+    """
+    missing = [column for column in ("case", *columns) if column not in table.columns]
+    if missing:
+        raise DataError(
+            "case table",
+            found=f"no column {', '.join(missing)}",
+            expected="the columns of metrics.score_row beside case, site and error",
+            remedy="write the table with evaluate.py, or name the metrics it holds",
+        )
+    keys = [key for key in KEYS if key in table.columns]
+    twice = table[table.duplicated(keys, keep="first")]
+    if len(twice):
+        names = [" / ".join(str(value) for value in row) for row in twice[keys].head(5).to_numpy()]
+        raise DataError(
+            "case table",
+            found=f"{len(twice)} rows listed twice, e.g. {'; '.join(names)}",
+            expected=f"one row per {', '.join(keys)}",
+            remedy="remove the repeated rows, or tell repeated runs apart in the column run",
+        )
+
+
+def format_mean_sd(line: pd.Series, digits: int = 3, *, sites: bool = False) -> str:
+    """A cell of a table, from a row of ``summarize`` or ``over_sites``.
+
+    Args:
+        line: the row.
+        digits: decimals.
+        sites: take the macro mean over sites instead of the mean over cases.
+
+    Returns:
+        ``"0.571 ± 0.196"``, with what is not in it beside it: ``"31.1 ± 20.4 (7 inf)"``, ``"(2 failed)"``,
+        ``"(1 undefined)"``; ``"0.571"`` for a single value, ``"–"`` for none.
+    """
+    prefix = "site_" if sites else ""
+    mean, sd = float(line[f"{prefix}mean"]), float(line[f"{prefix}sd"])
+    left_out = {"inf": line["sites_infinite"]} if sites else {"inf": line["infinite"]}
+    if not sites:
+        left_out |= {"undefined": line["undefined"], "failed": line["failed"]}
+    text = "–" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
+    notes = ", ".join(f"{int(count)} {word}" for word, count in left_out.items() if count)
+    return f"{text} ({notes})" if notes else text
+
+
+def _describe(rows: pd.DataFrame, metric: str) -> dict[str, float | int]:
+    failed = has_failed(rows)
+    values = rows.loc[~failed, metric].to_numpy(dtype=float)
+    known = values[~np.isnan(values)]
+    finite = known[np.isfinite(known)]
+    infinite = len(known) - len(finite)
+    return {
+        "n": len(finite),
+        **_mean_sd(finite, infinite),
+        # Between two infinities NumPy interpolates to NaN.
+        "median": _median(known),
+        "min": float(finite.min()) if len(finite) else float("nan"),
+        "max": float(finite.max()) if len(finite) else float("nan"),
+        "infinite": infinite,
+        "undefined": len(values) - len(known),
+        "failed": int(failed.sum()),
+    }
+
+
+def _mean_sd(finite: np.ndarray, infinite: int, prefix: str = "") -> dict[str, float]:
+    nothing = float("inf") if infinite else float("nan")
+    return {
+        f"{prefix}mean": float(finite.mean()) if len(finite) else nothing,
+        f"{prefix}sd": float(finite.std(ddof=1)) if len(finite) > 1 else float("nan"),
+    }
+
+
+def _median(values: np.ndarray) -> float:
+    if len(values) == 0:
+        return float("nan")
+    ordered = np.sort(values)
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(low if low == high else (low + high) / 2)
