@@ -227,8 +227,11 @@ def build(node: Mapping[str, Any], **arguments: Any) -> Any:
     from strokelab.errors import StrokelabError
 
     try:
-        return instantiate(dict(node), _convert_="all", **arguments)
-    except HydraException as error:
+        if not arguments:
+            return instantiate(dict(node), _convert_="all")
+        # Objects do not pass through OmegaConf (it takes dataclasses for schemas): they join at the call.
+        return instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
+    except (HydraException, TypeError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__

@@ -17,12 +17,13 @@ from strokelab import runs
 from strokelab.configuration import Settings, build, check_keys, conf_folder, plain
 from strokelab.contract import Case, Prediction
 from strokelab.data import read_cases
+from strokelab.data.datamodule import default_store
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.files import make_folder
 from strokelab.grid import Orient
 from strokelab.inference.derivative import Derivative
-from strokelab.nifti import read_grid, read_lesion, read_voxels
-from strokelab.preparation.store import PreparedStore, StoredCase, default_store
+from strokelab.nifti import read_lesion, read_voxels
+from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.report.html import write_report
 from strokelab.report.intensities import GreyValues, SitePixels, grey_values, slice_index
 from strokelab.report.material import Evaluation, Overlay, RunMaterial, best_median_worst
@@ -91,7 +92,7 @@ def evaluate(cfg: DictConfig) -> Path:
         table = _score(run, label, cohort=cohort, stored=stored, settings=settings, out=out)
         tables.append(table)
         cohorts.append(cohort)
-        materials.append(_material(run, label, cohort=cohort, stored=stored, table=table))
+        materials.append(_material(run, label, cohort=cohort, stored=stored, table=table, store=_store(settings)))
     cases = pd.concat(tables, ignore_index=True)
     write_table(cases, out / runs.CASES)
     report = write_report(_evaluation(materials, cohorts, loaded, settings), out)
@@ -160,8 +161,11 @@ def _cohort(run: Run, settings: Settings) -> Cohort:
 
 
 def _prepare(run: Run, cohort: Cohort, settings: Settings) -> list[StoredCase]:
-    store = PreparedStore(Path(settings["store"]) if settings["store"] else default_store())
-    return store.prepare(cohort.cases, run.view.preparation)
+    return PreparedStore(_store(settings)).prepare(cohort.cases, run.view.preparation)
+
+
+def _store(settings: Settings) -> Path:
+    return Path(settings["store"]) if settings["store"] else default_store()
 
 
 def _score(
@@ -193,7 +197,7 @@ def save_qc(derivative: Derivative, case: Case, prediction: Prediction) -> Path:
 
 
 def _material(
-    run: Run, label: str, *, cohort: Cohort, stored: Sequence[StoredCase], table: pd.DataFrame
+    run: Run, label: str, *, cohort: Cohort, stored: Sequence[StoredCase], table: pd.DataFrame, store: Path
 ) -> RunMaterial:
     by_id = {case.case_id: (case, item) for case, item in zip(cohort.cases, stored, strict=True)}
     overlays = [_overlay(run, kind, *by_id[case_id]) for kind, case_id in best_median_worst(table)]
@@ -214,14 +218,15 @@ def _material(
         parts=frozenset(name for name in names if model.get(name)),
         training_scans=run.settings["cohort"].get("training_scans", {}),
         history=pd.read_csv(history) if history.is_file() else None,
-        grey_values=_grey_values(run, stored),
+        grey_values=_grey_values(run, store),
         overlays=tuple(overlays),
     )
 
 
 def _held_out(run: Run) -> str | None:
     """The site all test cases of the run's own split come from, when there is exactly one."""
-    sites = run.split.sites("test")
+    split = run.split
+    sites = {split.about[case_id][1] for case_id in split.test} - {""}
     return next(iter(sites)) if len(sites) == 1 else None
 
 

@@ -23,7 +23,7 @@ from strokelab.data.people import Volumes, first_persons
 from strokelab.data.splits import Split
 from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.errors import ConfigError, DataError, DataWarning
-from strokelab.files import locked, natural_key
+from strokelab.files import natural_key
 from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.sampling.order import EpochBatchSampler, InOrder, Order
 from strokelab.view import View
@@ -43,7 +43,7 @@ class CohortDataModule(LightningDataModule):
         root: the dataset's folder.
         modalities: the channels, in order; those of ``view.preparation``.
         view: how the model sees a brain.
-        split: ``(cases, volumes) -> Split``, see ``data.splits``.
+        split: ``(cases, volumes) -> Split``, see ``data.splits``; None: only the cases are asked for.
         options: the reader's own.
         exclude: case or subject ids to leave out.
         labelled_only: leave out cases without a lesion mask.
@@ -64,7 +64,7 @@ class CohortDataModule(LightningDataModule):
         root: str | Path | None,
         modalities: Sequence[str],
         view: View,
-        split: SplitRule,
+        split: SplitRule | None,
         *,
         options: Mapping[str, Any] | None = None,
         exclude: Sequence[str] = (),
@@ -150,6 +150,10 @@ class CohortDataModule(LightningDataModule):
             DataError: the cohort does not allow this split.
             ConfigError: a setting of the split is out of range.
         """
+        if self.split is None:
+            raise ConfigError(
+                "split", found="none", expected="a rule of conf/split", remedy="name one, e.g. split=leave_one_site_out"
+            )
         return self.split(self.cases, lambda: self.lesion_volumes)
 
     @cached_property
@@ -163,6 +167,22 @@ class CohortDataModule(LightningDataModule):
     def n_sites(self) -> int:
         """K, the number of training sites."""
         return len(self.sites)
+
+    def describe(self) -> dict[str, Any]:
+        """The cohort as plain data: what ``read_cases`` needs to find it again, and how it was used."""
+        train = set(self.split_result.train) if self.split is not None else set()
+        sites = [case.site for case in self.cases if case.case_id in train and case.site is not None]
+        exclude = {"exclude": list(self.exclude)} if self.exclude else {}
+        return {
+            "dataset": self.dataset,
+            "root": str(Path(self.root or "").expanduser().resolve()),
+            "options": {**self.options, **exclude},
+            "phantom": isinstance(self, Phantom),
+            "cases": {part: len(getattr(self.split_result, part)) for part in ("train", "val", "test")}
+            if self.split is not None
+            else {},
+            "training_scans": {site: sites.count(site) for site in self.sites} if train else {},
+        }
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and prepare everything, so that whatever is wrong is said before training starts.
@@ -281,7 +301,7 @@ class Phantom(CohortDataModule):
         modalities: the channels.
         layout: the dataset whose layout it has, and whose reader reads it.
         spacing: voxel size, mm.
-        sites: how many sites it has.
+        sites: how many sites it has; also the number ``data.n_sites`` that sweeps count to.
         cases_per_site: scans of each.
         phantom_seed: of anatomy, lesions and scanners.
         layout_options: further settings of the layout (``strokelab.phantoms``).
@@ -313,9 +333,8 @@ class Phantom(CohortDataModule):
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
 
-        root = Path(self.root or "").expanduser()
-        with locked(root.parent / f".{root.name}.lock"):  # one job of a sweep writes, the others wait
-            return write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **self.recipe)
+        root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
+        return write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **self.recipe)
 
 
 def default_store() -> Path:
