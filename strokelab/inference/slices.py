@@ -56,8 +56,9 @@ class SliceWindows:
             brain: (X, Y, Z), non-zero = brain.
 
         Returns:
-            Scores (K, X, Y, Z) float32 on the device of what ``predict`` returned. A volume without any brain gives
-            zeros; ``predict`` then sees one blank slice, to learn K from it.
+            Scores (K, X, Y, Z) float32 on the device of what ``predict`` returned, a view in the memory order of the
+            store (slices lie together). A volume without any brain gives zeros; ``predict`` then sees one blank
+            slice, to learn K from it.
 
         Raises:
             ValueError: image and brain do not have one shape.
@@ -68,8 +69,9 @@ class SliceWindows:
                 f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)"
             )
         kept = torch.nonzero(mask.sum(dim=(0, 1)) >= max(self.min_brain_pixels, 1)).flatten()
-        slices = volume.index_select(3, kept).permute(3, 0, 2, 1).contiguous()
-        brains = mask.index_select(2, kept).permute(2, 1, 0).unsqueeze(1).to(torch.uint8).contiguous()
+        # One gather along the slice axis: a plain copy where slices lie together in memory, as they do in the store.
+        slices = volume.permute(3, 0, 2, 1).index_select(0, kept)
+        brains = mask.permute(2, 1, 0).index_select(0, kept).unsqueeze(1).to(torch.uint8)
         with torch.no_grad():
             if len(kept) == 0:
                 blank = predict(slices.new_zeros(1, *slices.shape[1:]), brains.new_zeros(1, *brains.shape[1:]))
@@ -79,7 +81,7 @@ class SliceWindows:
             scores = torch.cat([predict(slices[batch], brains[batch]).float() for batch in batches])
         stack = scores.new_zeros((mask.shape[2], *scores.shape[1:]))
         stack[kept.to(scores.device)] = scores
-        return stack.permute(1, 3, 2, 0).contiguous()
+        return stack.permute(1, 3, 2, 0)
 
 
 def _tensor(array: NDArray[Any] | Tensor, kind: torch.dtype) -> Tensor:
