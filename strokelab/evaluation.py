@@ -108,7 +108,7 @@ def _load(folder: str, settings: Settings) -> Run:
         checkpoint=settings["checkpoint"],
         device=settings["device"],
         allow=settings["allow"],
-        postprocess=settings["postprocess"],
+        postprocess=settings.get("postprocess"),
     )
 
 
@@ -124,7 +124,7 @@ def _labels(loaded: Sequence[Run]) -> list[str]:
 def _cohort(run: Run, settings: Settings) -> Cohort:
     """The dataset named on the command line with all its labelled cases, else the run's own and its split's part."""
     own = run.settings["cohort"]
-    if settings["data"]:
+    if settings.get("data"):
         datamodule = build(settings["data"], view=run.view, split=None)
         described = datamodule.describe()
         cases = [case for case in datamodule.cases if case.labelled]
@@ -293,7 +293,7 @@ def _evaluation(
             "grid of the network": ", ".join(dict.fromkeys(cohort.spacing for cohort in cohorts)),
             "scored on": "the native grid of each case",
             "checkpoint": ", ".join(dict.fromkeys(run.checkpoint.name for run in loaded)),
-            "post-processing": json.dumps(settings["postprocess"] or loaded[0].settings["postprocess"]),
+            "post-processing": json.dumps(settings.get("postprocess") or loaded[0].settings["postprocess"]),
         },
         profile=settings["profile"],
         papers=_papers(loaded),

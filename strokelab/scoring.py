@@ -61,7 +61,9 @@ def score_cases(
             image = case.reference_image
             grid = read_grid(image)
             reference = read_lesion(case.lesions, grid, image)
-            row |= score_row(prediction.mask, reference, grid.spacing, profile=profile) | {"error": ""}
+            volume = grid.voxel_volume_mm3
+            scores = score_row(prediction.mask, reference, grid.spacing, profile, voxel_volume_mm3=volume)
+            row |= {"lesion_ml": scores.pop("truth_ml"), **scores, "error": ""}
         except DataError as error:
             row |= {"error": str(error).replace("\n", " ")}
         rows.append(row)
