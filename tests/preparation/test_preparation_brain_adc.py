@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import head, oriented, save
+from preparation_cases import head, oriented, save
 
 from strokelab.errors import DataError
 from strokelab.grid import Grid

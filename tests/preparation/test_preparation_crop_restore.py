@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import oriented
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from preparation_cases import oriented
 
 from strokelab.grid import Grid, Resample
 from strokelab.preparation.crop import crop_box
