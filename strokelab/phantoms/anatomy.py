@@ -25,11 +25,12 @@ _TISSUE = (-0.1, 0.0, 1.0, 2.0, 2.25)
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A head on an axis-aligned grid: tissue coordinate and brain mask (X, Y, Z)."""
+    """A head on an axis-aligned grid: tissue coordinate, brain mask, damage of small vessels 0..1 (X, Y, Z)."""
 
     grid: Grid
     tissue: Volume
     brain: NDArray[np.bool_]
+    damage: Volume
 
     @property
     def axes(self) -> Axes:
@@ -68,7 +69,7 @@ def template(spacing: float) -> Anatomy:
         smooth = ndimage.gaussian_filter(mask.astype(np.float32), 0.3 * spacing)
         mask = resample(smooth, MNI_GRID, grid) > 0.5
     tissue = np.clip(tissue, -0.15, 2.3)
-    return Anatomy(grid, add_head(tissue, mask, grid), mask)
+    return Anatomy(grid, add_head(tissue, mask, grid), mask, np.zeros(grid.shape, dtype=np.float32))
 
 
 @lru_cache(maxsize=2)
@@ -79,7 +80,7 @@ def _ventricle_push(spacing: float) -> Volume:
     box = (abs(x) < 34) & (y > -50) & (y < 40) & (z > -5) & (z < 32)
     fluid = (head.brain & (head.tissue < 0.5) & box).astype(np.float32)
     soft = ndimage.gaussian_filter(fluid, 5.0 / spacing)
-    push = np.stack(np.gradient(soft, spacing))
+    push: NDArray[np.float32] = np.stack(list(np.gradient(soft, spacing)))
     return np.asarray(push / np.sqrt((push**2).sum(0)).max(), dtype=np.float32)
 
 
@@ -110,7 +111,8 @@ def subject(seed: int, person: str, spacing: float, pulls: tuple[Pull, ...] = ()
         source.append((moved - np.float32(head.grid.matrix[i, 3])) / np.float32(spacing))
     tissue = ndimage.map_coordinates(head.tissue, source, order=1, mode="nearest", output=np.float32)
     brain = ndimage.map_coordinates(head.brain.astype(np.float32), source, order=1, mode="constant") > 0.5
-    return Anatomy(head.grid, _age(tissue, brain, draw, axes), brain)
+    aged, damage = _age(tissue, brain, draw, axes)
+    return Anatomy(head.grid, aged, brain, damage)
 
 
 def _shift_of(points: list[NDArray[np.float32]], pulls: tuple[Pull, ...]) -> list[NDArray[np.float32] | float]:
@@ -123,13 +125,13 @@ def _shift_of(points: list[NDArray[np.float32]], pulls: tuple[Pull, ...]) -> lis
     return shift
 
 
-def _age(tissue: Volume, brain: NDArray[np.bool_], draw: np.random.Generator, axes: Axes) -> Volume:
-    """What looks like a stroke and is none: wide sulci, and white-matter damage of small vessels."""
+def _age(tissue: Volume, brain: NDArray[np.bool_], draw: np.random.Generator, axes: Axes) -> tuple[Volume, Volume]:
+    """What looks like a stroke and is none: wide sulci, and white-matter damage of small vessels (second result)."""
     atrophy = abs(draw.normal(0.0, 0.35))
-    damage = abs(draw.normal(0.0, 0.8))
+    burden = min(abs(draw.normal(0.0, 0.9)), 2.0) * 0.5
     sulci = np.clip(smooth_field(draw, axes, 30.0) + 0.5, 0, None) * np.clip(1.0 - tissue, 0, 0.6)
     spots = smooth_field(draw, axes, 9.0) + 0.5 * smooth_field(draw, axes, 30.0)
-    white = np.clip(tissue - 1.5, 0, 0.5) * 2
-    lost = atrophy * sulci + min(damage, 1.6) * 0.45 * white / (1 + np.exp(-6 * (spots - 2.2)))
-    aged = np.where(brain, np.maximum(tissue - lost, np.minimum(tissue, 0.0)), tissue)
-    return np.asarray(np.maximum(aged, AIR), dtype=np.float32)
+    white = np.clip(tissue - 1.5, 0, 0.5) * 2 * brain
+    damage = (burden * white / (1 + np.exp(-6 * (spots - 2.2)))).astype(np.float32)
+    aged = np.where(brain, np.maximum(tissue - atrophy * sulci - 0.9 * damage, np.minimum(tissue, 0.0)), tissue)
+    return np.maximum(aged, AIR).astype(np.float32), damage

@@ -19,12 +19,25 @@ Side = Literal["left", "right", "other"]
 Place = Literal["cortical", "subcortical", "brainstem", "cerebellum"]
 
 SMALLEST_MM3, LARGEST_MM3 = 10.0, 280_000.0
-MEDIAN_MM3 = 4_170.0
-SPREAD = 2.2  # standard deviation of the logarithm
-COUNTS = (0.58, 0.20, 0.12, 0.06, 0.04)  # share of people with 1, 2, ... lesions
-LEFT, RIGHT, OTHER = 0.48, 0.44, 0.08
 _OTHER_BELOW_MM3 = 25_000.0  # a cerebellar hemisphere holds no more
 _SUBCORTICAL_BELOW_MM3 = 30_000.0
+
+
+@dataclass(frozen=True)
+class Law:
+    """The statistics of a cohort: truncated log-normal volume per person, number of lesions, sides."""
+
+    median_mm3: float = 4_170.0
+    spread: float = 2.2  # standard deviation of the logarithm
+    counts: tuple[float, ...] = (0.58, 0.20, 0.12, 0.06, 0.04)  # share of people with 1, 2, ... lesions
+    left: float = 0.48
+    right: float = 0.44
+    other: float = 0.08  # brainstem or cerebellum
+
+
+CHRONIC = Law()
+ISLES_2022 = Law(6_660.0, 1.9, (0.20, 0.16, 0.14, 0.13, 0.13, 0.12, 0.12))  # median and quartiles of that release
+LARGE_VESSEL = Law(12_000.0, 1.1, (1.0,), left=0.52, right=0.48, other=0.0)  # cores of people chosen for treatment
 
 
 @dataclass(frozen=True)
@@ -36,39 +49,55 @@ class Stroke:
     place: Place
 
 
-def volume_at(quantile: NDArray[np.float64]) -> NDArray[np.float64]:
+def volume_at(quantile: NDArray[np.float64], law: Law = CHRONIC) -> NDArray[np.float64]:
     """Volume (mm^3) at a quantile (0..1) of the log-normal law, truncated at both ends."""
-    low, high = (ndtr(np.log(end / MEDIAN_MM3) / SPREAD) for end in (SMALLEST_MM3, LARGEST_MM3))
-    return np.asarray(MEDIAN_MM3 * np.exp(SPREAD * ndtri(low + (high - low) * quantile)), dtype=np.float64)
+    low, high = _below(SMALLEST_MM3, law), _below(LARGEST_MM3, law)
+    exponent = law.spread * ndtri(low + (high - low) * quantile)
+    return np.asarray(law.median_mm3 * np.exp(exponent), dtype=np.float64)
 
 
-def draw_strokes(seed: int, site: str, people: int) -> list[tuple[Stroke, ...]]:
+def draw_strokes(seed: int, site: str, people: int, law: Law = CHRONIC) -> list[tuple[Stroke, ...]]:
     """The strokes of a site's people, largest first in each.
 
     Sizes and sides are stratified within the site: a site of eight people has one in each eighth of the size law, so
     that small cohorts differ in their scanners and not by luck in their lesions.
     """
     draw = stream(seed, "strokes", site)
-    volumes = volume_at(_strata(draw, people))
-    sides = _sides(draw, volumes)
-    return [_divide(draw, float(volume), side) for volume, side in zip(volumes, sides, strict=True)]
+    volumes = volume_at(_strata(draw, people), law)
+    sides = _sides(draw, volumes, law)
+    return [_divide(draw, float(volume), side, law) for volume, side in zip(volumes, sides, strict=True)]
+
+
+def with_a_second(cohort: list[tuple[Stroke, ...]]) -> list[tuple[Stroke, ...]]:
+    """The cohort with at least one person of several strokes: the one with the largest single one if nobody has."""
+    if any(len(strokes) > 1 for strokes in cohort):
+        return cohort
+    index = max(range(len(cohort)), key=lambda i: cohort[i][0].volume_mm3)
+    only = cohort[index][0]
+    parts = (replace(only, volume_mm3=0.7 * only.volume_mm3), replace(only, volume_mm3=0.3 * only.volume_mm3))
+    return [*cohort[:index], parts, *cohort[index + 1 :]]
+
+
+def _below(volume: float, law: Law) -> float:
+    """Share of the untruncated law below a volume (mm^3)."""
+    return float(ndtr(np.log(volume / law.median_mm3) / law.spread))
 
 
 def _strata(draw: np.random.Generator, count: int) -> NDArray[np.float64]:
     return (draw.permutation(count) + draw.random(count)) / max(count, 1)
 
 
-def _sides(draw: np.random.Generator, volumes: NDArray[np.float64]) -> list[Side]:
+def _sides(draw: np.random.Generator, volumes: NDArray[np.float64], law: Law) -> list[Side]:
     """Sides by the cohort's shares; only strokes that fit there lie in brainstem or cerebellum."""
-    low, high, limit = (ndtr(np.log(v / MEDIAN_MM3) / SPREAD) for v in (SMALLEST_MM3, LARGEST_MM3, _OTHER_BELOW_MM3))
-    other = OTHER * (high - low) / (limit - low)
+    low, high = _below(SMALLEST_MM3, law), _below(LARGEST_MM3, law)
+    other = law.other * (high - low) / (_below(_OTHER_BELOW_MM3, law) - low)
     elsewhere = (_strata(draw, len(volumes)) < other) & (volumes < _OTHER_BELOW_MM3)
-    left = _strata(draw, len(volumes)) < LEFT / (LEFT + RIGHT)
+    left = _strata(draw, len(volumes)) < law.left / (law.left + law.right)
     return ["other" if o else "left" if at_left else "right" for o, at_left in zip(elsewhere, left, strict=True)]
 
 
-def _divide(draw: np.random.Generator, volume: float, side: Side) -> tuple[Stroke, ...]:
-    count = 1 + int(draw.choice(len(COUNTS), p=COUNTS))
+def _divide(draw: np.random.Generator, volume: float, side: Side, law: Law) -> tuple[Stroke, ...]:
+    count = 1 + int(draw.choice(len(law.counts), p=law.counts))
     count = max(1, min(count, int(volume / (2 * SMALLEST_MM3))))
     shares = np.sort(draw.dirichlet([2.5, *([0.8] * (count - 1))]))[::-1] if count > 1 else np.ones(1)
     parts = np.maximum(shares * volume, SMALLEST_MM3)
@@ -86,13 +115,3 @@ def _place(draw: np.random.Generator, volume: float, side: Side) -> Place:
         return "brainstem" if chance < 0.45 and volume < 3_000 else "cerebellum"
     deep = 0.6 if volume < 3_000 else 0.4 if volume < _SUBCORTICAL_BELOW_MM3 else 0.0
     return "subcortical" if chance < deep else "cortical"
-
-
-def with_a_second(cohort: list[tuple[Stroke, ...]]) -> list[tuple[Stroke, ...]]:
-    """The cohort with at least one person of several strokes: the one with the largest single one if nobody has."""
-    if any(len(strokes) > 1 for strokes in cohort):
-        return cohort
-    index = max(range(len(cohort)), key=lambda i: cohort[i][0].volume_mm3)
-    only = cohort[index][0]
-    parts = (replace(only, volume_mm3=0.7 * only.volume_mm3), replace(only, volume_mm3=0.3 * only.volume_mm3))
-    return [*cohort[:index], parts, *cohort[index + 1 :]]

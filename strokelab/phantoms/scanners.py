@@ -79,7 +79,7 @@ def acquire_t1(scanner: Scanner, tissue: Volume, grid: Grid, draw: np.random.Gen
     signal = degrade(signal, grid, blur=scanner.blur, thickness=scanner.slice_thickness, axis=scanner.slice_axis)
     signal *= np.exp(np.float32(scanner.bias) * smooth_field(draw, axes_of(grid), 90.0))
     signal = add_noise(signal, scanner.noise * grid.spacing[0] ** -0.5, draw)
-    return np.clip(np.rint(signal * np.float32(scanner.gain)), 0, 32767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(signal * np.float32(scanner.gain)), 0, 32767), dtype=np.int16)
 
 
 def degrade(signal: Volume, grid: Grid, *, blur: float, thickness: float = 0.0, axis: int = 2) -> Volume:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from strokelab.lesions import count_lesions
 from strokelab.phantoms.anatomy import Anatomy, subject
+from strokelab.phantoms.contrasts import Stricken, draw_vessels
 from strokelab.phantoms.fields import Volume, smooth_field
-from strokelab.phantoms.lesion_law import Stroke
+from strokelab.phantoms.lesion_law import LARGEST_MM3, Stroke
 from strokelab.phantoms.lesion_shapes import Lesion, grow, pull_of, seed_of_stroke
 from strokelab.phantoms.settings import Truth
 from strokelab.seeding import stream
@@ -35,7 +38,9 @@ def struck_head(
     lesions = []
     for index, (stroke, start) in enumerate(zip(strokes, seeds, strict=True)):
         lesion = grow(anatomy, stroke, start, key=(seed, f"{person}/{index}"), free=free)
-        free &= ~ndimage.binary_dilation(lesion.mask, np.ones((3, 3, 3)), iterations=max(1, round(3 / spacing)))
+        free &= ~ndimage.binary_dilation(
+            lesion.mask, np.ones((3, 3, 3), dtype=bool), iterations=max(1, round(3 / spacing))
+        )
         lesions.append(lesion)
     return anatomy, lesions
 
@@ -52,6 +57,33 @@ def old_strokes(anatomy: Anatomy, lesions: list[Lesion], draw: np.random.Generat
         scar = np.float32(draw.uniform(0.2, 0.5)) * lesion.rim * np.clip(tissue - 1.0, 0, 1)
         tissue = (tissue - scar).astype(np.float32)
     return np.asarray(tissue, dtype=np.float32)
+
+
+def fresh_strokes(
+    seed: int, person: str, spacing: float, strokes: tuple[Stroke, ...], *, halo_times: float = 1.0
+) -> Stricken:
+    """A person's head with fresh strokes.
+
+    Args:
+        seed: the cohort's seed.
+        person: who.
+        spacing: of the MNI frame the head is built in, mm.
+        strokes: the cores; none = a head without a stroke.
+        halo_times: volume of the perfusion lesion around each core, as a multiple of the core.
+    """
+    anatomy, lesions = struck_head(seed, person, spacing, strokes, chronic=False)
+    draw = stream(seed, "fresh", person)
+    core = np.zeros(anatomy.grid.shape, dtype=np.float32)
+    halo = np.zeros_like(core)
+    places = stream(seed, "stroke places", person)  # the same seeds as the cores'
+    starts = [seed_of_stroke(stroke, places) for stroke in strokes]
+    free = np.ones(anatomy.grid.shape, dtype=bool)
+    for index, (lesion, start) in enumerate(zip(lesions, starts, strict=True)):
+        core = np.maximum(core, lesion.core * np.float32(draw.uniform(0.85, 1.0)))
+        if halo_times > 1:
+            wide = replace(lesion.stroke, volume_mm3=min(halo_times * lesion.stroke.volume_mm3, LARGEST_MM3))
+            halo = np.maximum(halo, grow(anatomy, wide, start, key=(seed, f"{person}/{index}"), free=free).core)
+    return Stricken(anatomy, core, np.maximum(halo, core), draw_vessels(anatomy, draw), float(draw.uniform(0.45, 1.0)))
 
 
 def union(lesions: list[Lesion], shape: tuple[int, int, int]) -> NDArray[np.bool_]:

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nilearn.datasets import load_mni152_template
 
 from strokelab.files import write_text
-from strokelab.grid import resample
-from strokelab.phantoms.anatomy import MNI_GRID, mni_grid
+from strokelab.phantoms.layouts._atlas import write_template
 from strokelab.phantoms.lesion_law import Stroke, draw_strokes, with_a_second
 from strokelab.phantoms.scanners import Scanner, acquire_t1, site_scanner
 from strokelab.phantoms.settings import Settings, Truth
@@ -125,10 +123,7 @@ def finish(settings: Settings, rows: Sequence[Truth], root: Path) -> None:
     """Write the template and the table of the INDI release."""
     if settings.option("form", "indi", ("indi", "icpsr")) == "icpsr":
         return  # its tables are Excel files, which no reader needs
-    grid = mni_grid(settings.spacing)
-    t1 = np.asarray(load_mni152_template(resolution=1).dataobj, dtype=np.float32)
-    template = t1 if grid == MNI_GRID else resample(t1, MNI_GRID, grid)
-    write_nifti(root / "standard_mni152.nii.gz", np.rint(template * 100).astype(np.int16), grid)
+    write_template(root / "standard_mni152.nii.gz", settings.spacing)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
