@@ -1,6 +1,7 @@
 """Figures of a report, each a function of tables. Knows matplotlib's objects; knows no global state and no files.
 
-Colours are those of Okabe and Ito, told apart by every common kind of colour vision; markers differ as well.
+Colours are those of Okabe and Ito (grey for their yellow, too pale for lines), told apart by every common kind of
+colour vision; markers or dashes differ as well where few things are compared.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from strokelab.report.intensities import GreyValues, SiteHistograms
 from strokelab.report.material import METRICS, RunMaterial, finite
 from strokelab.report.summary import with_sites
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-_WIDTH = 5.6  # inches of every figure: readable on a phone, two abreast on a desk
+_WIDTH = 4.9  # inches of every figure: readable on a phone, two abreast on a desk
 _GREY = "#555555"
 
 
@@ -35,7 +36,7 @@ def colour_of(names: Sequence[str]) -> dict[str, str]:
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 
-def png(figure: Figure, *, dpi: int = 200, palette: bool = True) -> bytes:
+def png(figure: Figure, *, dpi: int = 220, palette: bool = True) -> bytes:
     """The figure as PNG bytes, by default with a palette of 256 colours (a third of the size)."""
     raw = io.BytesIO()
     figure.savefig(raw, format="png", dpi=dpi)
@@ -223,7 +224,7 @@ def chance_of(run: RunMaterial) -> float | None:
 
 def grey_value_figure(values: GreyValues) -> Figure:
     """Histograms per site: before and after MAIN, all pixels and brain pixels only (SG-Net, Fig. 5)."""
-    figure = Figure(figsize=(7.2, 5.0), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(6.2, 5.0), layout="constrained", facecolor="white")
     grid = figure.subplots(2, 2)
     panels = (
         (values.before_all, "before, all pixels", True),

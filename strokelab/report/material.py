@@ -40,11 +40,12 @@ class Metric:
     unit: str = ""
     better: str = "higher"  # "higher" | "lower" | "" (neither)
     digits: int = 3
+    whole: bool = False  # a count: no digits for a single case
 
     @property
     def label(self) -> str:
         """Name, unit and the arrow that says which way is better."""
-        arrow = {"higher": " ↑", "lower": " ↓"}.get(self.better, "")
+        arrow = {"higher": "\u00a0↑", "lower": "\u00a0↓"}.get(self.better, "")
         return f"{self.title}{f' ({self.unit})' if self.unit else ''}{arrow}"
 
 
@@ -57,7 +58,7 @@ METRICS: Mapping[str, Metric] = {
     "hd95": Metric("HD95", "mm", "lower", 1),
     "assd": Metric("ASSD", "mm", "lower", 2),
     "volume_difference": Metric("Volume difference", "ml", "lower", 2),
-    "lesion_count_difference": Metric("Lesion count difference", "", "lower", 1),
+    "lesion_count_difference": Metric("Lesion count difference", "", "lower", 1, whole=True),
     "lesion_f1": Metric("Lesion F1"),
     "lesion_precision": Metric("Lesion precision"),
     "lesion_recall": Metric("Lesion recall"),

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from strokelab.files import replacing
@@ -80,9 +81,8 @@ def three_planes(overlays: Sequence[Overlay]) -> Figure:
     """
     if not overlays:
         raise ValueError("no overlay to draw")
-    figure = Figure(figsize=(7.2, 2.45 * len(overlays) + 0.35), layout="constrained", facecolor="white")
-    rows = figure.subfigures(len(overlays), 1, squeeze=False)[:, 0]
-    for row, overlay in zip(rows, overlays, strict=True):
+    views, titles = [], []
+    for overlay in overlays:
         reference, prediction = overlay.reference != 0, overlay.prediction != 0
         paint = {
             TRUE_POSITIVE: reference & prediction,
@@ -90,13 +90,19 @@ def three_planes(overlays: Sequence[Overlay]) -> Figure:
             FALSE_NEGATIVE: reference & ~prediction,
         }
         centre = through_largest_lesion(reference if reference.any() else prediction)
-        _row(row, overlay.image, paint=paint, spacing=overlay.spacing, centre=centre)
-        row.suptitle(f"{overlay.label}: {overlay.case}, Dice {overlay.dice:.3f}", fontsize=9, parse_math=False)
+        views.append(_View.of(overlay.image, paint=paint, spacing=overlay.spacing, centre=centre))
+        titles.append(f"{overlay.label}: {overlay.case}, Dice {overlay.dice:.3f}")
+    width = 6.2
+    heights = [view.height(width) for view in views]
+    figure = Figure(figsize=(width, sum(heights) + 0.3), layout="constrained", facecolor="white")
+    rows = figure.subfigures(len(views), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for row, view, title in zip(rows, views, titles, strict=True):
+        view.draw(row, title)
     names = ("true positive", "false positive", "false negative")
     handles = [
         Patch(color=c, label=n) for c, n in zip((TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE), names, strict=True)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return figure
 
 
@@ -120,41 +126,57 @@ def qc_picture(
     volume_ml = float(lesion.sum()) * float(np.prod(np.asarray(spacing, dtype=float))) / 1000
     count = label_lesions(lesion)[1]
     found = f"{volume_ml:.2f} ml in {count} lesion{'' if count == 1 else 's'}" if count else "no lesion found (0 ml)"
-    figure = Figure(figsize=(6.4, 2.6), layout="constrained", facecolor="white")
-    centre = through_largest_lesion(lesion)
-    _row(figure, image, paint={_PREDICTION: lesion}, spacing=spacing, centre=centre)
-    figure.suptitle(f"{title}: {found}" if title else found, fontsize=9, parse_math=False)
+    view = _View.of(image, paint={_PREDICTION: lesion}, spacing=spacing, centre=through_largest_lesion(lesion))
+    width = 6.4
+    figure = Figure(figsize=(width, view.height(width)), layout="constrained", facecolor="white")
+    view.draw(figure, f"{title}: {found}" if title else found)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
     return path
 
 
-def _row(
-    figure: Any,
-    image: Array,
-    *,
-    paint: Mapping[str, Array],
-    spacing: Sequence[float],
-    centre: tuple[int, int, int],
-) -> None:
-    shapes = {np.shape(image), *(np.shape(mask) for mask in paint.values())}
-    if len(shapes) > 1 or np.ndim(image) != 3:
-        raise ValueError(f"one shape (X, Y, Z) expected, found {sorted(shapes)}")
-    box = _head_box(np.asarray(image), np.logical_or.reduce(list(paint.values())))
-    image = np.nan_to_num(np.asarray(image, dtype=np.float32)[box], posinf=0.0, neginf=0.0)
-    paint = {colour: mask[box] for colour, mask in paint.items()}
-    place = [index - extent.start for index, extent in zip(centre, box, strict=True)]
-    low, high = _window(image)
-    sizes = [plane.size_mm(image, spacing) for plane in PLANES]
-    # Width ratios in mm: with equal aspect all three planes then share one scale.
-    grid = figure.subplots(1, 3, gridspec_kw={"width_ratios": [width for width, _ in sizes]})
-    for axes, plane, (width, height) in zip(grid, PLANES, sizes, strict=True):
-        index = place[plane.normal]
-        extent = (0.0, width, 0.0, height)
-        axes.imshow(plane.cut(image, index), cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
-        for colour, mask in paint.items():
-            _fill(axes, plane.cut(mask, index), colour, extent)
-        _letters(axes, plane)
+@dataclass(frozen=True)
+class _View:
+    """One case cropped to the head, and where it is cut."""
+
+    image: Array
+    paint: Mapping[str, Array]  # colour -> mask
+    spacing: Sequence[float]
+    place: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, image: Array, *, paint: Mapping[str, Array], spacing: Sequence[float], centre: tuple[int, int, int]
+    ) -> _View:
+        shapes = {np.shape(image), *(np.shape(mask) for mask in paint.values())}
+        if len(shapes) > 1 or np.ndim(image) != 3:
+            raise ValueError(f"one shape (X, Y, Z) expected, found {sorted(shapes)}")
+        clean = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+        box = _head_box(clean, np.logical_or.reduce(list(paint.values())))
+        place = tuple(index - extent.start for index, extent in zip(centre, box, strict=True))
+        return cls(clean[box], {colour: mask[box] for colour, mask in paint.items()}, spacing, place)
+
+    def sizes(self) -> list[tuple[float, float]]:
+        return [plane.size_mm(self.image, self.spacing) for plane in PLANES]
+
+    def height(self, width: float) -> float:
+        """Inches that let the three planes fill a row of this width at one scale, title included."""
+        sizes = self.sizes()
+        return (width - 0.3) / sum(across for across, _ in sizes) * max(up for _, up in sizes) + 0.32
+
+    def draw(self, figure: Figure | SubFigure, title: str) -> None:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+        low, high = _window(self.image)
+        sizes = self.sizes()
+        # Width ratios in mm: with equal aspect all three planes then share one scale.
+        grid = figure.subplots(1, 3, gridspec_kw={"width_ratios": [width for width, _ in sizes]})
+        for axes, plane, (width, height) in zip(grid, PLANES, sizes, strict=True):
+            index, extent = self.place[plane.normal], (0.0, width, 0.0, height)
+            picture = plane.cut(self.image, index)
+            axes.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
+            for colour, mask in self.paint.items():
+                _fill(axes, plane.cut(mask, index), colour, extent)
+            _letters(axes, plane)
 
 
 def _fill(axes: Axes, mask: Array, colour: str, extent: tuple[float, float, float, float]) -> None:
@@ -182,14 +204,13 @@ def _letters(axes: Axes, plane: Plane) -> None:
         plane.bottom: (0.5, 0.02, "center", "bottom"),
     }
     for letter, (x, y, horizontal, vertical) in places.items():
-        axes.text(
-            x, y, letter, transform=axes.transAxes, ha=horizontal, va=vertical, color="#F0E442", fontsize=7, alpha=0.9
-        )
+        text = axes.text(x, y, letter, transform=axes.transAxes, ha=horizontal, va=vertical, color="white", fontsize=7)
+        text.set_path_effects([withStroke(linewidth=1.6, foreground="black")])
 
 
 def _head_box(image: Array, painted: Array) -> tuple[slice, slice, slice]:
     """The box around what is not background, with a margin; the whole volume when that cannot be told."""
-    level, top = (float(v) for v in np.nanpercentile(image, [1, 99]))
+    level, top = (float(v) for v in np.percentile(image, [1, 99]))
     inside = (image > level + 0.15 * (top - level)) | painted
     box = []
     for axis in range(3):

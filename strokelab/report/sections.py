@@ -13,7 +13,7 @@ from strokelab.report.intensities import SiteHistograms
 from strokelab.report.material import METRICS, Evaluation, RunMaterial, finite
 from strokelab.report.overlays import three_planes
 
-BOX_METRICS = ("dice", "recall", "precision")
+BOX_METRICS = ("dice", "recall", "precision", "lesion_f1")
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,16 @@ def _grey(evaluation: Evaluation) -> Section:
         )
         pictures.append(_picture(f"grey_values_{file_name(run.name)}", grey_value_figure(values), caption, wide=True))
         sentences.append(_distance_sentence(run, values.before_brain, values.after_brain))
-    absent = [run.name for run in evaluation.runs if run.grey_values is None]
-    if absent:
-        sentences.append(f"Without MAIN, so not shown: {', '.join(absent)}.")
+    sentences += _absent(evaluation)
     return Section("intensities", "Grey values per site", tuple(pictures), tuple(sentences))
+
+
+def _absent(evaluation: Evaluation) -> list[str]:
+    absent = [run for run in evaluation.runs if run.grey_values is None]
+    with_main = [run.name for run in absent if run.parts is not None and "standardizer" in run.parts]
+    without = list(dict.fromkeys(run.model for run in absent if run.name not in with_main))
+    sentences = [f"Nothing to show for runs without MAIN ({', '.join(without)})."] if without else []
+    return sentences + ([f"Not drawn: {', '.join(with_main)}."] if with_main else [])
 
 
 def _distance_sentence(run: RunMaterial, before: SiteHistograms, after: SiteHistograms) -> str:

@@ -140,7 +140,9 @@ def ours(table: PaperTable, row: PaperRow, runs: Sequence[RunMaterial]) -> Ours 
     if not values:
         return None
     together = pd.concat([rows[["case", "site"]] for _, rows in kept])
-    counts = (together["case"].nunique(), "case"), (together["site"].nunique(), "site"), (len(kept), "run")
+    counts = [(together["case"].nunique(), "case"), (together["site"].nunique(), "site"), (len(kept), "run")]
+    if row.site is not None:
+        del counts[1]
     return Ours(values, ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts))
 
 

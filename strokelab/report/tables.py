@@ -15,6 +15,7 @@ from strokelab.report.summary import Ours, Statistic, macro, with_sites, without
 HEADLINE = ("dice", "recall", "precision", "lesion_f1", "hd95", "volume_difference")
 CASE_METRICS = (*METRIC_COLUMNS, *VOLUME_COLUMNS)
 _TUNED_SITE = "5"  # the site the SG-Net paper chose its settings on
+_PAPER_SCORES = (*METRIC_COLUMNS, "f1")  # printed with four digits, costs with two
 _NOTHING = "–"
 
 
@@ -26,6 +27,7 @@ class Cell:
     number: float | None = None
     ours: bool = False
     heading: bool = False
+    words: bool = False  # may be broken into lines
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def lead(evaluation: Evaluation) -> list[str]:
         sentences.append(
             f"{scored[0][0]} is ahead of {scored[1][0]} by {gap:.3f}; whether that is more than chance is not tested."
         )
+    if len({frozenset(rows["case"]) for _, rows in cases.groupby("model")}) > 1:
+        sentences.append("The models were not evaluated on the same cases, so their means are of different things.")
     failed = evaluation.cases[evaluation.cases["error"].fillna("").astype(str) != ""]
     if len(failed):
         sentences.append(f"{_count(len(failed), 'row')} could not be scored and count in no mean; see the case table.")
@@ -112,17 +116,19 @@ def comparison(evaluation: Evaluation, table: PaperTable, rows: list[tuple[Paper
     for row, own in rows:
         cells = [Cell(row.method, heading=True)]
         if "Site" in header:
-            cells.append(Cell(f"{row.site} ({row.site_note})" if row.site_note else str(row.site)))
+            cells.append(Cell(str(row.site or _NOTHING)))
         for key in columns:
             printed, mine = row.values.get(key), own.values.get(key) if own else None
-            cells += [Cell(_mean_sd(printed)), Cell(_mean_sd(mine), ours=mine is not None)]
-        body.append((*cells, Cell(own.basis if own else _NOTHING)))
+            digits = 4 if key in _PAPER_SCORES else 2
+            cells += [Cell(_mean_sd(printed, digits)), Cell(_mean_sd(mine, digits), ours=mine is not None)]
+        body.append((*cells, Cell(own.basis if own else _NOTHING, words=True)))
+    scanners = dict.fromkeys(f"Site {row.site}: {row.site_note}" for row, _ in rows if row.site and row.site_note)
     ours_protocol = "; ".join(f"{key}: {value}" for key, value in evaluation.protocol.items())
-    notes = [f"Paper: {table.citation}. Protocol: {'; '.join(table.protocol)}."]
+    notes = [f"Paper: {table.citation}. Protocol: {'; '.join((*table.protocol, *scanners))}."]
     notes.append(f"Ours: {evaluation.dataset}{'; ' + ours_protocol if ours_protocol else ''}.")
     if table.over == "sites":
         notes += [
-            f"{model} over the sites other than Site {_TUNED_SITE}: Dice {_mean_sd((rest.mean, rest.sd))}."
+            f"{model} over the sites other than Site {_TUNED_SITE}: Dice {_mean_sd((rest.mean, rest.sd), 4)}."
             for model in evaluation.models
             if (rest := without_site(evaluation, model, _TUNED_SITE)) is not None
         ]
@@ -140,9 +146,14 @@ def case_table(evaluation: Evaluation) -> Table:
     body = []
     for row in rows:
         cells = [Cell(str(row["case"]), heading=True), *([Cell(str(row["run"]))] if several else []), Cell(row["site"])]
-        cells += [_number(row[metric], METRICS[metric].digits) for metric in metrics]
-        body.append((*cells, *([Cell(_text(row["error"]))] if failed else [])))
-    return Table("Every case", (*header, *(["Error"] if failed else [])), tuple(body), sortable=True)
+        cells += [_number(row[m], 0 if METRICS[m].whole else METRICS[m].digits) for m in metrics]
+        body.append((*cells, *([Cell(_text(row["error"]), words=True)] if failed else [])))
+    return Table(
+        "One row per case and run" if several else "One row per case",
+        (*header, *(["Error"] if failed else [])),
+        tuple(body),
+        sortable=True,
+    )
 
 
 def run_list(evaluation: Evaluation) -> Table:
@@ -198,13 +209,12 @@ def _statistic(value: Statistic, metric: str) -> Cell:
     return Cell(f"{text} ({', '.join(extra)})" if extra else text, value.mean)
 
 
-def _mean_sd(value: tuple[float, float | None] | None, digits: int | None = None) -> str:
+def _mean_sd(value: tuple[float, float | None] | None, digits: int) -> str:
     if value is None:
         return _NOTHING
     mean, sd = value
-    places = digits if digits is not None else (4 if sd is not None else 2)
-    spread = "" if sd is None or math.isnan(sd) else f" ± {_plain(sd, places)}"
-    return _plain(mean, places) + spread
+    spread = "" if sd is None or math.isnan(sd) else f" ± {_plain(sd, digits)}"
+    return _plain(mean, digits) + spread
 
 
 def _number(value: float, digits: int) -> Cell:
