@@ -19,7 +19,7 @@ import numpy as np
 from strokelab.contract import Case
 from strokelab.data import readers
 from strokelab.data.check_case import Findings, Problem, look, look_deep, problem_of
-from strokelab.data.readers import Release
+from strokelab.data.readers._tree import Release
 from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Grid
 
@@ -93,7 +93,7 @@ def check_cohort(
         try:
             cases = readers.read(dataset, place, found, **options)
         except DataError as error:
-            return CohortReport(dataset, place, problems=(problem_of(error),))
+            return CohortReport(dataset, place, problems=tuple(map(problem_of, found or [error])))
         with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
             findings = list(pool.map(look, cases))
             voxels_read = deep or _voxels(findings) <= FREE_VOXELS
@@ -164,10 +164,7 @@ def _about_sites(root: str, cases: Sequence[Case]) -> list[Problem]:
         if count == 1 and site is not None
     ]
     if None in counts:
-        message = (
-            f"unknown site of {counts[None]} of {len(cases)} cases: they take no part in site-wise splits or adversary"
-        )
-        problems.append(Problem(root, message, "note"))
+        problems.append(Problem(root, f"the site of {counts[None]} of {len(cases)} cases is unknown", "note"))
     return problems
 
 

@@ -61,6 +61,8 @@ def guess(root: Path) -> str | None:
 def read(dataset: str, root: str | Path, problems: Problems | None = None, **chosen: Any) -> list[Case]:
     """Read a cohort; what is wrong with single cases is raised, or collected when ``problems`` is given.
 
+    A folder without a single whole case is raised in any case.
+
     Raises:
         DataError: nothing to read there (with a guess which dataset it is), or an incomplete case.
         ConfigError: an unknown dataset or option.
@@ -77,11 +79,18 @@ def read(dataset: str, root: str | Path, problems: Problems | None = None, **cho
     place = Path(root).expanduser().resolve()
     found: Problems = []
     cases = module.read(place, problems=found, **chosen)
-    if not cases:
-        raise _nothing(dataset, place, found)
+    if not cases and (looks := guess(place)) not in (None, dataset, "folder"):
+        raise DataError(
+            place,
+            found=f"no complete case of {dataset}; the folder looks like {looks}",
+            expected=module.RELEASE.layout,
+            remedy=f"choose data={looks} (--dataset {looks}), or another folder",
+        )
+    if not cases and not found:
+        raise _nothing(place, module.RELEASE.layout)
     if problems is not None:
         problems.extend(found)
-    elif found:
+    if found and (problems is None or not cases):
         raise _first(found)
     return cases
 
@@ -94,21 +103,11 @@ def _first(found: Problems) -> DataError:
     return DataError(error.where, found=error.found, expected=error.expected, remedy=remedy)
 
 
-def _nothing(dataset: str, root: Path, found: Problems) -> DataError:
-    looks = guess(root)
-    if looks not in (None, dataset, "folder"):
-        return DataError(
-            root,
-            found=f"no complete case of {dataset}; the folder looks like {looks}",
-            expected=reader(dataset).RELEASE.layout,
-            remedy=f"choose data={looks} (--dataset {looks}), or another folder",
-        )
-    if found:
-        return _first(found)
+def _nothing(root: Path, layout: str) -> DataError:
     there = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))[:8] if root.is_dir() else []
     return DataError(
         root,
         found="no case" + (f" among {there}" if there else ": the folder is empty"),
-        expected=reader(dataset).RELEASE.layout,
+        expected=layout,
         remedy="check the path and the dataset; unpack archives first",
     )

@@ -45,8 +45,8 @@ class _Settings:
 
 
 def looks_like(root: Path) -> bool:
-    """Whether there is an ``images`` folder, a ``cases.csv``, or NIfTI files directly in ``root``."""
-    return (root / "images").is_dir() or (root / "cases.csv").is_file() or bool(_directly_in(root))
+    """Whether there is a folder ``images``, or NIfTI files directly in ``root``."""
+    return (root / "images").is_dir() or any(path.name.endswith(SUFFIXES) for path in root.iterdir())
 
 
 def read(
@@ -72,7 +72,8 @@ def read(
         label_modality: on whose grid the labels lie; empty: the first modality.
         table: a csv with one row per case and the columns ``case``, ``subject``, ``site``, ``label``, ``brain``
             (all optional but ``case``) and one per modality, paths relative to the csv.
-        images: name of the folder with images; without such a folder the files in ``root`` itself are the images.
+        images: name of the folder with images; without such a folder the files in ``root`` itself are the images,
+            provided that no others lie in folders below.
         labels: name of the folder with masks; cases without one are unlabelled.
         brain: name of the folder with brain masks.
         values: label values that mean lesion; None: the share-of-maximum rule.
@@ -169,8 +170,11 @@ def _from_folders(
 ) -> list[Lead]:
     """The cases of a folder; labels and rows without a case are problems of their own."""
     images, labels, brain = (root / name for name in names)
-    files = nifti_files(images) if images.is_dir() else _directly_in(root)
-    if not files:
+    files = nifti_files(images if images.is_dir() else root)
+    if not images.is_dir():
+        files = [file for file in files if not file.is_relative_to(labels) and not file.is_relative_to(brain)]
+    if not files or (not images.is_dir() and any(file.parent != root for file in files)):
+        # Images in folders of other names: the tree of some dataset, whose templates must not pass for cases.
         return []
     chosen = settings(_scans.familiar_modalities(files))
     groups = _scans.group_scans(files, chosen.modalities)
@@ -270,10 +274,6 @@ def _stray(file: Path, found: str, expected: str, problems: Problems | None) -> 
     if problems is None:
         raise error
     problems.append(error)
-
-
-def _directly_in(root: Path) -> list[Path]:
-    return [file for file in nifti_files(root) if file.parent == root] if root.is_dir() else []
 
 
 def _is_file_name(value: object) -> bool:
