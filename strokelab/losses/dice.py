@@ -1,6 +1,6 @@
 """Soft Dice loss with squares in the denominator, over samples or over the batch. Knows masks, no brains.
 
-Yu 2022, equation 2. On an empty sample it stays near 1, with hardly any gradient, until the prediction is almost
+Yu 2022, equation 7. On an empty sample it stays near 1, with hardly any gradient, until the prediction is almost
 exactly zero; that is the paper's. ``over="batch"`` does not have this plateau unless the whole batch is empty.
 """
 

@@ -1,7 +1,7 @@
 """The site adversary as a part any family can carry. Knows features and sites; knows no network and no schedule.
 
 A classifier tries to name the scanner site; the gradient it sends back is reversed, so that whatever made the
-features learns to hide the site (Yu 2022, section III-D). Who sets ``strength`` over time is
+features learns to hide the site (Yu 2022, section II-D). Who sets ``strength`` over time is
 ``callbacks.site_adversary``.
 """
 

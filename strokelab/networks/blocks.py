@@ -1,7 +1,7 @@
 """Units that at least two networks share, in 2D and 3D. Knows layers; knows no network.
 
 A "block" is a 3x3 convolution with stride 1, padding 1 and *no bias*, batch norm (eps 1e-5), then ReLU
-(Yu 2022, section III-E; that the bias is absent follows from the published costs).
+(Yu 2022, section II-E; that the bias is absent follows from the published costs).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Gradient reversal: identity forward, minus the strength times the gradient backward. Knows nothing else.
 
-Ganin and Lempitsky 2015; in SG-Net with strength 1 (Yu 2022, section III-D).
+Ganin and Lempitsky 2015; in SG-Net with strength 1 (Yu 2022, section II-D).
 """
 
 from __future__ import annotations

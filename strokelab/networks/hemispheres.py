@@ -1,6 +1,6 @@
 """Hemisphere splitting: cut at the mid-sagittal plane, mirror the right half, put back together afterwards.
 
-Knows left from right and nothing about networks. Yu 2022, section III-C: twice the samples at half the size; lesions
+Knows left from right and nothing about networks. Yu 2022, section II-C: twice the samples at half the size; lesions
 that cross the midline are simply cut.
 
 Left-right is the last axis of slices (B, C, Y, X) and the first spatial axis of volumes (B, C, X, Y, Z).

@@ -1,7 +1,7 @@
 """MAIN: masked adaptive instance normalisation. Knows slices and brain masks; knows no sites.
 
-Yu 2022, section III-B and Fig. 2(a): a tiny network reads the masked, z-scored slice and returns one scale and one
-shift for it. Both are averages of ReLU outputs, hence not negative: the order of tissue intensities is kept.
+Yu 2022, section II-B, equation 2, Fig. 2(a): a tiny network reads the masked, z-scored slice and returns one scale
+and one shift for it. Both are averages of ReLU outputs, hence not negative: the order of tissue intensities is kept.
 
 **The wipe-out trap.** The running variances of MAIN's batch norms start at 1 while the true ones are near 1e-3. With
 the usual momentum 0.1 it takes a few hundred steps until evaluation mode sees what training mode saw; before that,
@@ -43,7 +43,7 @@ class MaskedAdaIN(nn.Module):
     Raises:
         ConfigError: ``plane`` is not two sizes of at least 4, or ``head_blocks`` is below 1.
 
-    Source: Yu 2022, section III-E (688,494 parameters for one channel of 224 x 192); four blocks per head are the
+    Source: Yu 2022, section II-E (688,494 parameters for one channel of 224 x 192); four blocks per head are the
     count that fits the published memory figures.
     """
 
