@@ -135,7 +135,7 @@ class PreparedStore:
         progress: bool,
     ) -> None:
         busy: list[_Job] = []
-        with _bar(f"Preparing {len(jobs)} cases", len(jobs), shown=progress) as bar:
+        with _bar(f"Preparing {len(jobs)} case{'s' * (len(jobs) > 1)}", len(jobs), shown=progress) as bar:
             # Cases that another job is at are left to it and waited for at the end, so that jobs share the work.
             for patient in (False, True):
                 todo = [replace(job, patient=True) for job in busy] if patient else jobs
