@@ -179,7 +179,7 @@ class Segmenter(L.LightningModule):
         Returns:
             (B, K, *S) float32, the same for a sample in any batch.
         """
-        with evaluation_mode(self):
+        with evaluation_mode(self), torch.no_grad():
             halves = self.condition({"image": image, "brain": brain})
             scores = probability(self.network(halves["image"]))
         return scores if self.hemispheres is None else self.hemispheres.join(scores)

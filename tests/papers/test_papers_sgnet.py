@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -304,3 +306,14 @@ def test_reversal_hides_the_site():
     told, hidden = balanced_accuracy_after_training(0.0), balanced_accuracy_after_training(1.0)
     assert told > chance + 0.2
     assert abs(hidden - chance) < 0.5 * (told - chance)
+
+
+# --- the table a newcomer is given ------------------------------------------------------------------------------------
+
+
+def test_the_idea_table_names_files_that_exist():
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "methods" / "sgnet.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:strokelab|conf)/[^`*]+)`", page)
+    assert len(named) > 20
+    assert not [name for name in named if not (root / name).is_file()]
