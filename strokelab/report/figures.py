@@ -36,15 +36,13 @@ def colour_of(names: Sequence[str]) -> dict[str, str]:
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 
-def png(figure: Figure, *, dpi: int = 220, palette: bool = True) -> bytes:
-    """The figure as PNG bytes, by default with a palette of 256 colours (a third of the size)."""
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png", dpi=dpi)
-    if not palette:
-        return raw.getvalue()
-    small = io.BytesIO()
-    with Image.open(raw) as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+def png(figure: Figure, *, dpi: int = 220) -> bytes:
+    """The figure as PNG bytes with a palette of 256 colours, a third of the size of full colour."""
+    figure.set_dpi(dpi)
+    raw, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="rgba", dpi=dpi)
+    picture = Image.frombytes("RGBA", figure.canvas.get_width_height(), raw.getvalue()).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(small, format="png")
     return small.getvalue()
 
 

@@ -123,7 +123,7 @@ def mean_pairwise_distance(values: Mapping[str, NDArray[Any]]) -> float:
     In one dimension the distance is the area between two quantile functions, so every site is sorted once and
     compared at 2,000 levels, whatever the number of pixels.
     """
-    quantiles = [np.quantile(np.asarray(v, dtype=np.float64), _LEVELS) for v in values.values()]
+    quantiles = [np.quantile(np.asarray(v, dtype=np.float64), _LEVELS, method="inverted_cdf") for v in values.values()]
     distances = [float(np.abs(a - b).mean()) for a, b in combinations(quantiles, 2)]
     return float(np.mean(distances)) if distances else float("nan")
 

@@ -68,7 +68,7 @@ def lead(evaluation: Evaluation) -> list[str]:
         )
     if len({frozenset(rows["case"]) for _, rows in cases.groupby("model")}) > 1:
         sentences.append("The models were not evaluated on the same cases, so their means are of different things.")
-    failed = evaluation.cases[evaluation.cases["error"].fillna("").astype(str) != ""]
+    failed = evaluation.cases[evaluation.cases["error"].map(_text) != ""]
     if len(failed):
         sentences.append(f"{_count(len(failed), 'row')} could not be scored and count in no mean; see the case table.")
     return sentences

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from strokelab.report.figures import png
+from strokelab.report.intensities import GreyValues, SitePixels, grey_values
+from strokelab.report.material import CASE_COLUMNS, Evaluation, Overlay, RunMaterial
+from strokelab.report.paper_tables import load_tables
+
+CONF = Path(__file__).parents[2] / "conf"
+ALL_PARTS = frozenset({"standardizer", "adversary", "hemispheres"})
+
+
+def case_row(case: str, site: str | None, dice: float, **more: object) -> dict[str, object]:
+    row = dict.fromkeys(CASE_COLUMNS, 0.5) | {"case": case, "subject": case, "site": site, "dice": dice, "run": "x"}
+    return row | {"lesion_ml": 3.0, "prediction_ml": 2.0, "error": None} | more
+
+
+def case_table(*rows: dict[str, object]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(CASE_COLUMNS))
+
+
+def grey() -> GreyValues:
+    rng = np.random.default_rng(3)
+    brain = np.zeros((20, 20), dtype=bool)
+    brain[4:16, 4:16] = True
+    shifts = {"1": 0.0, "2": 0.5, "3": 1.0}
+    pixels = [rng.normal(size=brain.shape) for _ in shifts]
+    return grey_values(
+        SitePixels(site, z + shift, z * brain, brain) for (site, shift), z in zip(shifts.items(), pixels, strict=True)
+    )
+
+
+@pytest.fixture(scope="session")
+def overlay() -> Overlay:
+    image = np.random.default_rng(0).random((20, 24, 16)).astype(np.float32)
+    reference, prediction = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    reference[4:9, 6:11, 5:9] = 1
+    prediction[6:11, 6:11, 5:9] = 1
+    return Overlay("best", "a1", 0.9, image, reference, prediction, (1.0, 1.0, 2.0))
+
+
+@pytest.fixture(scope="session")
+def history() -> pd.DataFrame:
+    """As Lightning's CSVLogger writes: step rows and epoch rows, each with half of the columns."""
+    rows = []
+    for epoch in range(4):
+        rows += [{"epoch": epoch, "step": 10 * epoch + k, "train/loss": 3.0 - epoch + 0.1 * k} for k in (0, 2)]
+        rows.append(
+            {
+                "epoch": epoch,
+                "step": 10 * epoch + 9,
+                "val/pooled_dice": 0.1 * epoch,
+                "site/accuracy": 0.4 - 0.05 * epoch,
+                "site/balanced_accuracy": 0.38 - 0.05 * epoch,
+                "site/chance": 0.125,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def evaluation(overlay: Overlay, history: pd.DataFrame) -> Evaluation:
+    unet = RunMaterial(
+        name="unet-0",
+        model="unet2d",
+        dataset="phantom",
+        cases=case_table(
+            case_row("a1", "5", 0.25), case_row("a2", "5", 0.5, hd95=np.inf), case_row("a10", "5", 0.75, lesion_ml=0.2)
+        ),
+        held_out_site="5",
+        seed=0,
+        sites=("1", "2", "3"),
+        parts=frozenset(),
+        history=history[["epoch", "step", "train/loss", "val/pooled_dice"]],
+    )
+    sgnet = RunMaterial(
+        name="sgnet-0",
+        model="sgnet",
+        dataset="phantom",
+        cases=case_table(
+            case_row("a1", "5", 0.6), case_row("a2", "5", 0.7), case_row("a10", "5", np.nan, error="truncated file")
+        ),
+        held_out_site="5",
+        seed=0,
+        sites=("1", "2", "3"),
+        parts=ALL_PARTS,
+        training_scans={"1": 20, "2": 10, "3": 10},
+        history=history,
+        grey_values=grey(),
+        overlays=(overlay,),
+    )
+    return Evaluation(
+        title="Held-out site 5",
+        dataset="phantom cohort",
+        runs=(unet, sgnet),
+        phantom=True,
+        protocol={"voxel spacing": "4 mm"},
+        papers=load_tables(CONF, "sgnet_*"),
+        versions={"strokelab": "0.1.0"},
+        created="2026-01-02 03:04",
+    )
+
+
+@pytest.fixture
+def sketchy(monkeypatch):
+    """Pictures at a fifth of the resolution, for tests that do not look at them."""
+    monkeypatch.setattr("strokelab.report.sections.png", lambda figure: png(figure, dpi=40))

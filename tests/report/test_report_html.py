@@ -1,0 +1,174 @@
+import dataclasses
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import case_row, case_table
+
+from strokelab.errors import DataError
+from strokelab.report.html import write_report
+from strokelab.report.material import Evaluation, RunMaterial
+
+
+class Page(HTMLParser):
+    """Tables as lists of rows of text, every attribute, every element."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tables, self.attributes, self.elements, self.text = [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_data(self, data):
+        self.text += data
+        if self.tables and self.tables[-1] and self.tables[-1][-1] and data.strip():
+            self.tables[-1][-1][-1] += data.strip()
+
+
+@pytest.fixture(scope="session")
+def written(evaluation, tmp_path_factory) -> Path:
+    """A report at full resolution, written once; read only."""
+    return write_report(evaluation, tmp_path_factory.mktemp("report") / "new" / "folder")
+
+
+@pytest.fixture
+def page(written) -> Page:
+    return Page(written.read_text(encoding="utf-8"))
+
+
+def test_one_file_that_opens_offline(page):
+    loading = [value for tag, name, value in page.attributes if name in ("src", "srcset", "data", "poster")]
+    assert len(loading) > 8
+    assert all(value.startswith("data:image/png;base64,") for value in loading)
+    links = [value for _, name, value in page.attributes if name in ("href", "action", "xlink:href")]
+    assert links
+    assert all(value.startswith("#") for value in links)
+    assert "link" not in page.elements
+    assert "iframe" not in page.elements
+
+
+def test_no_address_in_the_source(written):
+    source = written.read_text(encoding="utf-8")
+    without_images = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", source)
+    assert not re.search(r"https?:|//[a-z]+\.[a-z]|@import|url\(", without_images)
+
+
+def test_links_in_the_page_have_targets(page):
+    targets = {value for _, name, value in page.attributes if name == "id"}
+    assert {value[1:] for _, name, value in page.attributes if name == "href"} <= targets
+
+
+def test_headline_numbers(page):
+    header, unet, sgnet = page.tables[0]
+    assert unet[: header.index("Dice\u00a0↑") + 1] == ["unet2d", "1", "3", "0.500 ± 0.250"]
+    assert sgnet[header.index("Dice\u00a0↑")] == "0.650 ± 0.071 (1 missing)"
+    assert unet[header.index("HD95 (mm)\u00a0↓")] == "0.5 ± 0.0 (1 inf)"
+    assert unet[-1] == "0.500"  # one site: no SD over sites
+
+
+def test_case_table_holds_every_row_in_natural_order(page, evaluation):
+    (table,) = [table for table in page.tables if table[0][:2] == ["Case", "Run"]]
+    header, *rows = table
+    assert [row[0] for row in rows] == ["a1", "a1", "a2", "a2", "a10", "a10"]
+    dice = header.index("Dice\u00a0↑")
+    shown = {(row[0], row[1]): row[dice] for row in rows}
+    for row in evaluation.cases.itertuples():
+        assert shown[row.case, row.run] == ("–" if np.isnan(row.dice) else f"{row.dice:.3f}")
+    assert shown["a10", "sgnet-0"] == "–"
+    assert "truncated file" in {row[-1] for row in rows}
+    assert "∞" in rows[3][header.index("HD95 (mm)\u00a0↓")]
+
+
+def test_paper_numbers_beside_ours_and_the_warning(page):
+    (table,) = [table for table in page.tables if "Dice, paper" in table[0] and "Site" not in table[0]]
+    header, *rows = table
+    row = {row[0]: row for row in rows}
+    assert row["SG-Net"][header.index("Dice, paper")] == "0.5711 ± 0.1957"
+    assert row["SG-Net"][header.index("Dice, ours")] == "0.6500"
+    assert row["X-Net"][header.index("Dice, ours")] == "–"
+    assert "Not comparable." in page.text
+    assert "voxel spacing: 4 mm" in page.text
+    assert "not blind" in page.text
+
+
+@pytest.mark.usefixtures("sketchy")
+def test_real_data_carry_no_phantom_warning(evaluation, tmp_path):
+    real = dataclasses.replace(evaluation, phantom=False, dataset="atlas_v1")
+    text = write_report(real, tmp_path).read_text(encoding="utf-8")
+    assert "Phantom data." not in text
+    assert "0.5711 ± 0.1957" in text
+
+
+@pytest.mark.usefixtures("sketchy")
+def test_foreign_text_is_text(evaluation, tmp_path):
+    evil = '<script>alert("x")</script>&"\'><img src=http://x>'
+    run = dataclasses.replace(
+        evaluation.runs[0], name=evil, folder=evil, cases=case_table(case_row(evil, evil, 0.5, error=evil))
+    )
+    named = dataclasses.replace(evaluation, title=evil, runs=(run, evaluation.runs[1]), command=evil, dataset=evil)
+    source = write_report(named, tmp_path).read_text(encoding="utf-8")
+    page = Page(source)
+    assert page.elements.count("script") == 1
+    assert all(value.startswith("data:") for tag, name, value in page.attributes if name == "src")
+    assert "alert" not in source[source.index("<script>") :]
+    assert evil in page.text
+    assert all(path.parent == tmp_path / "figures" for path in (tmp_path / "figures").rglob("*"))
+
+
+def test_files_beside_the_page(written):
+    folder = written.parent
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert {"dice_by_site.png", "loss.png", "site_accuracy.png", "dice_by_size.png"} <= figures
+    assert {"grey_values_sgnet-0.png", "overlays_sgnet-0.png"} <= figures
+    assert all((folder / "figures" / name).read_bytes()[:4] == b"\x89PNG" for name in figures)
+    assert len(pd.read_csv(folder / "summary.csv")) == 72
+    assert {path.name for path in folder.iterdir()} == {"report.html", "summary.csv", "figures"}
+
+
+@pytest.mark.usefixtures("sketchy")
+def test_a_bare_run_says_why_sections_are_empty(tmp_path):
+    run = RunMaterial(name="r", model="m", dataset="folder", cases=case_table(case_row("a", None, 0.5)))
+    text = Page(write_report(Evaluation("t", "folder", (run,)), tmp_path).read_text(encoding="utf-8")).text
+    for reason in ("No training log", "No run standardises its input", "No overlays"):
+        assert reason in text
+    assert "Beside the paper" not in text
+
+
+@pytest.mark.usefixtures("sketchy")
+def test_all_cases_failed_is_still_a_report(tmp_path):
+    failed = {name: np.nan for name in ("dice", "recall", "precision", "lesion_f1", "hd95", "lesion_ml")}
+    cases = case_table(case_row("a", "1", **failed, error="no mask"), case_row("b", "1", **failed, error="no mask"))
+    text = Page(write_report(Evaluation("t", "d", (RunMaterial("r", "m", "d", cases),)), tmp_path).read_text()).text
+    assert "2 rows could not be scored" in text
+    assert "No case could be scored" in text
+
+
+@pytest.mark.usefixtures("sketchy")
+def test_models_on_different_cases_are_told(evaluation, written, tmp_path):
+    one, two = evaluation.runs
+    fewer = dataclasses.replace(evaluation, runs=(one, dataclasses.replace(two, cases=two.cases[:1])))
+    assert "not evaluated on the same cases" in write_report(fewer, tmp_path).read_text(encoding="utf-8")
+    assert "not evaluated on the same cases" not in written.read_text(encoding="utf-8")
+
+
+def test_nothing_to_report_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="without a single case"):
+        write_report(Evaluation("t", "d", ()), tmp_path)
+
+
+def test_an_unwritable_folder_is_an_error(evaluation, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="file"):
+        write_report(evaluation, tmp_path / "file")
