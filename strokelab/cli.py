@@ -49,7 +49,9 @@ def phantom(
 @app.command()
 def check(
     root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
-    dataset: Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder.")],
+    dataset: Annotated[
+        str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder.")
+    ],
     deep: Annotated[bool, typer.Option(help="Also read every image's voxels: NaN, Inf, constant images.")] = False,
 ) -> None:
     """Cases, sites, modalities, lesion volumes, and every problem with its file. Exit status 1 when there is one."""

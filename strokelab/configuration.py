@@ -50,7 +50,11 @@ BUILDABLE_NAMES = frozenset(
 # What continuing a run (resume=RUN) may build besides.
 TRAINING_ROOMS = ("strokelab.data.datamodule.", "strokelab.data.splits.", "strokelab.callbacks.", "strokelab.augment.")
 TRAINING_NAMES = frozenset(
-    ["lightning.pytorch.Trainer", "lightning.pytorch.loggers.TensorBoardLogger", "lightning.pytorch.loggers.WandbLogger"]
+    [
+        "lightning.pytorch.Trainer",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+        "lightning.pytorch.loggers.WandbLogger",
+    ]
     + [
         f"lightning.pytorch.callbacks.{name}"
         for name in (

@@ -307,4 +307,3 @@ def _papers(loaded: Sequence[Run]) -> tuple[PaperTable, ...]:
     """The tables of the papers whose families were evaluated; the plain U-Net stands in SG-Net's."""
     families = {str(run.settings.get("family", "sgnet")) for run in loaded}
     return tuple(table for family in sorted(families) for table in load_tables(conf_folder(), f"{family}_*"))
-

@@ -210,20 +210,21 @@ def resample(array: Array, source: Grid, target: Grid, interpolation: Interpolat
 def _reorient(array: Array, orientation: Array) -> Array:
     lead = array.ndim - 3
     permutation = np.argsort(orientation[:, 0]).astype(int)
-    flipped = np.flip(array, [lead + axis for axis in range(3) if orientation[axis, 1] < 0])
+    flipped = np.flip(array, tuple(lead + axis for axis in range(3) if orientation[axis, 1] < 0))
     return np.ascontiguousarray(np.transpose(flipped, (*range(lead), *(lead + permutation))))
 
 
 def _cut(array: Array, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Array:
     out = np.zeros((*array.shape[:-3], *shape), dtype=array.dtype)
-    take, put = [], []
+    take: list[Any] = [...]
+    put: list[Any] = [...]
     for begin, length, size in zip(start, shape, array.shape[-3:], strict=True):
         low, high = max(begin, 0), min(begin + length, size)
         if low >= high:
             return out
         take.append(slice(low, high))
         put.append(slice(low - begin, high - begin))
-    out[(..., *put)] = array[(..., *take)]
+    out[tuple(put)] = array[tuple(take)]
     return out
 
 

@@ -36,4 +36,5 @@ def drop_small_lesions(mask: Mask, min_voxels: int, neighbours: Neighbours = 26)
     """The mask (X, Y, Z) as 0/1 without the components of fewer than ``min_voxels`` voxels."""
     labels, count = label_lesions(mask, neighbours)
     keep = np.concatenate([[False], lesion_sizes(labels, count) >= min_voxels])
-    return keep[labels].astype(np.uint8)
+    kept: NDArray[np.uint8] = keep[labels].astype(np.uint8)
+    return kept

@@ -9,7 +9,9 @@ from lightning.pytorch.callbacks import RichProgressBar
 class Progress(RichProgressBar):
     """Lightning's rich bar without the version number, with the numbers rounded."""
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         """The values shown beside the bar."""
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)

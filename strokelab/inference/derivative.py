@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-from strokelab import __version__
 from strokelab.contract import Prediction
 from strokelab.errors import DataError
 from strokelab.files import make_folder, write_json, write_text
@@ -44,9 +44,7 @@ class Derivative:
         DataError: the folder cannot be written to.
     """
 
-    def __init__(
-        self, folder: Path, *, name: str, provenance: Mapping[str, str], probabilities: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, *, name: str, provenance: Mapping[str, str], probabilities: bool = True) -> None:
         self.folder = make_folder(folder)
         self.probabilities = probabilities
         self.saved: list[SavedPrediction] = []
@@ -57,7 +55,7 @@ class Derivative:
                 "Name": name,
                 "BIDSVersion": "1.10.0",
                 "DatasetType": "derivative",
-                "GeneratedBy": [{"Name": "strokelab", "Version": __version__, "Parameters": dict(provenance)}],
+                "GeneratedBy": [{"Name": "strokelab", "Version": version("strokelab"), "Parameters": dict(provenance)}],
             },
         )
 

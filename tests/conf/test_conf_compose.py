@@ -16,7 +16,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-@pytest.mark.parametrize(("model", "data"), itertools.product(options("model"), options("data")))
+@pytest.mark.parametrize(("model", "data"), list(itertools.product(options("model"), options("data"))))
 def test_every_model_composes_with_every_dataset(model, data, monkeypatch):
     monkeypatch.setenv("STROKELAB_DATA", "somewhere")
     overrides = [f"model={model}", f"data={data}", "data.root=somewhere"]

@@ -104,7 +104,9 @@ def test_nothing_committed_names_a_machine_or_a_placeholder():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    marks = re.compile(r"(?<![\w.])/(?:work|home/\w+|root)/[A-Za-z.]|\bTO" + r"DO\b|\bFIX" + r"ME\b|Not" + r"ImplementedError")
+    marks = re.compile(
+        r"(?<![\w.])/(?:work|home/\w+|root)/[A-Za-z.]|\bTO" + r"DO\b|\bFIX" + r"ME\b|Not" + r"ImplementedError"
+    )
     found = []
     for name in listed.stdout.split():
         if name.endswith((".py", ".yaml", ".md", ".toml", ".cfg", "Makefile")) and (ROOT / name).is_file():
