@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _MOST_FILES: dict[Severity, int] = {"error": 50, "warning": 3, "note": 3}  # of a problem that many files share
+_MOST_GRIDS = 6
 
 
 def render(report: CohortReport, console: Console) -> None:
@@ -41,10 +42,13 @@ def _overview(report: CohortReport) -> Table:
     unknown = report.cases - sum(report.sites.values())
     named = [f"{escape(site)} ({count})" for site, count in sites] + ([f"unknown ({unknown})"] if unknown else [])
     table.add_row(f"sites: {len(sites)}", ", ".join(named))
+    alike: dict[tuple[tuple[str, int], ...], list[str]] = defaultdict(list)
     for modality, grids in report.grids.items():
-        shown = [f"{grid} ({count})" for grid, count in list(grids.items())[:4]]
-        more = f"\nand {len(grids) - 4} other grids" if len(grids) > 4 else ""
-        table.add_row(escape(modality), "\n".join(shown) + more)
+        alike[tuple(grids.items())].append(modality)
+    for counted, modalities in alike.items():
+        shown = [f"{grid} ({count})" for grid, count in counted[:_MOST_GRIDS]]
+        more = [f"and {len(counted) - _MOST_GRIDS} other grids"] if len(counted) > _MOST_GRIDS else []
+        table.add_row(escape(", ".join(modalities)), "\n".join([*shown, *more]))
     if (quartiles := report.volume_quartiles_ml) is not None:
         low, first, median, third, high = quartiles
         table.add_row(
