@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader
 
 from strokelab.contract import Batch, Case
 from strokelab.data import read_cases
+from strokelab.data.cohort_checks import check_modalities, check_not_empty, check_site_count, existing_root
 from strokelab.data.datasets import PatchDataset
 from strokelab.data.loaders import batch_loader
 from strokelab.data.people import Volumes, first_persons
 from strokelab.data.splits import Split
 from strokelab.data.volumes import lesion_volumes_ml
-from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.errors import ConfigError
 from strokelab.files import natural_key
 from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.sampling.order import EpochBatchSampler, InOrder, Order
@@ -111,30 +112,9 @@ class CohortDataModule(LightningDataModule):
         cases = [case for case in cases if case.labelled or not self.labelled_only]
         if self.limit_per_site is not None:
             cases = first_persons(cases, self.limit_per_site)
-        if not cases:
-            raise DataError(
-                root,
-                found="no case left",
-                expected="at least one",
-                remedy="check data.exclude, data.labelled_only and data.limit_per_site",
-            )
-        for case in cases:
-            missing = [name for name in self.modalities if name not in case.images]
-            if missing:
-                raise DataError(
-                    f"{case.case_id} ({case.reference_image.parent})",
-                    found=f"modalities {sorted(case.images)}",
-                    expected=f"also {missing}, as data.modalities says",
-                    remedy=f"set data.modalities, or leave the case out with data.exclude=[{case.case_id}]",
-                )
-        sites = {case.site for case in cases if case.site is not None}
-        if self.release_sites is not None and len(sites) != self.release_sites:
-            warnings.warn(
-                f"{root}: {len(sites)} sites, but data.n_sites says {self.release_sites}; a sweep over sites would "
-                f"miss some or fail: set data.n_sites={len(sites)}",
-                DataWarning,
-                stacklevel=2,
-            )
+        check_not_empty(cases, root)
+        check_modalities(cases, self.modalities)
+        check_site_count(cases, self.release_sites, root)
         return cases
 
     @cached_property
@@ -203,7 +183,10 @@ class CohortDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Batches of the validation cases, always the same ones; an empty list when nobody validates."""
-        return self._loader("val", InOrder()) if self.split_result.val else []
+        if not self.split_result.val:
+            warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")  # it is meant
+            return []
+        return self._loader("val", InOrder())
 
     def state_dict(self) -> dict[str, int]:
         """How far training is: the epoch and the batches of it that are done."""
@@ -216,18 +199,12 @@ class CohortDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue there. Before the loaders exist, since workers fetch ahead as soon as they do."""
+        # Lightning only knows loaders that carry their own state; ours is here, and is tested to be exact.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         self._resumed = (int(state_dict["epoch"]), int(state_dict["batch"]))
 
     def _root(self) -> Path:
-        root = Path(self.root or "").expanduser()
-        if not self.root or not root.is_dir():
-            raise DataError(
-                root if self.root else "data.root",
-                found="no such folder" if self.root else "no folder named",
-                expected=f"the folder of dataset {self.dataset}",
-                remedy="set data.root=FOLDER, or the environment variable STROKELAB_DATA to where your datasets lie",
-            )
-        return root
+        return existing_root(self.root, self.dataset)
 
     def _prepare(self, case_ids: Sequence[str]) -> list[StoredCase]:
         wanted = [case for case in self.cases if case.case_id in set(case_ids) - self._stored.keys()]

@@ -1,0 +1,189 @@
+"""Samples are the right voxels, whatever the order, the process or the epoch they are asked for in."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from data_small_cohort import SHAPE, small_view, write_cohort
+
+from strokelab.augment.intensity import Noise
+from strokelab.augment.recipes import Recipe
+from strokelab.augment.spatial import Flip
+from strokelab.contract import check_batch, check_sample
+from strokelab.data import read_cases
+from strokelab.data.datasets import PatchDataset, VolumeDataset
+from strokelab.errors import ConfigError, DataError
+from strokelab.preparation.store import PreparedStore
+from strokelab.sampling.boxes import Boxes
+from strokelab.sampling.slices import Slices
+
+SITES = {"Site1": 0, "Site3": 1}
+
+
+class Corners:
+    """Boxes drawn anew in every epoch; some hang over the border."""
+
+    fixed = False
+
+    def __init__(self, size=(6, 7, 5), count=3):
+        self.size, self.count = size, count
+
+    def draw(self, case, stream):
+        return Boxes(stream.integers(-4, 14, (self.count, 3)), self.size)
+
+    def sample_shape(self, crop):
+        return self.size
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    cases = read_cases("atlas_v1", write_cohort(folder / "raw"))
+    return PreparedStore(folder / "store").prepare(cases, small_view(crop=None).preparation, progress=False)
+
+
+def a_dataset(stored, sampler=None, **settings):
+    sampler = sampler or Slices(min_brain_pixels=20)
+    return PatchDataset(stored, sampler=sampler, **{"sites": SITES, "seed": 7, **settings})
+
+
+def test_a_slice_is_the_transposed_volume(stored):
+    data = a_dataset(stored)
+    batch = data.__getitems__([(0, index) for index in range(len(data))])
+    check_batch(batch)
+    assert tuple(batch["image"].shape) == (len(data), 1, SHAPE[1], SHAPE[0])
+    by_id = {case.case_id: case.load() for case in stored}
+    for index in range(len(data)):
+        case, (x, y, z) = by_id[batch["case_id"][index]], batch["origin"][index].tolist()
+        assert (x, y) == (0, 0)
+        np.testing.assert_array_equal(batch["image"][index, 0], case.image[0, :, :, z].T)
+        np.testing.assert_array_equal(batch["lesion"][index, 0], case.lesion[:, :, z].T)
+        np.testing.assert_array_equal(batch["brain"][index, 0], case.brain[:, :, z].T)
+    assert batch["lesion"].sum() > 0
+
+
+def test_every_slice_with_brain_once(stored):
+    data = a_dataset(stored)
+    batch = data.__getitems__([(0, index) for index in range(len(data))])
+    seen = sorted(zip(batch["case_id"], batch["origin"][:, 2].tolist(), strict=True))
+    counts = [(c.case_id, z) for c in stored for z, n in enumerate(c.brain_voxels_per_slice) if n >= 20]
+    assert seen == sorted(counts)
+    assert len(data) < len(stored) * SHAPE[2]  # some slices have too little brain
+
+
+def test_sites_are_training_indices(stored):
+    data = a_dataset(stored)
+    batch = data.__getitems__([(0, index) for index in range(len(data))])
+    by_id = {case.case_id: SITES.get(case.site, -1) for case in stored}
+    assert batch["site"].tolist() == [by_id[case_id] for case_id in batch["case_id"]] == data.sites.tolist()
+    assert set(batch["site"].tolist()) == {0, 1, -1}
+    unknown = a_dataset([replace(case, site=None) for case in stored])
+    assert set(unknown.sites.tolist()) == {-1}
+
+
+def test_patches_that_hang_over_are_padded_with_background(stored):
+    data = a_dataset(stored, Corners())
+    assert len(data) == 3 * len(stored)
+    hung = 0
+    for epoch in (0, 4):
+        batch = data.__getitems__([(epoch, index) for index in range(len(data))])
+        check_batch(batch)
+        assert tuple(batch["image"].shape[1:]) == (1, 6, 7, 5)
+        for index, case_id in enumerate(batch["case_id"]):
+            case = next(case for case in stored if case.case_id == case_id).load()
+            padded = np.pad(case.image, [(0, 0), *[(30, 30)] * 3])
+            x, y, z = (batch["origin"][index] + 30).tolist()
+            np.testing.assert_array_equal(batch["image"][index], padded[:, x : x + 6, y : y + 7, z : z + 5])
+            hung += bool((batch["origin"][index] < 0).any())
+    assert hung > 5
+
+
+def test_drawn_boxes_are_a_function_of_seed_epoch_and_case(stored):
+    def origins(data, epoch):
+        return data.__getitems__([(epoch, index) for index in range(len(data))])["origin"].tolist()
+
+    forward, backward = a_dataset(stored, Corners()), a_dataset(stored, Corners())
+    wanted = [origins(forward, epoch) for epoch in range(4)]
+    assert [origins(backward, epoch) for epoch in (3, 2, 1, 0)] == wanted[::-1]
+    assert wanted[1] != wanted[2]
+    fewer = a_dataset(stored[2:4], Corners())
+    assert origins(fewer, 2) == wanted[2][6:12]  # the other cases do not matter
+    assert origins(a_dataset(stored, Corners(), seed=8), 1) != wanted[1]
+
+
+def test_one_by_one_equals_in_bulk(stored):
+    data = a_dataset(stored, augment=Recipe([Flip(("x", "y")), Noise(p=1)]))
+    keys = [(2, 9), (2, 0), (2, 30), (2, 9)]
+    bulk = data.__getitems__(keys)
+    for place, key in enumerate(keys):
+        sample = data[key]
+        check_sample(sample)
+        for name in ("image", "lesion", "brain", "site", "origin"):
+            assert torch.equal(sample[name], bulk[name][place])
+        assert sample["case_id"] == bulk["case_id"][place]
+    assert not torch.equal(data[(3, 9)]["image"], data[(2, 9)]["image"])
+
+
+def test_augmentation_changes_nothing_in_the_store(stored):
+    plain = a_dataset(stored).__getitems__([(0, 5)])["image"].clone()
+    a_dataset(stored, augment=Recipe([Noise(p=1)])).__getitems__([(0, 5)])
+    assert torch.equal(a_dataset(stored).__getitems__([(0, 5)])["image"], plain)
+
+
+def test_known_classes(stored):
+    batch = a_dataset(stored, known=[True, False, True]).__getitems__([(0, 0), (0, 1)])
+    assert batch["known"].tolist() == [[True, False, True]] * 2
+
+
+def test_open_files_stay_bounded(stored):
+    data = a_dataset(stored, open_cases=2)
+    keys = [(0, index) for index in np.random.default_rng(0).integers(0, len(data), 200)]
+    before = psutil.Process().num_fds()
+    batches = [data.__getitems__(keys[i : i + 10]) for i in range(0, 200, 10)]
+    assert psutil.Process().num_fds() - before <= 2 * 3
+    whole = a_dataset(stored)
+    for i, batch in enumerate(batches):
+        assert torch.equal(batch["image"], whole.__getitems__(keys[10 * i : 10 * i + 10])["image"])
+
+
+def test_a_pickled_dataset_is_light_and_the_same(stored):
+    data = a_dataset(stored, Corners())
+    expected = data.__getitems__([(1, 2), (1, 8)])
+    content = pickle.dumps(data)
+    assert len(content) < 50_000
+    assert torch.equal(pickle.loads(content).__getitems__([(1, 2), (1, 8)])["image"], expected["image"])
+
+
+def test_unlabelled_cases_are_refused(stored):
+    with pytest.raises(DataError, match="without a lesion mask"):
+        a_dataset([*stored, replace(stored[0], case_id="new", lesion_voxels=None)])
+
+
+def test_no_sample_at_all(stored):
+    with pytest.raises(DataError, match="no sample"):
+        a_dataset(stored, Slices(min_brain_pixels=10_000))
+
+
+def test_slices_of_different_sizes(stored):
+    grid = replace(stored[0].grid, shape=(19, 24, 10))
+    with pytest.raises(ConfigError, match=r"preparation\.crop"):
+        a_dataset([*stored, replace(stored[0], case_id="other", grid=grid)])
+
+
+def test_a_sampler_must_keep_its_count(stored):
+    class Growing(Corners):
+        def draw(self, case, stream):
+            self.count += 1
+            return super().draw(case, stream)
+
+    data = a_dataset(stored, Growing())
+    with pytest.raises(RuntimeError, match="the same number"):
+        data.__getitems__([(1, 0)])
+
+
+def test_volumes(stored):
+    volumes = VolumeDataset(stored)
+    assert [volumes[index].case_id for index in range(len(volumes))] == [case.case_id for case in stored]
