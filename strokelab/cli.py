@@ -14,6 +14,7 @@ from strokelab.errors import ConfigError, StrokelabError
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
 
+Dataset = Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder.")]
 Spacing = Annotated[float, typer.Option(help="Voxel size in mm, 1 (full size) to 8.")]
 
 
@@ -49,9 +50,7 @@ def phantom(
 @app.command()
 def check(
     root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
-    dataset: Annotated[
-        str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder.")
-    ],
+    dataset: Dataset,
     deep: Annotated[bool, typer.Option(help="Also read every image's voxels: NaN, Inf, constant images.")] = False,
 ) -> None:
     """Cases, sites, modalities, lesion volumes, and every problem with its file. Exit status 1 when there is one."""

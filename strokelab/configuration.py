@@ -211,7 +211,7 @@ def override(settings: Settings, items: Sequence[str]) -> Settings:
                     expected="single values such as trainer.max_epochs=80",
                     remedy="start a new run to change a group",
                 )
-            OmegaConf.update(cfg, key, OmegaConf.create(f"value: {value}")["value"], merge=False)
+            OmegaConf.update(cfg, key, OmegaConf.select(OmegaConf.create(f"value: {value}"), "value"), merge=False)
         except OmegaConfBaseException as error:
             raise ConfigError(
                 item, found=str(error).strip(), expected="a key of the run's config.yaml", remedy="correct the key"

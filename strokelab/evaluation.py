@@ -143,7 +143,7 @@ def _cohort(run: Run, settings: Settings) -> Cohort:
         if missing:
             raise ConfigError(
                 str(own["root"]),
-                found=f"{len(missing)} of the run's {len(wanted)} {settings['part']} cases are gone, first {missing[0]!r}",
+                found=f"{len(missing)} of {len(wanted)} {settings['part']} cases are gone, first {missing[0]!r}",
                 expected="the cohort the run was trained on",
                 remedy="restore the data, or name another dataset with data=...",
             )

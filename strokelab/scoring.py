@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.progress import track
@@ -51,7 +51,7 @@ def score_cases(
     pairs = list(zip(cases, prepared, strict=True))
     label = name or run.name
     for case, stored in track(pairs, f"Predicting with {label}", disable=not progress):
-        row = {"run": label, "case": case.case_id, "subject": case.subject_id, "site": case.site}
+        row: dict[str, Any] = {"run": label, "case": case.case_id, "subject": case.subject_id, "site": case.site}
         try:
             prediction = run.predict_prepared(stored.load())
             if keep is not None:

@@ -104,9 +104,9 @@ def test_nothing_committed_names_a_machine_or_a_placeholder():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    marks = re.compile(
-        r"(?<![\w.])/(?:work|home/\w+|root)/[A-Za-z.]|\bTO" + r"DO\b|\bFIX" + r"ME\b|Not" + r"ImplementedError"
-    )
+    # Split, so that this file does not find itself.
+    words = ("TO" + "DO", "FIX" + "ME", "Not" + "ImplementedError")
+    marks = re.compile(r"(?<![\w.])/(?:work|home/\w+|root)/[A-Za-z.]|" + "|".join(rf"\b{word}\b" for word in words))
     found = []
     for name in listed.stdout.split():
         if name.endswith((".py", ".yaml", ".md", ".toml", ".cfg", "Makefile")) and (ROOT / name).is_file():
