@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import case_row, case_table
+from report_material import case_row, case_table
 
 from strokelab.errors import DataError
 from strokelab.report.html import write_report

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ALL_PARTS, case_row, case_table
+from report_material import ALL_PARTS, case_row, case_table
 
 from strokelab.report.material import best_median_worst
 from strokelab.report.summary import Statistic, macro, ours, summary_table, tables_of_interest, without_site
