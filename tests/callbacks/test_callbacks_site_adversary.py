@@ -97,6 +97,15 @@ def test_logged_numbers_are_those_of_the_epoch():
     )
 
 
+def test_every_epoch_counts_afresh():
+    class Learner(Sites):
+        def training_step(self, batch, batch_idx):
+            return super().training_step([(0, 0), (1, self.current_epoch)], batch_idx)
+
+    assert fit(SiteAdversarySchedule(), Learner(), epochs=1).callback_metrics["site/accuracy"] == 0.5
+    assert fit(SiteAdversarySchedule(), Learner(), epochs=2).callback_metrics["site/accuracy"] == 1
+
+
 def test_strength_is_a_function_of_the_step():
     model = Sites()
     fit(SiteAdversarySchedule("dann", strength=2.0), model)
