@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from strokelab.files import natural_key
+from strokelab.metrics.profiles import METRICS
 from strokelab.report.intensities import GreyValues, SiteHistograms
-from strokelab.report.material import METRICS, RunMaterial, finite
+from strokelab.report.material import RunMaterial, finite, heading
 from strokelab.report.summary import with_sites
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
@@ -59,12 +60,13 @@ def box_values(cases: pd.DataFrame, metric: str) -> dict[tuple[str, str], NDArra
     return {key: values for key, values in cells.items() if values.size}
 
 
-def box_plots(cases: pd.DataFrame, metric: str) -> Figure:
+def box_plots(cases: pd.DataFrame, metric: str, profile: str = "default") -> Figure:
     """Boxes per site and model, every case a dot, a diamond at the mean (SG-Net, Fig. 8).
 
     Args:
         cases: with the columns model, site and ``metric``.
-        metric: a key of ``material.METRICS``.
+        metric: a key of ``metrics.profiles.METRICS``.
+        profile: of the metrics, for the unit on the axis.
 
     Raises:
         ValueError: no finite value.
@@ -97,9 +99,9 @@ def box_plots(cases: pd.DataFrame, metric: str) -> Figure:
     counts = with_sites(cases).groupby("site")["case"].nunique()
     axes.set_yticks(range(len(sites)), [f"{site}  (n={counts[site]})" for site in sites], parse_math=False)
     axes.set_ylim(len(sites) - 0.4, -0.6)
-    if not METRICS[metric].unit:
+    if METRICS[metric].limits == (0.0, 1.0):
         axes.set_xlim(-0.02, 1.02)
-    axes.set(xlabel=METRICS[metric].label, ylabel="site")
+    axes.set(xlabel=heading(metric, profile), ylabel="site")
     axes.grid(axis="x", color="#dddddd", linewidth=0.7)
     handles = [Line2D([], [], color=colours[m], marker="s", linestyle="", label=m) for m in models]
     handles.append(
@@ -135,7 +137,7 @@ def size_scatter(cases: pd.DataFrame) -> Figure:
             label=model,
         )
     axes.set_xscale("log")
-    axes.set(xlabel="Lesion volume (ml, logarithmic)", ylabel=METRICS["dice"].label, ylim=(-0.03, 1.03))
+    axes.set(xlabel="Lesion volume (ml, logarithmic)", ylabel=heading("dice"), ylim=(-0.03, 1.03))
     axes.grid(color="#dddddd", linewidth=0.7)
     _legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure

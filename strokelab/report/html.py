@@ -41,16 +41,17 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     for picture in (picture for section in sections for picture in section.pictures):
         with replacing(folder / "figures" / f"{picture.name}.png") as temporary:
             temporary.write_bytes(picture.png)
+    summary = summary_table(evaluation)
     with replacing(folder / "summary.csv") as temporary:
-        summary_table(evaluation).to_csv(temporary, index=False)
+        summary.to_csv(temporary, index=False)
     page = _environment().get_template("template.html")
     path = folder / "report.html"
     write_text(
         path,
         page.render(
             evaluation=evaluation,
-            lead=lead(evaluation),
-            results=result_tables(evaluation),
+            lead=lead(evaluation, summary),
+            results=result_tables(evaluation, summary),
             comparisons=[comparison(evaluation, table, rows) for table, rows in tables_of_interest(evaluation)],
             sections=sections,
             cases=case_table(evaluation),

@@ -10,61 +10,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from strokelab.metrics.profiles import CASE_METRICS, find_profile
 from strokelab.report.intensities import GreyValues
 from strokelab.report.paper_tables import PaperTable
 
 KEY_COLUMNS = ("run", "case", "subject", "site")
-METRIC_COLUMNS = (
-    "dice",
-    "jaccard",
-    "precision",
-    "recall",
-    "hd",
-    "hd95",
-    "assd",
-    "volume_difference",
-    "lesion_count_difference",
-    "lesion_f1",
-    "lesion_precision",
-    "lesion_recall",
-)
-VOLUME_COLUMNS = ("lesion_ml", "prediction_ml")
-CASE_COLUMNS = (*KEY_COLUMNS, *METRIC_COLUMNS, *VOLUME_COLUMNS, "error")
+VOLUMES = {"lesion_ml": "Lesion volume (ml)", "prediction_ml": "Predicted volume (ml)"}
+CASE_COLUMNS = (*KEY_COLUMNS, *CASE_METRICS, *VOLUMES, "error")
+
+_DIGITS = {"mm": 1, "ml": 2, "mm^3": 0, "voxels": 0, "lesions": 1}  # by unit; shares have three
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a column of the case table is called, measured and read."""
-
-    title: str
-    unit: str = ""
-    better: str = "higher"  # "higher" | "lower" | "" (neither)
-    digits: int = 3
-    whole: bool = False  # a count: no digits for a single case
-
-    @property
-    def label(self) -> str:
-        """Name, unit and the arrow that says which way is better."""
-        arrow = {"higher": "\u00a0↑", "lower": "\u00a0↓"}.get(self.better, "")
-        return f"{self.title}{f' ({self.unit})' if self.unit else ''}{arrow}"
+def heading(metric: str, profile: str = "default") -> str:
+    """Table header or axis label of a metric or volume: name, unit, and the arrow that says which way is better."""
+    # An arrow alone on a line of its own says nothing.
+    return VOLUMES.get(metric) or find_profile(profile).header(metric).replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓")
 
 
-METRICS: Mapping[str, Metric] = {
-    "dice": Metric("Dice"),
-    "jaccard": Metric("Jaccard"),
-    "precision": Metric("Precision"),
-    "recall": Metric("Recall"),
-    "hd": Metric("HD", "mm", "lower", 1),
-    "hd95": Metric("HD95", "mm", "lower", 1),
-    "assd": Metric("ASSD", "mm", "lower", 2),
-    "volume_difference": Metric("Volume difference", "ml", "lower", 2),
-    "lesion_count_difference": Metric("Lesion count difference", "", "lower", 1, whole=True),
-    "lesion_f1": Metric("Lesion F1"),
-    "lesion_precision": Metric("Lesion precision"),
-    "lesion_recall": Metric("Lesion recall"),
-    "lesion_ml": Metric("Lesion volume", "ml", "", 2),
-    "prediction_ml": Metric("Predicted volume", "ml", "", 2),
-}
+def digits(metric: str, profile: str = "default", *, single: bool = False) -> int:
+    """Decimals a value is shown with; a count of a single case has none."""
+    if metric in VOLUMES:
+        return _DIGITS["ml"]
+    unit = find_profile(profile).unit(metric)
+    return 0 if single and unit == "lesions" else _DIGITS.get(unit, 3)
 
 
 @dataclass(frozen=True)
@@ -99,6 +67,13 @@ class RunMaterial:
     grey_values: GreyValues | None = None
     overlays: tuple[Overlay, ...] = ()
     cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured
+
+    def __post_init__(self) -> None:
+        # A table in which every case failed has no metric columns at all.
+        columns = list(dict.fromkeys([*CASE_COLUMNS, *self.cases.columns]))
+        cases = self.cases.reindex(columns=columns)
+        errors = cases["error"].astype(object)
+        object.__setattr__(self, "cases", cases.assign(error=errors.where(errors.notna(), "")))
 
     @property
     def majority_share(self) -> float | None:
@@ -142,6 +117,8 @@ def best_median_worst(cases: pd.DataFrame) -> list[tuple[str, str]]:
     Cases without a lesion are left out: their Dice is 0 or 1 by convention and shows nothing. With fewer than three
     cases there are fewer labels, never a case twice. Ties are broken by case id, the median is the lower one.
     """
+    if not {"dice", "lesion_ml"} <= set(cases.columns):
+        return []  # every case failed
     usable = cases[cases["dice"].notna() & (cases["lesion_ml"] > 0)].sort_values(["dice", "case"])
     ids = [str(case) for case in usable["case"]]
     if not ids:

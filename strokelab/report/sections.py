@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from strokelab.metrics.profiles import METRICS
 from strokelab.report.figures import box_plots, curves, grey_value_figure, png, site_accuracy, size_scatter
 from strokelab.report.intensities import SiteHistograms
-from strokelab.report.material import METRICS, Evaluation, RunMaterial, finite
+from strokelab.report.material import Evaluation, RunMaterial, finite
 from strokelab.report.overlays import three_planes
 
 BOX_METRICS = ("dice", "recall", "precision", "lesion_f1")
@@ -51,7 +52,7 @@ def _by_site(evaluation: Evaluation) -> Section:
     pictures = [
         _picture(
             f"{metric}_by_site",
-            box_plots(cases, metric),
+            box_plots(cases, metric, evaluation.profile),
             f"{METRICS[metric].title} per site. Box: quartiles and median; whiskers: 1.5 times the quartile range; "
             "dots: single cases; diamond: mean.",
         )

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from strokelab.files import natural_key
-from strokelab.report.material import METRIC_COLUMNS, METRICS, VOLUME_COLUMNS, Evaluation
+from strokelab.metrics.profiles import CASE_METRICS
+from strokelab.report.material import VOLUMES, Evaluation, digits, heading
 from strokelab.report.paper_tables import PaperRow, PaperTable
-from strokelab.report.summary import Ours, Statistic, macro, with_sites, without_site
+from strokelab.report.summary import Ours, line_of, with_sites, without_site
+from strokelab.statistics.aggregate import format_mean_sd, has_failed
 
 HEADLINE = ("dice", "recall", "precision", "lesion_f1", "hd95", "volume_difference")
-CASE_METRICS = (*METRIC_COLUMNS, *VOLUME_COLUMNS)
 _TUNED_SITE = "5"  # the site the SG-Net paper chose its settings on
-_PAPER_SCORES = (*METRIC_COLUMNS, "f1")  # printed with four digits, costs with two
+_PAPER_SCORES = (*CASE_METRICS, "f1")  # printed with four digits, costs with two
 _NOTHING = "–"
 
 
@@ -41,8 +42,8 @@ class Table:
     sortable: bool = False
 
 
-def lead(evaluation: Evaluation) -> list[str]:
-    """What was evaluated and what came out, in sentences."""
+def lead(evaluation: Evaluation, summary: pd.DataFrame) -> list[str]:
+    """What was evaluated and what came out, in sentences; ``summary`` is the ``summary_table``."""
     cases = with_sites(evaluation.cases)
     held_out = sorted({run.held_out_site for run in evaluation.runs if run.held_out_site is not None}, key=natural_key)
     seeds = sorted({run.seed for run in evaluation.runs if run.seed is not None})
@@ -55,54 +56,61 @@ def lead(evaluation: Evaluation) -> list[str]:
         + (f"; {_noun(len(seeds), 'seed')} {', '.join(map(str, seeds))}" if seeds else "")
         + f". Scored on the images' own grids, metric profile “{evaluation.profile}”."
     ]
-    means = [(model, Statistic.of(cases.loc[cases["model"] == model, "dice"])) for model in evaluation.models]
-    scored = sorted(((model, value) for model, value in means if value.n), key=lambda pair: -pair[1].mean)
+    lines = [(model, line_of(summary, level="model", model=model)) for model in evaluation.models]
+    scored = sorted(((model, float(line["mean"])) for model, line in lines if line["n"]), key=lambda pair: -pair[1])
     if scored:
-        sentences.append(
-            "Mean Dice over cases: " + ", ".join(f"{model} {value.mean:.3f}" for model, value in scored) + "."
-        )
+        sentences.append("Mean Dice over cases: " + ", ".join(f"{model} {mean:.3f}" for model, mean in scored) + ".")
     if len(scored) > 1:
-        gap = scored[0][1].mean - scored[1][1].mean
+        (first, high), (second, low) = scored[:2]
         sentences.append(
-            f"{scored[0][0]} is ahead of {scored[1][0]} by {gap:.3f}; whether that is more than chance is not tested."
+            f"{first} is ahead of {second} by {high - low:.3f}; whether that is more than chance is not tested."
         )
     if len({frozenset(rows["case"]) for _, rows in cases.groupby("model")}) > 1:
         sentences.append("The models were not evaluated on the same cases, so their means are of different things.")
-    failed = evaluation.cases[evaluation.cases["error"].map(_text) != ""]
-    if len(failed):
-        sentences.append(f"{_count(len(failed), 'row')} could not be scored and count in no mean; see the case table.")
+    failed = int(has_failed(evaluation.cases).sum())
+    if failed:
+        sentences.append(f"{_count(failed, 'row')} could not be scored and count in no mean; see the case table.")
     return sentences
 
 
-def result_tables(evaluation: Evaluation) -> list[Table]:
-    """Headline per model, then per site, then per run where a model has several."""
-    cases = with_sites(evaluation.cases)
-    measures = tuple(METRICS[metric].label for metric in HEADLINE)
-    rows = []
+def result_tables(evaluation: Evaluation, summary: pd.DataFrame) -> list[Table]:
+    """Headline per model, then per site, then per run where a model has several; ``summary`` as for ``lead``."""
+    cases, profile = with_sites(evaluation.cases), evaluation.profile
+    measures = tuple(heading(metric, profile) for metric in HEADLINE)
+
+    def counted(rows: pd.DataFrame) -> Cell:
+        return Cell(str(rows["case"].nunique()))
+
+    def values(**where: str) -> list[Cell]:
+        return [_cell(line_of(summary, metric, **where), digits(metric, profile)) for metric in HEADLINE]
+
+    models = []
     for model in evaluation.models:
-        own = cases[cases["model"] == model]
-        runs = [run for run in evaluation.runs if run.model == model]
-        rows.append(
+        runs = sum(run.model == model for run in evaluation.runs)
+        line = line_of(summary, level="model", model=model)
+        cells = [Cell(model, heading=True), Cell(str(runs)), counted(cases[cases["model"] == model])]
+        models.append((*cells, *values(level="model", model=model), _cell(line, 3, sites=True)))
+    caption = "Mean ± SD over cases, and the macro mean ± SD over sites"
+    header = ("Model", "Runs", "Cases", *measures, "Dice, over\u00a0sites\u00a0↑")
+    tables = [Table(caption, header, tuple(models), notes=_result_notes(evaluation))]
+    for key, wanted in (
+        ("site", cases["site"].nunique() > 1),
+        ("run", len(evaluation.runs) > len(evaluation.models)),
+    ):
+        if not wanted:
+            continue
+        groups = sorted(cases.groupby([key, "model"], sort=False), key=lambda pair: natural_key(str(pair[0][0])))
+        rows = tuple(
             (
-                Cell(model, heading=True),
-                Cell(str(len(runs))),
-                Cell(str(own["case"].nunique())),
-                *(_statistic(Statistic.of(own[metric]), metric) for metric in HEADLINE),
-                _statistic(macro(own, "dice"), "dice"),
+                Cell(str(name), heading=True),
+                Cell(str(model)),
+                counted(own),
+                *values(level=key, model=str(model), **{key: str(name)}),
             )
+            for (name, model), own in groups
         )
-    tables = [
-        Table(
-            "Mean ± SD over cases, and the macro mean ± SD over sites",
-            ("Model", "Runs", "Cases", *measures, "Dice, over sites ↑"),
-            tuple(rows),
-            notes=_result_notes(evaluation),
-        )
-    ]
-    if cases["site"].nunique() > 1:
-        tables.append(_grouped(cases, ["site", "model"], "Site by site: mean ± SD over cases", ("Site", "Model")))
-    if len(evaluation.runs) > len(evaluation.models):
-        tables.append(_grouped(cases, ["run", "model"], "Run by run: mean ± SD over cases", ("Run", "Model")))
+        title = key.capitalize()
+        tables.append(Table(f"{title} by {key}: mean ± SD over cases", (title, "Model", "Cases", *measures), rows))
     return tables
 
 
@@ -119,8 +127,8 @@ def comparison(evaluation: Evaluation, table: PaperTable, rows: list[tuple[Paper
             cells.append(Cell(str(row.site or _NOTHING)))
         for key in columns:
             printed, mine = row.values.get(key), own.values.get(key) if own else None
-            digits = 4 if key in _PAPER_SCORES else 2
-            cells += [Cell(_mean_sd(printed, digits)), Cell(_mean_sd(mine, digits), ours=mine is not None)]
+            places = 4 if key in _PAPER_SCORES else 2
+            cells += [Cell(_mean_sd(printed, places)), Cell(_mean_sd(mine, places), ours=mine is not None)]
         body.append((*cells, Cell(own.basis if own else _NOTHING, words=True)))
     scanners = dict.fromkeys(f"Site {row.site}: {row.site_note}" for row, _ in rows if row.site and row.site_note)
     ours_protocol = "; ".join(f"{key}: {value}" for key, value in evaluation.protocol.items())
@@ -128,7 +136,7 @@ def comparison(evaluation: Evaluation, table: PaperTable, rows: list[tuple[Paper
     notes.append(f"Ours: {evaluation.dataset}{'; ' + ours_protocol if ours_protocol else ''}.")
     if table.over == "sites":
         notes += [
-            f"{model} over the sites other than Site {_TUNED_SITE}: Dice {_mean_sd((rest.mean, rest.sd), 4)}."
+            f"{model} over the sites other than Site {_TUNED_SITE}: Dice {_mean_sd(rest, 4)}."
             for model in evaluation.models
             if (rest := without_site(evaluation, model, _TUNED_SITE)) is not None
         ]
@@ -138,15 +146,15 @@ def comparison(evaluation: Evaluation, table: PaperTable, rows: list[tuple[Paper
 def case_table(evaluation: Evaluation) -> Table:
     """Every row of the case table, in natural order of case and run."""
     several = len(evaluation.runs) > 1
-    metrics = [metric for metric in CASE_METRICS if evaluation.cases[metric].notna().any()]
+    metrics = [metric for metric in (*CASE_METRICS, *VOLUMES) if evaluation.cases[metric].notna().any()]
     rows = with_sites(evaluation.cases).to_dict("records")
     rows.sort(key=lambda row: (natural_key(str(row["case"])), natural_key(str(row["run"]))))
     failed = any(_text(row["error"]) for row in rows)
-    header = ["Case", *(["Run"] if several else []), "Site", *(METRICS[m].label for m in metrics)]
+    header = ["Case", *(["Run"] if several else []), "Site", *(heading(m, evaluation.profile) for m in metrics)]
     body = []
     for row in rows:
         cells = [Cell(str(row["case"]), heading=True), *([Cell(str(row["run"]))] if several else []), Cell(row["site"])]
-        cells += [_number(row[m], 0 if METRICS[m].whole else METRICS[m].digits) for m in metrics]
+        cells += [_number(row[m], digits(m, evaluation.profile, single=True)) for m in metrics]
         body.append((*cells, *([Cell(_text(row["error"]), words=True)] if failed else [])))
     return Table(
         "One row per case and run" if several else "One row per case",
@@ -173,24 +181,10 @@ def run_list(evaluation: Evaluation) -> Table:
     return Table("Runs", ("Run", "Model", "Trained on", "Split", "Training sites", "Seed", "Folder"), rows)
 
 
-def _grouped(cases: pd.DataFrame, keys: list[str], caption: str, titles: tuple[str, ...]) -> Table:
-    groups = [([str(value) for value in values], own) for values, own in cases.groupby(keys, sort=False)]
-    rows = [
-        (
-            *(Cell(value, heading=not index) for index, value in enumerate(values)),
-            Cell(str(own["case"].nunique())),
-            *(_statistic(Statistic.of(own[metric]), metric) for metric in HEADLINE),
-        )
-        for values, own in sorted(groups, key=lambda pair: natural_key(pair[0][0]))
-    ]
-    return Table(caption, (*titles, "Cases", *(METRICS[metric].label for metric in HEADLINE)), tuple(rows))
-
-
 def _result_notes(evaluation: Evaluation) -> tuple[str, ...]:
     cases = evaluation.cases
     notes = ["SD is the sample SD (n - 1). ↑ higher is better, ↓ lower is better."]
-    infinite = sum(Statistic.of(cases[metric]).infinite for metric in ("hd", "hd95", "assd"))
-    if infinite:
+    if cases[["hd", "hd95", "assd"]].isin([float("inf")]).any(axis=None):
         notes.append(
             "A surface distance is infinite when one of the two masks is empty: means are over finite values, "
             "the number of infinite ones stands beside them."
@@ -203,28 +197,26 @@ def _result_notes(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _statistic(value: Statistic, metric: str) -> Cell:
-    text = _mean_sd((value.mean, value.sd), METRICS[metric].digits)
-    extra = [f"{n} {word}" for n, word in ((value.infinite, "inf"), (value.missing, "missing")) if n]
-    return Cell(f"{text} ({', '.join(extra)})" if extra else text, value.mean)
+def _cell(line: pd.Series, places: int, *, sites: bool = False) -> Cell:
+    return Cell(format_mean_sd(line, places, sites=sites), float(line["site_mean" if sites else "mean"]))
 
 
-def _mean_sd(value: tuple[float, float | None] | None, digits: int) -> str:
+def _mean_sd(value: tuple[float, float | None] | None, places: int) -> str:
     if value is None:
         return _NOTHING
     mean, sd = value
-    spread = "" if sd is None or math.isnan(sd) else f" ± {_plain(sd, digits)}"
-    return _plain(mean, digits) + spread
+    spread = "" if sd is None or math.isnan(sd) else f" ± {_plain(sd, places)}"
+    return _plain(mean, places) + spread
 
 
-def _number(value: float, digits: int) -> Cell:
-    return Cell(_plain(float(value), digits), None if math.isnan(value) else float(value))
+def _number(value: float, places: int) -> Cell:
+    return Cell(_plain(float(value), places), None if math.isnan(value) else float(value))
 
 
-def _plain(value: float, digits: int) -> str:
+def _plain(value: float, places: int) -> str:
     if math.isnan(value):
         return _NOTHING
-    return f"{value:.{digits}f}" if math.isfinite(value) else "∞"
+    return f"{value:.{places}f}" if math.isfinite(value) else "∞"
 
 
 def _text(value: object) -> str:

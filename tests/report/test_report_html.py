@@ -73,7 +73,7 @@ def test_links_in_the_page_have_targets(page):
 def test_headline_numbers(page):
     header, unet, sgnet = page.tables[0]
     assert unet[: header.index("Dice\u00a0↑") + 1] == ["unet2d", "1", "3", "0.500 ± 0.250"]
-    assert sgnet[header.index("Dice\u00a0↑")] == "0.650 ± 0.071 (1 missing)"
+    assert sgnet[header.index("Dice\u00a0↑")] == "0.650 ± 0.071 (1 failed)"
     assert unet[header.index("HD95 (mm)\u00a0↓")] == "0.5 ± 0.0 (1 inf)"
     assert unet[-1] == "0.500"  # one site: no SD over sites
 
@@ -148,11 +148,17 @@ def test_a_bare_run_says_why_sections_are_empty(tmp_path):
 
 @pytest.mark.usefixtures("sketchy")
 def test_all_cases_failed_is_still_a_report(tmp_path):
-    failed = {name: np.nan for name in ("dice", "recall", "precision", "lesion_f1", "hd95", "lesion_ml")}
-    cases = case_table(case_row("a", "1", **failed, error="no mask"), case_row("b", "1", **failed, error="no mask"))
+    cases = pd.DataFrame({"run": "r", "case": ["a", "b"], "subject": "s", "site": "1", "error": "no mask"})
     text = Page(write_report(Evaluation("t", "d", (RunMaterial("r", "m", "d", cases),)), tmp_path).read_text()).text
     assert "2 rows could not be scored" in text
     assert "No case could be scored" in text
+    assert "no mask" in text
+
+
+@pytest.mark.usefixtures("sketchy")
+def test_units_follow_the_profile(evaluation, tmp_path):
+    atlas = dataclasses.replace(evaluation, profile="atlas")
+    assert "Volume difference (voxels)" in write_report(atlas, tmp_path).read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("sketchy")

@@ -6,42 +6,24 @@ import pytest
 from report_material import ALL_PARTS, case_row, case_table
 
 from strokelab.report.material import best_median_worst
-from strokelab.report.summary import Statistic, macro, ours, summary_table, tables_of_interest, without_site
+from strokelab.report.summary import line_of, ours, summary_table, tables_of_interest, without_site
 
 
-@pytest.mark.parametrize(
-    ("values", "mean", "sd", "n", "infinite", "missing"),
-    [
-        ([1, 2, 3, 4], 2.5, 1.2909944, 4, 0, 0),
-        ([1, np.inf, 3], 2.0, 1.4142136, 2, 1, 0),
-        ([np.inf, np.inf], np.inf, np.nan, 0, 2, 0),
-        ([0.5, np.nan], 0.5, np.nan, 1, 0, 1),
-        ([np.nan], np.nan, np.nan, 0, 0, 1),
-    ],
-)
-def test_statistics_say_what_they_leave_out(values, mean, sd, n, infinite, missing):
-    found = Statistic.of(pd.Series(values, dtype=float))
-    assert (found.n, found.infinite, found.missing) == (n, infinite, missing)
-    assert found.mean == pytest.approx(mean, nan_ok=True)
-    assert found.sd == pytest.approx(sd, nan_ok=True)
-
-
-def test_macro_mean_gives_every_site_one_voice():
-    cases = case_table(
-        case_row("a", "1", 0.2), case_row("b", "1", 0.4), case_row("c", "1", 0.6), case_row("d", "2", 1.0)
-    )
-    assert Statistic.of(cases["dice"]).mean == pytest.approx(0.55)
-    assert macro(cases, "dice").mean == pytest.approx(0.7)
-    assert macro(cases, "dice").sd == pytest.approx(np.std([0.4, 1.0], ddof=1))
+def test_macro_mean_gives_every_site_one_voice_and_unknown_is_no_site(evaluation):
+    rows = [case_row("a", "1", 0.2), case_row("b", "1", 0.4), case_row("c", "1", 0.6), case_row("d", "2", 1.0)]
+    run = dataclasses.replace(evaluation.runs[0], cases=case_table(*rows, case_row("e", None, 0.3)))
+    line = line_of(summary_table(dataclasses.replace(evaluation, runs=(run,))), level="model")
+    assert line["mean"] == pytest.approx(0.5)
+    assert (line["sites"], line["site_mean"]) == (2, pytest.approx(0.7))
+    assert line["site_sd"] == pytest.approx(np.std([0.4, 1.0], ddof=1))
 
 
 def test_summary_has_a_row_per_level_and_metric(evaluation):
-    table = summary_table(evaluation).set_index(["level", "model", "run", "site", "metric"])
-    assert table.loc[("model", "unet2d", "", "", "dice"), "mean"] == pytest.approx(0.5)
-    assert table.loc[("run", "sgnet", "sgnet-0", "", "dice"), ["mean", "n", "missing"]].tolist() == pytest.approx(
-        [0.65, 2, 1]
-    )
-    assert table.loc[("site", "unet2d", "", "5", "hd95"), "infinite"] == 1
+    table = summary_table(evaluation)
+    assert line_of(table, level="model", model="unet2d")["mean"] == pytest.approx(0.5)
+    line = line_of(table, level="run", run="sgnet-0")
+    assert line[["mean", "n", "failed"]].tolist() == pytest.approx([0.65, 2, 1])
+    assert line_of(table, "hd95", level="site", model="unet2d", site="5")["infinite"] == 1
     assert len(table) == 2 * 3 * 12
 
 
@@ -119,7 +101,7 @@ def test_mean_without_the_site_the_settings_were_chosen_on(evaluation):
     run = evaluation.runs[0]
     cases = pd.concat([run.cases, case_table(case_row("z", "4", 0.1))])
     both = dataclasses.replace(evaluation, runs=(dataclasses.replace(run, cases=cases),))
-    assert without_site(both, "unet2d", "5").mean == pytest.approx(0.1)
+    assert without_site(both, "unet2d", "5")[0] == pytest.approx(0.1)
 
 
 def test_best_median_worst_never_repeat_a_case():
@@ -129,3 +111,4 @@ def test_best_median_worst_never_repeat_a_case():
     assert best_median_worst(case_table(*rows[:2])) == [("best", "1"), ("worst", "0")]
     assert best_median_worst(case_table(rows[0])) == [("best", "0")]
     assert best_median_worst(case_table(*rows[4:])) == []
+    assert best_median_worst(pd.DataFrame({"case": ["a"], "error": ["no mask"]})) == []
