@@ -39,10 +39,10 @@ CONTRASTS = {
     "FLAIR": Contrast(0.12, 0.62, 0.50, damage=0.34, core_plus=0.36),
     "DWI": Contrast(0.10, 0.50, 0.43, damage=0.06, core_plus=0.62, noise=0.035),
     "ADC": Contrast(3150.0, 850.0, 740.0, damage=260.0, core_times=0.52, noise=70.0),
-    "CBF": Contrast(2.0, 58.0, 24.0, damage=-5.0, vessel=55.0, core_times=0.40, halo_times=0.50, noise=5.0),
-    "CBV": Contrast(0.3, 4.2, 2.0, vessel=5.0, core_times=0.45, halo_times=0.92, noise=0.35),
-    "TTP": Contrast(9.5, 8.0, 9.0, vessel=-1.5, core_plus=2.0, halo_plus=6.5, noise=0.6),
-    "Tmax": Contrast(2.2, 1.4, 2.2, vessel=-0.8, core_plus=2.0, halo_plus=6.5, noise=0.5),
+    "CBF": Contrast(2.0, 58.0, 24.0, damage=-5.0, vessel=55.0, core_times=0.40, halo_times=0.50, noise=6.0),
+    "CBV": Contrast(0.3, 4.2, 2.0, vessel=5.0, core_times=0.45, halo_times=0.92, noise=0.4),
+    "TTP": Contrast(9.5, 8.0, 9.0, vessel=-1.5, core_plus=2.0, halo_plus=6.5, noise=0.75),
+    "Tmax": Contrast(2.2, 1.4, 2.2, vessel=-0.8, core_plus=2.0, halo_plus=6.5, noise=0.55),
 }
 
 
@@ -59,12 +59,17 @@ def site_contrasts(draw: np.random.Generator) -> dict[str, Contrast]:
 
 @dataclass(frozen=True)
 class Stricken:
-    """A head with fresh strokes: anatomy, and per voxel (X, Y, Z) the share of core, of perfusion lesion, of vessel."""
+    """A head with fresh strokes.
+
+    Anatomy, and per voxel (X, Y, Z) the share of core, perfusion lesion, vessel, and glare
+    (what air near the skull base adds to DWI).
+    """
 
     anatomy: Anatomy
     core: Volume
     halo: Volume
     vessels: Volume
+    glare: Volume
     age: float  # 0 = minutes old: bright on DWI alone; 1 = days: on T2 and FLAIR as well
 
 
@@ -76,6 +81,8 @@ def signal(contrast: Contrast, head: Stricken, modality: str) -> Volume:
     levels = (contrast.fluid, contrast.grey, contrast.white, contrast.white + 0.3 * (contrast.white - contrast.grey))
     image = np.interp(tissue, marks, levels).astype(np.float32)
     image += np.float32(contrast.damage) * head.anatomy.damage + np.float32(contrast.vessel) * head.vessels
+    if modality == "DWI":
+        image += np.float32(0.5) * head.glare
     old = np.float32(head.age if modality in ("T1", "T1c", "T2", "FLAIR") else 1.0)
     core, halo = old * head.core, head.halo
     image = image * (1 + np.float32(contrast.core_times - 1) * core) + np.float32(contrast.core_plus) * core
@@ -89,3 +96,10 @@ def draw_vessels(anatomy: Anatomy, draw: np.random.Generator) -> Volume:
     tubes = np.exp(-((first / 0.09) ** 2) - (second / 0.09) ** 2)
     outside = ndimage.gaussian_filter((anatomy.tissue < 0.7).astype(np.float32), 3.0 / anatomy.grid.spacing[0])
     return np.asarray(tubes * np.clip(3 * outside, 0, 1) * anatomy.brain, dtype=np.float32)
+
+
+def draw_glare(anatomy: Anatomy, draw: np.random.Generator) -> Volume:
+    """Bright patches (X, Y, Z), 0..1, of the brain's surface on DWI, where air distorts the field; not a stroke."""
+    patches = np.clip(smooth_field(draw, anatomy.axes, 32.0) - 1.1, 0, 1)
+    outside = ndimage.gaussian_filter((~anatomy.brain).astype(np.float32), 3.0 / anatomy.grid.spacing[0])
+    return np.asarray(patches * np.clip(2 * outside - 0.2, 0, 1) * anatomy.brain, dtype=np.float32)

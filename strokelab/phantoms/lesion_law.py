@@ -27,8 +27,8 @@ _SUBCORTICAL_BELOW_MM3 = 30_000.0
 class Law:
     """The statistics of a cohort: truncated log-normal volume per person, number of lesions, sides."""
 
-    median_mm3: float = 4_170.0
-    spread: float = 2.2  # standard deviation of the logarithm
+    scale_mm3: float = 4_690.0  # median before the truncation, which lowers this one to 4170
+    spread: float = 2.4  # standard deviation of the logarithm
     counts: tuple[float, ...] = (0.58, 0.20, 0.12, 0.06, 0.04)  # share of people with 1, 2, ... lesions
     left: float = 0.48
     right: float = 0.44
@@ -53,7 +53,7 @@ def volume_at(quantile: NDArray[np.float64], law: Law = CHRONIC) -> NDArray[np.f
     """Volume (mm^3) at a quantile (0..1) of the log-normal law, truncated at both ends."""
     low, high = _below(SMALLEST_MM3, law), _below(LARGEST_MM3, law)
     exponent = law.spread * ndtri(low + (high - low) * quantile)
-    return np.asarray(law.median_mm3 * np.exp(exponent), dtype=np.float64)
+    return np.asarray(law.scale_mm3 * np.exp(exponent), dtype=np.float64)
 
 
 def draw_strokes(seed: int, site: str, people: int, law: Law = CHRONIC) -> list[tuple[Stroke, ...]]:
@@ -80,7 +80,7 @@ def with_a_second(cohort: list[tuple[Stroke, ...]]) -> list[tuple[Stroke, ...]]:
 
 def _below(volume: float, law: Law) -> float:
     """Share of the untruncated law below a volume (mm^3)."""
-    return float(ndtr(np.log(volume / law.median_mm3) / law.spread))
+    return float(ndtr(np.log(volume / law.scale_mm3) / law.spread))
 
 
 def _strata(draw: np.random.Generator, count: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.lesions import label_lesions, lesion_sizes
 from strokelab.phantoms.anatomy import Anatomy, Pull
 from strokelab.phantoms.fields import Volume, smooth_field
 from strokelab.phantoms.lesion_law import Place, Stroke
@@ -81,7 +82,7 @@ def grow(anatomy: Anatomy, stroke: Stroke, seed: Seed, *, key: tuple[int, str], 
         free: voxels (X, Y, Z) it may take.
 
     Returns:
-        The lesion; its mask has ``volume / voxel volume`` voxels, at least one, at most what is free.
+        The lesion: one piece of about ``volume / voxel volume`` voxels, at least one, at most what is free.
     """
     distance = _rough_distance(anatomy, seed, key)
     allowed = free & anatomy.brain & (anatomy.tissue > 0.3)
@@ -89,17 +90,38 @@ def grow(anatomy: Anatomy, stroke: Stroke, seed: Seed, *, key: tuple[int, str], 
         x = anatomy.axes[0][:, None, None]
         allowed = allowed & ((x < 0) if stroke.side == "left" else (x > 0))
     wanted = max(1, round(stroke.volume_mm3 / anatomy.grid.voxel_volume_mm3))
-    candidates = distance[allowed]
-    wanted = min(wanted, candidates.size)
+    wanted = min(wanted, int(np.count_nonzero(allowed)))
     if not wanted:
         raise ValueError(f"no free brain voxel for a stroke of {stroke.volume_mm3:.0f} mm^3 at {seed.centre}")
-    limit = np.partition(candidates, wanted - 1)[wanted - 1]
-    mask = allowed & (distance <= limit)
+    mask, limit = _one_piece(distance, allowed, wanted)
     width = np.float32(max(0.7, 0.25 * anatomy.grid.spacing[0]))
     beyond = np.clip((distance - limit) / width, -30, 30)
-    core = np.where(allowed, 1 / (1 + np.exp(beyond)), 0).astype(np.float32)
-    rim = np.where(allowed & ~mask, np.exp(-beyond / 3), 0).astype(np.float32)
+    reached = allowed & (mask | (distance > limit))
+    core = np.where(reached, 1 / (1 + np.exp(beyond)), 0).astype(np.float32)
+    rim = np.where(reached & ~mask, np.exp(-np.maximum(beyond, 0) / 3), 0).astype(np.float32)
     return Lesion(stroke, mask, core, rim)
+
+
+def _one_piece(distance: Volume, allowed: NDArray[np.bool_], wanted: int) -> tuple[NDArray[np.bool_], np.float32]:
+    """The connected level set (X, Y, Z) of ``wanted`` voxels, and its level; islands across a sulcus are left out."""
+    levels = np.sort(distance[allowed])
+    low, high = wanted, min(levels.size, 3 * wanted + 8)  # how many voxels a level takes, islands included
+    piece = _largest_piece(allowed & (distance <= levels[low - 1]))
+    for _ in range(7):
+        if np.count_nonzero(piece) >= wanted or high - low < 2:
+            break
+        middle = (low + high) // 2
+        candidate = _largest_piece(allowed & (distance <= levels[middle - 1]))
+        if np.count_nonzero(candidate) > wanted:
+            high = middle
+        else:
+            low, piece = middle, candidate
+    return piece, np.float32(levels[low - 1])
+
+
+def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    labels, count = label_lesions(mask)
+    return mask if count < 2 else np.asarray(labels == 1 + int(np.argmax(lesion_sizes(labels, count))))
 
 
 def _rough_distance(anatomy: Anatomy, seed: Seed, key: tuple[int, str]) -> Volume:
@@ -113,7 +135,7 @@ def _rough_distance(anatomy: Anatomy, seed: Seed, key: tuple[int, str]) -> Volum
     distance = np.sqrt((lateral / (np.float32(seed.across) * narrow)) ** 2 + (depth / np.float32(seed.along)) ** 2)
     rough = sum(
         np.float32(size) * smooth_field(draw, anatomy.axes, pitch)
-        for size, pitch in ((0.20, 26.0), (0.13, 11.0), (0.08, 5.0))
+        for size, pitch in ((0.20, 26.0), (0.17, 11.0), (0.13, 5.0))
     )
     return np.asarray(distance * np.exp(rough), dtype=np.float32)
 

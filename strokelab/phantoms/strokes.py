@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from strokelab.lesions import count_lesions
 from strokelab.phantoms.anatomy import Anatomy, subject
-from strokelab.phantoms.contrasts import Stricken, draw_vessels
+from strokelab.phantoms.contrasts import Stricken, draw_glare, draw_vessels
 from strokelab.phantoms.fields import Volume, smooth_field
 from strokelab.phantoms.lesion_law import LARGEST_MM3, Stroke
 from strokelab.phantoms.lesion_shapes import Lesion, grow, pull_of, seed_of_stroke
@@ -83,7 +83,14 @@ def fresh_strokes(
         if halo_times > 1:
             wide = replace(lesion.stroke, volume_mm3=min(halo_times * lesion.stroke.volume_mm3, LARGEST_MM3))
             halo = np.maximum(halo, grow(anatomy, wide, start, key=(seed, f"{person}/{index}"), free=free).core)
-    return Stricken(anatomy, core, np.maximum(halo, core), draw_vessels(anatomy, draw), float(draw.uniform(0.45, 1.0)))
+    return Stricken(
+        anatomy,
+        core,
+        halo=np.maximum(halo, core),
+        vessels=draw_vessels(anatomy, draw),
+        glare=draw_glare(anatomy, draw),
+        age=float(draw.uniform(0.45, 1.0)),
+    )
 
 
 def union(lesions: list[Lesion], shape: tuple[int, int, int]) -> NDArray[np.bool_]:

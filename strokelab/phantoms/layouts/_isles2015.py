@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from strokelab.grid import Grid
 from strokelab.phantoms.contrasts import Contrast, Stricken, signal
@@ -63,7 +64,10 @@ def acquire(
     seen = see(image, source, target, lie)
     if not measured:
         return add_noise(seen, contrast.noise, draw)
-    return np.asarray(seen + np.float32(contrast.noise) * draw.standard_normal(seen.shape, dtype=np.float32))
+    grain = draw.standard_normal(seen.shape, dtype=np.float32)
+    if modality != "ADC":  # perfusion maps are computed from smoothed series: their noise has a grain
+        grain = ndimage.gaussian_filter(grain, 0.8) * np.float32(4.6)  # of unit size again
+    return np.asarray(seen + np.float32(contrast.noise) * grain, dtype=np.float32)
 
 
 def strip(image: Volume, brain: NDArray[np.bool_], scale: float) -> NDArray[np.int16]:
