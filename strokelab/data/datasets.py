@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from strokelab.contract import Batch, PreparedCase
@@ -126,30 +127,33 @@ class PatchDataset(Dataset[Batch]):
         return {name: value[0] for name, value in self.__getitems__([key]).items()}
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """The batch of these samples; what a ``DataLoader`` calls once per batch."""
-        size, space = len(keys), self.sample_shape
-        image = np.empty((size, len(self.cases[0].channels), *space), dtype=np.float32)
-        lesion = np.empty((size, 1, *space), dtype=np.uint8)
-        brain = np.empty((size, 1, *space), dtype=np.uint8)
-        origin = np.empty((size, 3), dtype=np.int64)
+        """The batch of these samples; what a ``DataLoader`` calls once per batch.
+
+        Slices are contiguous tensors; volumes are views with x running fastest in memory, as in the store.
+        """
+        # Filled in the memory order of the store, (Z, Y, X): copies run along it; transposing costs ten times more.
+        boxes = (len(keys), len(self.cases[0].channels), *self.size[::-1])
+        image = np.empty(boxes, dtype=np.float32)
+        lesion, brain = (np.empty((boxes[0], 1, *boxes[2:]), dtype=np.uint8) for _ in range(2))
+        origin = np.empty((len(keys), 3), dtype=np.int64)
         rows = self.case_of[[index for _, index in keys]]
         for place, ((epoch, index), row) in enumerate(zip(keys, rows, strict=True)):
             start = self._starts_of(epoch, int(row))[index - self.first[row]]
             case = self._opened[int(row)]
             origin[place] = start
-            _cut(case.image, start, self._as_volume(image[place]))
-            _cut(_labels(case), start, self._as_volume(lesion[place]))
-            _cut(case.brain.view(np.uint8)[None], start, self._as_volume(brain[place]))
+            _cut(case.image, start, image[place].transpose(0, 3, 2, 1))
+            _cut(_labels(case), start, lesion[place].transpose(0, 3, 2, 1))
+            _cut(case.brain.view(np.uint8)[None], start, brain[place].transpose(0, 3, 2, 1))
         batch: Batch = {
-            "image": torch.from_numpy(image),
-            "lesion": torch.from_numpy(lesion),
-            "brain": torch.from_numpy(brain),
+            "image": self._as_samples(image),
+            "lesion": self._as_samples(lesion),
+            "brain": self._as_samples(brain),
             "site": torch.from_numpy(self.case_sites[rows]),
             "case_id": [self.cases[row].case_id for row in rows],
             "origin": torch.from_numpy(origin),
         }
         if self.known is not None:
-            batch["known"] = torch.tensor([list(self.known)] * size, dtype=torch.bool)
+            batch["known"] = torch.tensor([list(self.known)] * len(keys), dtype=torch.bool)
         if self.augment is not None:
             batch = self.augment(batch, [stream(self.seed, "augment", epoch, index) for epoch, index in keys])
         return batch
@@ -172,11 +176,11 @@ class PatchDataset(Dataset[Batch]):
             self._starts[key] = drawn.starts
         return self._starts[key]
 
-    def _as_volume(self, sample: NDArray[Any]) -> NDArray[Any]:
-        """A view (C, x, y, z) of a sample (C, *S); for slices the axis of length 1 is put back."""
+    def _as_samples(self, boxes: NDArray[Any]) -> Tensor:
+        """Boxes (B, C, z, y, x) as samples (B, C, *S) over the same memory."""
         if self.axis is None:
-            return sample
-        return np.expand_dims(sample.transpose(0, 2, 1), 1 + self.axis)
+            return torch.from_numpy(boxes.transpose(0, 1, 4, 3, 2))
+        return torch.from_numpy(boxes.squeeze(4 - self.axis))
 
     def _check_cases(self) -> None:
         unlabelled = [case.case_id for case in self.cases if not case.labelled]

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from strokelab.augment.intensity import Gamma, Noise
 from strokelab.augment.recipes import Recipe
 from strokelab.augment.spatial import Flip
-from strokelab.data import ATLASv1, Phantom
+from strokelab.data import ATLASv1, Phantom, read_cases
 from strokelab.data.datamodule import ISLES2015, ISLES2022, ATLASv2, CohortDataModule, default_store
 from strokelab.data.splits import All, LeaveOneSiteOut, SizeBalancedKFold
 from strokelab.errors import ConfigError, DataError, DataWarning
@@ -344,3 +344,12 @@ def test_a_phantom_is_written_once_and_read_like_the_real_dataset(tmp_path):
     assert image.stat().st_mtime_ns == written
     assert [case.case_id for case in again.cases] == [case.case_id for case in data.cases]
     assert len(next(iter(data.train_dataloader()))["case_id"]) == 16
+
+
+def test_describe_is_enough_to_read_the_cohort_again(folder):
+    data = a_module(folder, exclude=["031001_t01"])
+    told = data.describe()
+    assert told["cases"] == {part: len(getattr(data.split_result, part)) for part in ("train", "val", "test")}
+    assert sum(told["training_scans"].values()) == told["cases"]["train"]
+    assert read_cases(told["dataset"], told["root"], **told["options"]) == data.cases
+    assert a_module(folder, exclude=["031001_t01"]).describe() == told

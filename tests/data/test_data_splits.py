@@ -274,10 +274,10 @@ def test_an_unknown_name_is_quoted(tmp_path):
         (["sub-0_ses-1,train"], "case_id,part", "no case in test"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::strokelab.errors.DataWarning")  # the cases that the file does not name
 def test_files_that_are_wrong(tmp_path, rows, header, message):
     file = published(tmp_path / "f.csv", rows, header)
-    with warnings.catch_warnings(), pytest.raises(DataError, match=message):
-        warnings.simplefilter("ignore", DataWarning)  # the cases that the file does not name
+    with pytest.raises(DataError, match=message):
         FromFile(file)(a_cohort(3))
 
 
