@@ -195,7 +195,7 @@ def resample(array: Array, source: Grid, target: Grid, interpolation: Interpolat
     kind = array.dtype if order == 0 else np.dtype(np.float32)
     work = array.astype(np.uint8) if array.dtype == bool else array
     lead = work.reshape((-1, *work.shape[-3:]))
-    out = np.empty((lead.shape[0], *target.shape), dtype=np.uint8 if kind == bool else kind)
+    out = np.empty((lead.shape[0], *target.shape), dtype=np.uint8 if kind == np.dtype(bool) else kind)
     linear = mapping[:3, :3]
     diagonal = np.allclose(linear, np.diag(np.diag(linear)), atol=1e-9)
     for channel, result in zip(lead, out, strict=True):

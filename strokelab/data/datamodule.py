@@ -107,8 +107,7 @@ class CohortDataModule(LightningDataModule):
             ConfigError: an unknown dataset, option or excluded id.
         """
         root = self._root()
-        options = {**self.options, **({"exclude": self.exclude} if self.exclude else {})}
-        cases = read_cases(self.dataset, root, **options)
+        cases = read_cases(self.dataset, root, **self._reader_options())
         cases = [case for case in cases if case.labelled or not self.labelled_only]
         if self.limit_per_site is not None:
             cases = first_persons(cases, self.limit_per_site)
@@ -152,11 +151,11 @@ class CohortDataModule(LightningDataModule):
         """The cohort as plain data: what ``read_cases`` needs to find it again, and how it was used."""
         train = set(self.split_result.train) if self.split is not None else set()
         sites = [case.site for case in self.cases if case.case_id in train and case.site is not None]
-        exclude = {"exclude": list(self.exclude)} if self.exclude else {}
         return {
             "dataset": self.dataset,
             "root": str(Path(self.root or "").expanduser().resolve()),
-            "options": {**self.options, **exclude},
+            "options": self._reader_options(),
+            "label_modality": self.cases[0].label_modality,
             "phantom": isinstance(self, Phantom),
             "cases": {part: len(getattr(self.split_result, part)) for part in ("train", "val", "test")}
             if self.split is not None
@@ -202,6 +201,15 @@ class CohortDataModule(LightningDataModule):
         # Lightning only knows loaders that carry their own state; ours is here, and is tested to be exact.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         self._resumed = (int(state_dict["epoch"]), int(state_dict["batch"]))
+
+    def _reader_options(self) -> dict[str, Any]:
+        """The reader's options as chosen, with what the cohort's own settings add to them."""
+        chosen = {name: value for name, value in self.options.items() if value is not None}
+        if self.exclude:
+            chosen["exclude"] = list(self.exclude)
+        if self.dataset == "folder":  # its modalities have no names but those the user gives them
+            chosen.setdefault("modalities", list(self.modalities))
+        return chosen
 
     def _root(self) -> Path:
         return existing_root(self.root, self.dataset)
