@@ -79,7 +79,8 @@ def result_tables(evaluation: Evaluation, summary: pd.DataFrame) -> list[Table]:
     measures = tuple(heading(metric, profile) for metric in HEADLINE)
 
     def counted(rows: pd.DataFrame) -> Cell:
-        return Cell(str(rows["case"].nunique()))
+        failed = int(has_failed(rows).sum())
+        return Cell(f"{rows['case'].nunique()}{f' ({failed} failed)' if failed else ''}")
 
     def values(**where: str) -> list[Cell]:
         return [_cell(line_of(summary, metric, **where), digits(metric, profile)) for metric in HEADLINE]
@@ -198,7 +199,11 @@ def _result_notes(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _cell(line: pd.Series, places: int, *, sites: bool = False) -> Cell:
-    return Cell(format_mean_sd(line, places, sites=sites), float(line["site_mean" if sites else "mean"]))
+    # Failed rows stand once in the column of cases, not in every cell.
+    return Cell(
+        format_mean_sd(pd.concat([line.drop("failed"), pd.Series({"failed": 0})]), places, sites=sites),
+        float(line["site_mean" if sites else "mean"]),
+    )
 
 
 def _mean_sd(value: tuple[float, float | None] | None, places: int) -> str:
