@@ -1,0 +1,28 @@
+"""Settings: composed, checked, bound to the facts of the data, and built from an allow-list.
+
+The only room that knows Hydra. Knows no run folders and no training.
+"""
+
+from strokelab.configuration.allowlist import check_buildable
+from strokelab.configuration.building import bind, build, build_model, build_untrusted
+from strokelab.configuration.composition import Settings, check_keys, compose, conf_folder, override, plain
+from strokelab.configuration.fit import check_fit
+
+# Parts of a saved config that rebuilding a trained model needs; the rest is read as plain data.
+REBUILT = ("model", "view", "postprocess")
+
+__all__ = [
+    "REBUILT",
+    "Settings",
+    "bind",
+    "build",
+    "build_model",
+    "build_untrusted",
+    "check_buildable",
+    "check_fit",
+    "check_keys",
+    "compose",
+    "conf_folder",
+    "override",
+    "plain",
+]

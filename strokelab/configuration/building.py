@@ -1,0 +1,111 @@
+"""Settings become objects here and nowhere else: late facts bound, targets called.
+
+The only caller of ``hydra.utils.instantiate``. Knows no run folders and no training.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from strokelab.configuration.allowlist import check_buildable
+from strokelab.configuration.composition import Settings, compose, conf_folder, plain
+from strokelab.errors import ConfigError, StrokelabError
+
+if TYPE_CHECKING:
+    from strokelab.models.segmenter import Segmenter
+
+MISSING = "???"
+# Facts of the default cohort (data=phantom) for models built by hand.
+DEFAULT_FACTS: Mapping[str, Any] = {"in_channels": 1, "n_sites": 8, "plane": (224, 192)}
+
+
+def bind(settings: Settings, facts: Mapping[str, Any]) -> Settings:
+    """A copy in which every ``???`` is replaced by the fact of its key's name (``in_channels``, ``n_sites``, ...).
+
+    Raises:
+        ConfigError: a ``???`` is left for which the data have no fact, or whose fact is None.
+    """
+
+    def fill(node: Any, path: str) -> Any:
+        if isinstance(node, Mapping):
+            return {key: fill(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()}
+        if isinstance(node, list):
+            return [fill(value, f"{path}[{index}]") for index, value in enumerate(node)]
+        if node == MISSING:
+            fact = facts.get(path.rpartition(".")[2])
+            if fact is None:
+                raise ConfigError(
+                    path,
+                    found="no value",
+                    expected="a value on the command line, or one that the data give",
+                    remedy=f"add {path}=... to the command; facts known from the data: {sorted(facts)}",
+                )
+            return list(fact) if isinstance(fact, tuple) else fact
+        return node
+
+    return cast(Settings, fill(settings, ""))
+
+
+def build(node: Mapping[str, Any], **arguments: Any) -> Any:
+    """Instantiate a config node (``_target_``) of the user's own command; arguments are added to its keys.
+
+    Raises:
+        ConfigError: the target does not exist or refuses its arguments; the message names both.
+    """
+    from hydra.errors import HydraException
+    from hydra.utils import instantiate
+
+    try:
+        if not arguments:
+            return instantiate(dict(node), _convert_="all")
+        # Objects do not pass through OmegaConf (it takes dataclasses for schemas): they join at the call.
+        return instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
+    except (HydraException, TypeError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, StrokelabError):
+            raise cause from error
+        raise ConfigError(
+            str(node.get("_target_", "config")),
+            found=str(error).strip().splitlines()[0] + (f" ({cause})" if str(cause) not in str(error) else ""),
+            expected="arguments that its signature knows",
+            remedy="correct the setting; the file conf/<group>/<option>.yaml shows the defaults",
+        ) from error
+
+
+def build_untrusted(node: Mapping[str, Any], *, allow: Sequence[str] = (), where: str | Path = "config") -> Any:
+    """Instantiate a node of somebody's run folder, after the whole tree was held against the allow-list.
+
+    Args:
+        node: plain data as ``yaml.safe_load`` gives it.
+        allow: further dotted prefixes the caller vouches for, e.g. ``("my_package.networks.",)``.
+        where: the file the node came from, for messages.
+
+    Raises:
+        ConfigError: a target, interpolation or Hydra keyword outside the allow-list; nothing was built then.
+    """
+    check_buildable(node, allow=allow, where=where)
+    return build(node)
+
+
+def build_model(name: str, **overrides: Any) -> Segmenter:
+    """See ``strokelab.build_model``."""
+    options = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+    if name not in options:
+        near = difflib.get_close_matches(name, options, n=1)
+        raise ConfigError(
+            f"model {name!r}",
+            found="no such file in conf/model",
+            expected=f"one of {options}",
+            remedy=f"did you mean {near[0]!r}?" if near else "choose one of them",
+        )
+    facts = {**DEFAULT_FACTS, **{key: value for key, value in overrides.items() if key in DEFAULT_FACTS}}
+    settings = [
+        f"model.{key.replace('__', '.')}={value}" for key, value in overrides.items() if key not in DEFAULT_FACTS
+    ]
+    composed = plain(compose("train", [f"model={name}", *settings]))
+    return cast("Segmenter", build(bind(composed["model"], facts)))
