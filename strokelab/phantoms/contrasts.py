@@ -39,8 +39,8 @@ CONTRASTS = {
     "FLAIR": Contrast(0.12, 0.62, 0.50, damage=0.34, core_plus=0.36),
     "DWI": Contrast(0.10, 0.50, 0.43, damage=0.06, core_plus=0.62, noise=0.035),
     "ADC": Contrast(3150.0, 850.0, 740.0, damage=260.0, core_times=0.52, noise=70.0),
-    "CBF": Contrast(2.0, 58.0, 24.0, damage=-5.0, vessel=55.0, core_times=0.40, halo_times=0.50, noise=6.0),
-    "CBV": Contrast(0.3, 4.2, 2.0, vessel=5.0, core_times=0.45, halo_times=0.92, noise=0.4),
+    "CBF": Contrast(2.0, 58.0, 24.0, damage=-5.0, vessel=55.0, core_times=0.40, halo_times=0.50, noise=3.5),
+    "CBV": Contrast(0.3, 4.2, 2.0, vessel=5.0, core_times=0.45, halo_times=0.92, noise=0.25),
     "TTP": Contrast(9.5, 8.0, 9.0, vessel=-1.5, core_plus=2.0, halo_plus=6.5, noise=0.75),
     "Tmax": Contrast(2.2, 1.4, 2.2, vessel=-0.8, core_plus=2.0, halo_plus=6.5, noise=0.55),
 }
