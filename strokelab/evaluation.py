@@ -22,6 +22,7 @@ from strokelab.errors import ConfigError, StrokelabError
 from strokelab.files import make_folder
 from strokelab.grid import Orient
 from strokelab.inference.derivative import Derivative
+from strokelab.models.cost import slice_costs
 from strokelab.nifti import read_lesion, read_voxels
 from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.report.html import write_report
@@ -215,12 +216,24 @@ def _material(
         seed=run.settings.get("seed"),
         sites=tuple(run.sites),
         folder=run.folder.name,
-        parts=frozenset(name for name in names if model.get(name)),
+        parts=frozenset([name for name in names if model.get(name)] + _site_balanced(run)),
         training_scans=run.settings["cohort"].get("training_scans", {}),
         history=pd.read_csv(history) if history.is_file() else None,
         grey_values=_grey_values(run, store),
         overlays=tuple(overlays),
+        cost=_cost(run),
     )
+
+
+def _site_balanced(run: Run) -> list[str]:
+    order = (run.settings["view"].get("order") or {}).get("_target_", "")
+    return ["site_balanced"] if order.endswith(".SiteBalanced") else []
+
+
+def _cost(run: Run) -> Mapping[str, float]:
+    """The paper's cost columns, for models of slices."""
+    plane = run.view.input_shape
+    return slice_costs(run.model, plane) if plane is not None and len(plane) == 2 else {}
 
 
 def _held_out(run: Run) -> str | None:
