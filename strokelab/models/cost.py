@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from strokelab.models.segmenter import Segmenter
+from strokelab.models.segmenter import Segmenter, u_shaped
 from strokelab.networks.cost import TorchstatReading, count_parameters, torchstat_reading
 from strokelab.networks.site_classifier import SiteClassifier
 
@@ -35,15 +35,16 @@ def slice_costs(model: Segmenter, plane: tuple[int, int]) -> dict[str, float]:
         trunk = torchstat_reading(network, seen)
         parameters = count_parameters(network)
         before = TorchstatReading(0, 0, 0)
-        if isinstance(model.standardizer, nn.Module):
-            standardizer = copy.deepcopy(model.standardizer).to("meta")
+        if model.standardizer is not None:
+            standardizer = copy.deepcopy(cast(nn.Module, model.standardizer)).to("meta")
             before = torchstat_reading(standardizer, whole, torch.empty(1, 1, *plane))
             parameters += count_parameters(standardizer)
         halves = 1 if model.hemispheres is None else 2
         costs = {"parameters_m": parameters / 1e6, **_columns(before, trunk, halves)}
-        if isinstance(model.adversary, nn.Module):
-            classifier = next(part for part in model.adversary.modules() if isinstance(part, SiteClassifier))
-            deepest = network[0].encode(seen)[-1]
+        if model.adversary is not None:
+            parts = cast(nn.Module, model.adversary).modules()
+            classifier = next(part for part in parts if isinstance(part, SiteClassifier))
+            deepest = u_shaped(network[0]).encode(seen)[-1]
             head = torchstat_reading(copy.deepcopy(classifier).to("meta"), deepest)
             training = _columns(before, trunk + head, halves)
             costs |= {f"training_{name}": value for name, value in training.items()}
