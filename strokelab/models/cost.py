@@ -29,7 +29,7 @@ def slice_costs(model: Segmenter, plane: tuple[int, int]) -> dict[str, float]:
     """
     with torch.device("meta"):
         network = nn.Sequential(copy.deepcopy(model.network), nn.Sigmoid()).to("meta")
-        channels = cast(int, next(network.parameters()).shape[1])
+        channels = next(network.parameters()).shape[1]
         whole = torch.empty(1, channels, *plane)
         seen = whole if model.hemispheres is None else torch.empty(1, channels, plane[0], plane[1] // 2)
         trunk = torchstat_reading(network, seen)
