@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strokelab.contract import Case
-from strokelab.errors import DataError, DataWarning
+from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.files import natural_key
 
 
 def existing_root(root: str | Path | None, dataset: str) -> Path:
@@ -40,6 +41,24 @@ def check_not_empty(cases: Sequence[Case], root: Path) -> None:
             expected="at least one",
             remedy="check data.exclude, data.labelled_only and data.limit_per_site",
         )
+
+
+def of_sites(cases: Sequence[Case], sites: Sequence[str]) -> list[Case]:
+    """The cases of some sites.
+
+    Raises:
+        ConfigError: a site that no case comes from.
+    """
+    known = sorted({case.site for case in cases if case.site is not None}, key=natural_key)
+    unknown = [site for site in sites if site not in known]
+    if unknown:
+        raise ConfigError(
+            "data.only_sites",
+            found=f"unknown sites {unknown}",
+            expected=f"some of {known}",
+            remedy="correct the names; `strokelab check ROOT --dataset NAME` lists them",
+        )
+    return [case for case in cases if case.site in sites]
 
 
 def check_modalities(cases: Sequence[Case], modalities: Sequence[str]) -> None:

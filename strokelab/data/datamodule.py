@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from strokelab.contract import Batch, Case
 from strokelab.data import read_cases
-from strokelab.data.cohort_checks import check_modalities, check_not_empty, check_site_count, existing_root
+from strokelab.data.cohort_checks import check_modalities, check_not_empty, check_site_count, existing_root, of_sites
 from strokelab.data.datasets import PatchDataset
 from strokelab.data.loaders import batch_loader
 from strokelab.data.people import Volumes, first_persons
@@ -48,6 +48,7 @@ class CohortDataModule(LightningDataModule):
         options: the reader's own.
         exclude: case or subject ids to leave out.
         labelled_only: leave out cases without a lesion mask.
+        only_sites: keep the cases of these sites alone; None = all.
         limit_per_site: only the first persons of each site, for trials; None = all.
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
@@ -70,6 +71,7 @@ class CohortDataModule(LightningDataModule):
         options: Mapping[str, Any] | None = None,
         exclude: Sequence[str] = (),
         labelled_only: bool = False,
+        only_sites: Sequence[str] | None = None,
         limit_per_site: int | None = None,
         n_sites: int | None = None,
         store: str | Path | None = None,
@@ -84,7 +86,7 @@ class CohortDataModule(LightningDataModule):
         self.dataset, self.root, self.modalities = dataset, root, tuple(modalities)
         self.view, self.split, self.options = view, split, dict(options or {})
         self.exclude, self.labelled_only, self.limit_per_site = tuple(exclude), labelled_only, limit_per_site
-        self.release_sites = n_sites
+        self.only_sites, self.release_sites = only_sites, n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
         self.drop_last, self.seed, self.progress = drop_last, seed, progress
@@ -109,6 +111,8 @@ class CohortDataModule(LightningDataModule):
         root = self._root()
         cases = read_cases(self.dataset, root, **self._reader_options())
         cases = [case for case in cases if case.labelled or not self.labelled_only]
+        if self.only_sites is not None:
+            cases = of_sites(cases, self.only_sites)
         if self.limit_per_site is not None:
             cases = first_persons(cases, self.limit_per_site)
         check_not_empty(cases, root)

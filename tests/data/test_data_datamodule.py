@@ -353,3 +353,10 @@ def test_describe_is_enough_to_read_the_cohort_again(folder):
     assert sum(told["training_scans"].values()) == told["cases"]["train"]
     assert read_cases(told["dataset"], told["root"], **told["options"]) == data.cases
     assert a_module(folder, exclude=["031001_t01"]).describe() == told
+
+
+def test_only_the_named_sites_are_kept_and_unknown_ones_are_refused(folder):
+    module = a_module(folder, only_sites=["Site2", "Site1"])
+    assert {case.site for case in module.cases} == {"Site1", "Site2"}
+    with pytest.raises(ConfigError, match=r"unknown sites \['Site77'\]"):
+        _ = a_module(folder, only_sites=["Site77"]).cases
