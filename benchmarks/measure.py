@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -95,6 +94,13 @@ def in_child(module: str, *words: str | Path) -> dict[str, Any]:
 
 
 def report(**facts: float) -> None:
-    """What a child tells its parent, with the peak memory of the whole process in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    print(json.dumps({**facts, "peak_mib": peak, "pid": os.getpid()}), flush=True)
+    """What a child tells its parent, with the peak memory of its process in MiB."""
+    print(json.dumps({**facts, "peak_mib": _peak_mib()}), flush=True)
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would include the parent's peak: a child begins with its parent's memory
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)

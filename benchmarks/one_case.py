@@ -46,8 +46,8 @@ def prepare_torchio(folder: Path) -> None:
         start = time.perf_counter()
         subject = tio.Subject(
             image=tio.ScalarImage(case.reference_image),
-            lesion=tio.LabelMap(case.lesions[0].path),
             brain=tio.LabelMap(brain),
+            **{f"lesion_{index}": tio.LabelMap(file.path) for index, file in enumerate(case.lesions)},
         )
         chain(subject)
         report(seconds=time.perf_counter() - start)
