@@ -24,7 +24,7 @@ def main() -> None:
         app()
     except StrokelabError as error:
         console.print(f"[bold red]{type(error).__name__}[/] ", end="")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

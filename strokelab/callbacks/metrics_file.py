@@ -30,13 +30,9 @@ class MetricsFile(Logger):
         self.path = Path(path)
         self._columns: list[str] = ["epoch", "step"]
         self._pending: list[dict[str, Any]] = []
-        self._rows_on_disk = 0
+        self._begun = resumed_step is not None  # until then, what lies at the path is another run's
         if resumed_step is not None and self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as handle:
-                reader = csv.DictReader(handle)
-                rows = [row for row in reader if int(row["step"]) < resumed_step]
-                self._columns = list(reader.fieldnames or self._columns)
-            self._rewrite(rows)
+            self._drop_from(resumed_step)
 
     @property
     def name(self) -> str:
@@ -68,15 +64,15 @@ class MetricsFile(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Append the queued rows; rewrite the file only when a new column turned up."""
+        if not self._pending:
+            return
         new = [key for row in self._pending for key in row if key not in self._columns]
-        if new or not self.path.is_file():
-            rows: list[dict[str, Any]] = []
-            if self.path.is_file():
-                with self.path.open(newline="", encoding="utf-8") as handle:
-                    rows = list(csv.DictReader(handle))
+        if new or not self._begun or not self.path.is_file():
+            rows = self._read() if self._begun and self.path.is_file() else []
             self._columns += list(dict.fromkeys(new))
             self._rewrite(rows + self._pending)
-        elif self._pending:
+            self._begun = True
+        else:
             with self.path.open("a", newline="", encoding="utf-8") as handle:
                 csv.DictWriter(handle, self._columns).writerows(self._pending)
         self._pending = []
@@ -85,6 +81,17 @@ class MetricsFile(Logger):
     def finalize(self, status: str) -> None:
         """Write what is still queued."""
         self.save()
+
+    @rank_zero_only
+    def _drop_from(self, step: int) -> None:
+        self._rewrite([row for row in self._read() if int(row["step"]) < step])
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The whole rows on disk; the last line of a machine that lost its power may be half a row."""
+        with self.path.open(newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle)
+            self._columns = list(reader.fieldnames or self._columns)
+            return [row for row in reader if None not in row.values() and row.get("step", "").isdigit()]
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as handle:

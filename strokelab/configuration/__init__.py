@@ -6,7 +6,7 @@ The only room that knows Hydra. Knows no run folders and no training.
 from strokelab.configuration.allowlist import check_buildable
 from strokelab.configuration.building import bind, build, build_model, build_untrusted
 from strokelab.configuration.composition import Settings, check_keys, compose, conf_folder, override, plain
-from strokelab.configuration.fit import check_fit
+from strokelab.configuration.fit import check_arguments, check_fit
 
 # Parts of a saved config that rebuilding a trained model needs; the rest is read as plain data.
 REBUILT = ("model", "view", "postprocess")
@@ -18,6 +18,7 @@ __all__ = [
     "build",
     "build_model",
     "build_untrusted",
+    "check_arguments",
     "check_buildable",
     "check_fit",
     "check_keys",

@@ -21,6 +21,8 @@ BUILDABLE_ROOMS = (
     "strokelab.view.View",
     "strokelab.preparation.recipe.Preparation",
 )
+# Inside these rooms, what writes files: nobody's config may choose where.
+WRITERS = ("strokelab.inference.derivative.",)
 BUILDABLE_NAMES = frozenset(
     [f"torch.optim.{name}" for name in ("SGD", "Adam", "AdamW", "Adadelta", "RMSprop", "NAdam", "RAdam")]
     + [
@@ -94,7 +96,7 @@ def _is_buildable(target: Any, allow: Sequence[str], training: bool) -> bool:
     if target in names or any(target.startswith(prefix) for prefix in allow):
         return True
     rooms = BUILDABLE_ROOMS + TRAINING_ROOMS if training else BUILDABLE_ROOMS
-    if not any(target.startswith(room) for room in rooms):
+    if not target.startswith(rooms) or target.startswith(WRITERS):
         return False
     # The name must be where it is defined: `strokelab.networks.unet.torch.load` starts with a room, too.
 

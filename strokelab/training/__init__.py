@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -11,34 +12,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 from rich.console import Console
 
 from strokelab import runs
 from strokelab.callbacks.metrics_file import MetricsFile
-from strokelab.configuration import (
-    Settings,
-    bind,
-    build,
-    check_buildable,
-    check_fit,
-    check_keys,
-    override,
-    plain,
-)
+from strokelab.configuration import Settings, bind, build
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.report.terminal import results_table
+from strokelab.runs.folder import remove_empty
 from strokelab.scoring import score_cases, write_table
 from strokelab.seeding import seed_of
+from strokelab.training.start import PLAIN_KEYS, SECTIONS, Start, check_cohort, check_settings, first_process, start_of
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
 
-# The sections of conf/train.yaml; anything else is a typing mistake.
-SECTIONS = ("data", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
-PLAIN_KEYS = ("name", "seed", "run_dir", "resume", "checkpoint", "score_test", "cohort")
-SIGTERM_STATUS = 143
+__all__ = ["PLAIN_KEYS", "SECTIONS", "train", "train_or_exit"]
+
+SIGTERM_STATUS, SIGINT_STATUS = 143, 130
 
 console = Console(stderr=False)
 
@@ -51,11 +45,14 @@ def train_or_exit(cfg: DictConfig) -> float | None:
     try:
         return train(cfg)
     except StrokelabError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise  # the other members of the sweep go on; Hydra reports this one at the end
         console.print(f"\n[bold red]{type(error).__name__}[/] ", end="")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+    finally:
+        output = Path(HydraConfig.get().runtime.output_dir)  # Hydra makes it even where run_dir is another
+        remove_empty(output, *output.parents[:2])
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -69,24 +66,19 @@ def train(cfg: DictConfig) -> float | None:
         StrokelabError: settings, data or the run folder are not what they should be; nothing was trained then.
     """
     _quiet()
-    if cfg.get("resume"):
-        settings, folder, checkpoint = _resumed(cfg)
-    else:
-        settings, folder, checkpoint = plain(cfg), Path(str(cfg.run_dir)).resolve(), None
-    check_keys(settings, (*SECTIONS, *PLAIN_KEYS), "config")
-    check_fit(settings)
-    seed = int(settings["seed"])
+    start = start_of(cfg)
+    check_settings(start.settings)
+    if not first_process():  # a further one of the same training
+        return _train(start)
+    with runs.claimed(start.folder):
+        return _train(start)
 
+
+def _train(start: Start) -> float | None:
+    settings, folder = start.settings, start.folder
     datamodule = _datamodule(settings)
     datamodule.setup("fit")
-    adversary = settings["model"].get("adversary")
-    if adversary and datamodule.n_sites < 2:
-        raise ConfigError(
-            "adversary",
-            found=f"{datamodule.n_sites} training site(s): {sorted(datamodule.sites)}",
-            expected="at least two training sites",
-            remedy="switch it off with adversary=none, or train on more sites",
-        )
+    check_cohort(start, datamodule)
     facts = {
         "in_channels": len(datamodule.modalities),
         "n_sites": datamodule.n_sites or None,
@@ -94,61 +86,37 @@ def train(cfg: DictConfig) -> float | None:
     }
     settings = bind(settings, facts) | {"cohort": datamodule.describe()}
 
-    torch.manual_seed(seed_of(seed, "weights"))
+    torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model = cast("Segmenter", build(settings["model"]))
-    trainer = _trainer(settings, folder, checkpoint)
-    if checkpoint is None:
+    trainer = _trainer(settings, folder, start.checkpoint)
+    if start.checkpoint is None:
         runs.write_start(folder, settings, datamodule.split_result, datamodule.sites)
     else:
+        runs.write_settings(folder, settings)
         runs.write_status(folder, "running", resumed=True)
 
     _announce(settings, folder, datamodule, model)
     started = time.perf_counter()
     try:
-        trainer.fit(model, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
+        minutes = (time.perf_counter() - started) / 60
+        score = _score_test(settings, folder, datamodule, trainer) if settings["score_test"] else None
+    except SystemExit as stop:  # Lightning's way to say that it was asked to end
+        status = SIGTERM_STATUS if isinstance(stop, SIGTERMException) else SIGINT_STATUS
+        signal = "SIGTERM" if status == SIGTERM_STATUS else "SIGINT"
+        runs.write_status(folder, "killed", error=signal)
+        console.print(f"Stopped by {signal}. Continue with: python train.py resume={_short(folder)}")
+        sys.exit(status)
     except BaseException as error:
-        first = (str(error).splitlines() or [""])[0]
-        runs.write_status(folder, "failed", error=f"{type(error).__name__}: {first}")
+        if isinstance(error, StrokelabError) and trainer.global_step == 0 and start.checkpoint is None:
+            runs.erase(folder)  # refused at the last moment: nothing was trained
+        else:
+            first = (str(error).splitlines() or [""])[0]
+            runs.write_status(folder, "failed", error=f"{type(error).__name__}: {first}")
         raise
-    if getattr(trainer, "received_sigterm", False):
-        runs.write_status(folder, "killed", error="SIGTERM")
-        console.print(f"Stopped by SIGTERM. Continue with: python train.py resume={_short(folder)}")
-        sys.exit(SIGTERM_STATUS)
-    minutes = (time.perf_counter() - started) / 60
-
-    score = _score_test(settings, folder, datamodule) if settings["score_test"] else None
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
     console.print(f"Run folder: [bold]{_short(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
     return score
-
-
-def _resumed(cfg: DictConfig) -> tuple[Settings, Path, Path]:
-    """Settings, folder and checkpoint of the run to continue, with the command line's own values on top."""
-    from hydra.core.hydra_config import HydraConfig
-
-    folder = Path(str(cfg.resume)).resolve()
-    settings = runs.read_settings(folder)
-    check_buildable(settings, where=folder / runs.CONFIG, training=True)
-    typed = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    settings = override(settings, [item for item in typed if not item.startswith("resume=")])
-    settings = _moved(settings, folder)
-    checkpoint = runs.find_checkpoint(folder, "last")
-    runs.read_checkpoint(checkpoint)
-    return settings, folder, checkpoint
-
-
-def _moved(settings: Settings, folder: Path) -> Settings:
-    """The settings with the run folder's present place wherever its former one was written."""
-    former = str(settings["run_dir"])
-
-    def relocate(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: relocate(value) for key, value in node.items()}
-        if isinstance(node, str) and (node == former or node.startswith(former + "/")):
-            return str(folder) + node.removeprefix(former)
-        return node
-
-    return cast(Settings, relocate(settings))
 
 
 def _datamodule(settings: Settings) -> CohortDataModule:
@@ -193,13 +161,13 @@ def _needs_validation(node: Mapping[str, Any]) -> bool:
     return str(node.get("monitor") or "").startswith("val/")
 
 
-def _score_test(settings: Settings, folder: Path, datamodule: CohortDataModule) -> float | None:
+def _score_test(settings: Settings, folder: Path, datamodule: CohortDataModule, trainer: Trainer) -> float | None:
     """Score the test part with the run as its folder alone rebuilds it: what is reported is what others can load."""
     stored = datamodule.volumes("test")
     if not stored:
         console.print("The split has no test part: nothing to score.")
         return None
-    run = runs.load_run(folder, allow=("",))
+    run = runs.load_run(folder, device=str(trainer.strategy.root_device), allow=("",))
     by_id = {case.case_id: case for case in datamodule.cases}
     table = score_cases(run, [by_id[item.case_id] for item in stored], stored)
     if table.empty:

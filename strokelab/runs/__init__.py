@@ -1,0 +1,58 @@
+"""The run folder: everything one training left, and the only thing prediction and evaluation need.
+
+The one reader and writer of run folders. Layout::
+
+    config.yaml       every setting, resolved, late facts bound        split.csv      who was trained on and who not
+    sites.json        training sites in the classifier's order         metrics.csv    one row per logged step
+    checkpoints/      last.ckpt, best.ckpt                             cases.csv      the test part, scored
+    environment.json  versions, machine, git commit                    status.json    running, finished, killed, failed
+"""
+
+from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint
+from strokelab.runs.folder import (
+    CASES,
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    SITES,
+    SPLIT,
+    STATUS,
+    claimed,
+    environment,
+    erase,
+    read_settings,
+    read_split,
+    read_status,
+    refuse_to_replace,
+    write_settings,
+    write_start,
+    write_status,
+)
+from strokelab.runs.trained import Run, load_run
+
+__all__ = [
+    "CASES",
+    "CHECKPOINTS",
+    "CONFIG",
+    "ENVIRONMENT",
+    "METRICS",
+    "SITES",
+    "SPLIT",
+    "STATUS",
+    "Run",
+    "claimed",
+    "environment",
+    "erase",
+    "find_checkpoint",
+    "load_run",
+    "load_weights",
+    "read_checkpoint",
+    "read_settings",
+    "read_split",
+    "read_status",
+    "refuse_to_replace",
+    "write_settings",
+    "write_start",
+    "write_status",
+]

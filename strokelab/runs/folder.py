@@ -1,0 +1,214 @@
+"""The files of a run folder but its checkpoints: written whole, read with distrust. Knows no model and no trainer."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from strokelab import __version__
+from strokelab.configuration import REBUILT, Settings
+from strokelab.data.splits import Split
+from strokelab.errors import RunError
+from strokelab.files import locked, make_folder, write_json, write_text
+
+CONFIG = "config.yaml"
+SPLIT = "split.csv"
+SITES = "sites.json"
+METRICS = "metrics.csv"
+CASES = "cases.csv"
+ENVIRONMENT = "environment.json"
+STATUS = "status.json"
+CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
+
+_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, ENVIRONMENT, STATUS)
+_PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "scipy", "nibabel", "torchmetrics")
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a run folder for one training; if nothing was written into it in the end, it is as absent as before.
+
+    Raises:
+        DataError: the folder cannot be created or written to.
+        RunError: another training holds it.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    make_folder(folder)
+    try:
+        with locked(folder / LOCK, timeout_seconds=0) as free:
+            if not free:
+                raise RunError(
+                    folder,
+                    found="another training that writes here at this moment",
+                    expected="a run folder of one training",
+                    remedy="wait for it, stop it, or choose another run_dir",
+                )
+            try:
+                yield
+            finally:
+                (folder / LOCK).unlink(missing_ok=True)
+    finally:
+        remove_empty(folder, *made)
+
+
+def remove_empty(*folders: Path) -> None:
+    """Remove those folders that hold nothing, in this order."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def refuse_to_replace(folder: Path) -> None:
+    """A new training may replace a finished run, but neither an unfinished one nor somebody else's files.
+
+    Raises:
+        RunError: the folder holds a run that can be continued, or files of ours that no run of ours wrote.
+    """
+    state = read_status(folder)["state"]
+    foreign = [name for name in _OWN if state == "unknown" and (folder / name).exists()]
+    if foreign:
+        raise RunError(
+            folder,
+            found=f"{foreign} in a folder that is no run folder",
+            expected="a new folder, or a run folder that train.py wrote",
+            remedy="choose another run_dir",
+        )
+    if state != "finished" and (folder / CHECKPOINTS / "last.ckpt").is_file():
+        raise RunError(
+            folder,
+            found=f"a training that did not end (status: {state})",
+            expected="a new folder, or a finished run to replace",
+            remedy=f"continue it with resume={folder}, or remove the folder to start again",
+        )
+
+
+def write_start(folder: Path, settings: Settings, split: Split, sites: Mapping[str, int]) -> None:
+    """Write what is known before training starts: config, split, sites, environment, status; nothing old remains.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+    erase(folder)
+    make_folder(folder / CHECKPOINTS)
+    write_settings(folder, settings)
+    split.write(folder / SPLIT)
+    write_json(folder / SITES, dict(sites))
+    write_json(folder / ENVIRONMENT, environment())
+    write_status(folder, "running")
+
+
+def erase(folder: Path) -> None:
+    """Remove the files of a run, and nothing else that lies in its folder."""
+    for path in (*(folder / name for name in _OWN), *(folder / CHECKPOINTS).glob("*.ckpt")):
+        path.unlink(missing_ok=True)
+    remove_empty(folder / CHECKPOINTS)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write ``config.yaml``."""
+    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+
+
+def write_status(folder: Path, state: str, **details: Any) -> None:
+    """Say how the run stands: ``running``, ``finished``, ``killed`` or ``failed`` with the first line of the error."""
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(folder / STATUS, {"state": state, "time": stamp, **details})
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """The content of ``status.json``; ``{"state": "unknown"}`` when there is none that can be read."""
+    content = read_json(folder / STATUS)
+    return content if "state" in content else {"state": "unknown"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_split(folder: Path) -> Split:
+    """Who was in the training, validation and test part.
+
+    Raises:
+        RunError: the split is missing from the folder.
+        DataError: it is no such table.
+    """
+    path = folder / SPLIT
+    if not path.is_file():
+        raise RunError(path, found="no such file", expected="the split of the run", remedy="copy the run again")
+    return Split.read(path)
+
+
+def read_settings(folder: Path) -> Settings:
+    """The resolved config of a run as plain data; nothing in it is interpreted.
+
+    Raises:
+        RunError: there is no run folder, or its config is no YAML mapping with a model, a view and a cohort.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise RunError(
+            folder,
+            found=f"no {CONFIG}" if folder.is_dir() else "no such folder",
+            expected="a run folder that train.py wrote",
+            remedy="name the folder that holds config.yaml and checkpoints/",
+        )
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(
+            path, found=f"no plain YAML ({first})", expected="the config train.py wrote", remedy="copy the run again"
+        ) from error
+    needed = (*REBUILT, "cohort")
+    missing = [key for key in needed if not isinstance(settings, dict) or not isinstance(settings.get(key), dict)]
+    if missing:
+        raise RunError(path, found=f"no {missing}", expected=f"sections {list(needed)}", remedy="copy the run again")
+    return dict(settings)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit a result was made with."""
+    import torch
+
+    return {
+        "strokelab": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,168 @@
+"""A run folder becomes a model that predicts: rebuilt from its own config, within the allow-list. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab import __version__
+from strokelab.configuration import Settings, build, check_buildable
+from strokelab.contract import Case, Prediction, PreparedCase
+from strokelab.data.readers.folder import cases_from_paths
+from strokelab.data.splits import Split
+from strokelab.errors import ConfigError, RunError
+from strokelab.inference.predict import predict_case
+from strokelab.preparation.recipe import prepare
+from strokelab.runs.checkpoints import find_checkpoint, load_weights
+from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
+
+if TYPE_CHECKING:
+    from strokelab.models.segmenter import Segmenter
+    from strokelab.view import View
+
+
+@dataclass
+class Run:
+    """A trained run, ready to predict."""
+
+    folder: Path
+    settings: Settings
+    model: Segmenter  # evaluation mode, weights loaded
+    view: View
+    postprocess: Callable[..., NDArray[np.uint8]]
+    checkpoint: Path
+    sites: Mapping[str, int]  # training site -> index
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """How tables call the run."""
+        return str(self.settings.get("name", self.folder.name))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The images a case must have, in channel order."""
+        return tuple(self.view.preparation.modalities)
+
+    @property
+    def split(self) -> Split:
+        """Who was in the training, validation and test part.
+
+        Raises:
+            RunError: the split is missing from the folder.
+        """
+        return read_split(self.folder)
+
+    def predict(self, item: Case | Path | str | Sequence[Path | str]) -> Prediction:
+        """Lesion mask and probability of one case on the grid of its input.
+
+        Args:
+            item: a ``Case``; or the file(s) or folder of one scan session, one file per modality of the run. Neither
+                labels nor a site are needed.
+
+        Raises:
+            DataError: the files are not readable, or not exactly one case with the run's modalities.
+        """
+        if not isinstance(item, Case):
+            paths = [item] if isinstance(item, (str, Path)) else list(item)
+            cases = cases_from_paths([Path(path) for path in paths], self.modalities)
+            if len(cases) != 1:
+                raise RunError(
+                    ", ".join(map(str, paths)),
+                    found=f"{len(cases)} cases",
+                    expected="the files of one case",
+                    remedy="call predict once per case, or use `strokelab predict` for many",
+                )
+            item = cases[0]
+        return self.predict_prepared(prepare(item, self.view.preparation))
+
+    def predict_prepared(self, prepared: PreparedCase) -> Prediction:
+        """As ``predict``, from a case that already lies on the model's grid."""
+        return predict_case(
+            prepared,
+            predict=self.model.predict_scores,
+            windows=self.view.windows,
+            postprocess=self.postprocess,
+            lesion_channel=self.model.lesion_channel,
+            device=self.model.device,
+            provenance=self.provenance,
+        )
+
+
+def load_run(
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    device: str = "cpu",
+    allow: Sequence[str] = (),
+    postprocess: Mapping[str, Any] | None = None,
+) -> Run:
+    """Rebuild a trained run from its folder alone, wherever it was moved to.
+
+    Args:
+        path: the run folder.
+        checkpoint: ``"last"``, ``"best"``, or a file; default: what the run was configured to use.
+        device: where the model goes, e.g. ``"cpu"``, ``"cuda"``.
+        allow: dotted prefixes of the caller's own classes that the run's config may build.
+        postprocess: a post-processing node in place of the run's own.
+
+    Raises:
+        RunError: the folder is no run, or its checkpoint is missing, damaged or of another model.
+        ConfigError: its config wants to build something outside the allow-list.
+    """
+    folder = Path(path).resolve()
+    settings = read_settings(folder)
+    where = folder / CONFIG
+    nodes = {
+        "view": {**settings["view"], "augment": None},  # training only, and may hold transforms of other libraries
+        "model": settings["model"],
+        "postprocess": dict(postprocess or settings["postprocess"]),
+    }
+    check_buildable(nodes, allow=allow, where=where)  # everything, before anything is built
+    view, model, post = (_built(name, nodes[name], where) for name in ("view", "model", "postprocess"))
+    file = find_checkpoint(folder, checkpoint or str(settings.get("checkpoint", "last")))
+    load_weights(model, file)
+    _onto(model.eval(), device)
+    sites = read_json(folder / SITES)
+    provenance = {
+        "run": folder.name,
+        "model": str(settings.get("name", "")),
+        "checkpoint": file.name,
+        "postprocess": json.dumps(nodes["postprocess"]),
+        "strokelab": __version__,
+    }
+    return Run(folder, settings, model, view, post, file, sites, provenance)
+
+
+# What the parts of a run must offer; an allowed name of another kind would fail much later.
+_OFFERS = {"view": ("preparation", "windows"), "model": ("predict_scores", "state_dict"), "postprocess": ("__call__",)}
+
+
+def _built(name: str, node: Mapping[str, Any], where: Path) -> Any:
+    part = build(node)
+    if not all(hasattr(part, offer) for offer in _OFFERS[name]):
+        raise ConfigError(
+            where,
+            found=f"{name}: a {type(part).__name__} from {node.get('_target_', 'no _target_')}",
+            expected=f"a {name}, with {', '.join(_OFFERS[name])}",
+            remedy="copy the run again; its config.yaml was changed",
+        )
+    return part
+
+
+def _onto(model: Segmenter, device: str) -> None:
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
+        raise ConfigError(
+            f"device={device}",
+            found=str(error).splitlines()[0],
+            expected="a device of this machine, e.g. cpu or cuda:0",
+            remedy="choose device=cpu, or run where there is a GPU",
+        ) from error

@@ -1,0 +1,106 @@
+"""What every test may ask for: phantom cohorts written once per session, tiny trained runs, warm doors.
+
+Nothing a test does touches the user's cache or data: both places point into the session's temporary folder.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from warm_doors import Doors
+
+from strokelab.phantoms.cohort import write_cohort
+
+# MAIN's usual statistics need some 200 steps; without it these runs are too short to predict anything.
+SHORT_MAIN = "model.standardizer.bn_momentum=null"
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory) -> Path:
+    """One folder for all workers of this session."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_places(session_folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STROKELAB_STORE", str(session_folder / "store"))
+        patch.setenv("STROKELAB_DATA", str(session_folder / "data"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def t1_cohort(session_folder) -> Path:
+    """Nine scans of three sites, ATLAS v1.2 layout, 8 mm: 25 x 29 x 24 voxels."""
+    folder = session_folder / "cohort-t1"
+    return write_cohort("atlas_v1", folder, spacing=8.0, sites=3, cases_per_site=3, progress=False)
+
+
+@pytest.fixture(scope="session")
+def isles_cohort(session_folder) -> Path:
+    """Six cases of two centres with DWI, ADC and FLAIR, ISLES 2022 layout, 8 mm."""
+    folder = session_folder / "cohort-isles2022"
+    return write_cohort("isles2022", folder, spacing=8.0, sites=2, cases_per_site=3, progress=False)
+
+
+@pytest.fixture(scope="session")
+def doors():
+    """The commands of the house in a process that has imported everything already."""
+    with Doors() as warm:
+        yield warm
+
+
+@pytest.fixture(scope="session")
+def tiny(t1_cohort) -> list[str]:
+    """Settings that train SG-Net for eight steps in a second; add ``run_dir=...``."""
+    return tiny_settings(t1_cohort)
+
+
+def tiny_settings(root: Path) -> list[str]:
+    return [
+        "data=atlas_v1",
+        f"data.root={root}",
+        "data.n_sites=3",
+        "data.batch_size=16",
+        "data.prepare_workers=1",
+        "view.preparation.crop=[24,28,null]",
+        "view.preparation.offset=null",
+        "view.sampler.min_brain_pixels=8",
+        "model.network.base=4",
+        "model.network.depth=3",
+        "model.optimizer.lr=0.05",
+        "model.loss.over=batch",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=1",
+        "callbacks.case_metrics.every_n_epochs=2",
+    ]
+
+
+@pytest.fixture(scope="session")
+def trained_run(session_folder, doors, tiny) -> Path:
+    """A finished SG-Net run with site 1 held out. Copy it before you change it (``a_run``)."""
+    return _trained(session_folder, doors, "run-sgnet", [*tiny, SHORT_MAIN])
+
+
+@pytest.fixture(scope="session")
+def trained_unet(session_folder, doors, tiny) -> Path:
+    """As ``trained_run``, the plain U-Net."""
+    return _trained(session_folder, doors, "run-unet2d", [*tiny, "model=unet2d"])
+
+
+def _trained(session_folder: Path, doors: Doors, name: str, settings: list[str]) -> Path:
+    folder = session_folder / name
+    with FileLock(str(folder) + ".lock"):  # one worker trains, the others wait
+        if not (folder / "status.json").is_file():
+            doors.train(*settings, f"run_dir={folder}", cwd=session_folder).check()
+    return folder
+
+
+@pytest.fixture
+def a_run(trained_run, tmp_path) -> Path:
+    """A copy of the trained run in another place, to be changed at will."""
+    return Path(shutil.copytree(trained_run, tmp_path / "somewhere else" / "run"))
