@@ -6,6 +6,7 @@ The only caller of ``hydra.utils.instantiate``. Knows no run folders and no trai
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -53,9 +54,9 @@ def build(node: Mapping[str, Any], **arguments: Any) -> Any:
     """Instantiate a config node (``_target_``) of the user's own command; arguments are added to its keys.
 
     Raises:
-        ConfigError: the target does not exist or refuses its arguments; the message names both.
+        ConfigError: a target does not exist or refuses its arguments; the message names both.
+        StrokelabError: what a target itself says about its arguments.
     """
-    from hydra.errors import HydraException
     from hydra.utils import instantiate
 
     try:
@@ -63,18 +64,30 @@ def build(node: Mapping[str, Any], **arguments: Any) -> Any:
             return instantiate(dict(node), _convert_="all")
         # Objects do not pass through OmegaConf (it takes dataclasses for schemas): they join at the call.
         return instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
-    except (HydraException, TypeError) as error:
+    except Exception as error:  # a target may refuse its arguments in any way; HYDRA_FULL_ERROR=1 shows where
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         if isinstance(cause, StrokelabError):
             raise cause from error
+        place = re.search(r"full_key: (\S+)", str(error))
+        target, given = _blamed(node, place[1] if place else "")
+        reason = (str(cause).strip().splitlines() or [""])[0]
         raise ConfigError(
-            str(node.get("_target_", "config")),
-            found=str(error).strip().splitlines()[0] + (f" ({cause})" if str(cause) not in str(error) else ""),
-            expected="arguments that its signature knows",
+            target + (f" ({place[1]})" if place else ""),
+            found=f"{type(cause).__name__}: {reason}" + (f" (given {given})" if given else ""),
+            expected="settings that it accepts",
             remedy="correct the setting; the file conf/<group>/<option>.yaml shows the defaults",
         ) from error
+
+
+def _blamed(node: Mapping[str, Any], place: str) -> tuple[str, str]:
+    """The target at a place inside a node, and the plain settings it was given."""
+    for key in place.split("."):
+        inner = node.get(key)
+        node = inner if isinstance(inner, Mapping) else node
+    given = [f"{key}={value!r}" for key, value in node.items() if not str(key).startswith("_")]
+    return str(node.get("_target_", "config")), ", ".join(item for item in given if len(item) < 60)
 
 
 def build_untrusted(node: Mapping[str, Any], *, allow: Sequence[str] = (), where: str | Path = "config") -> Any:

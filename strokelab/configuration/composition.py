@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -73,11 +74,13 @@ def plain(cfg: DictConfig) -> Settings:
     try:
         content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
+        missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+        remedy = "correct the key, or set the environment variable it names"
         raise ConfigError(
-            "config",
-            found=str(error).strip(),
-            expected="interpolations that can be resolved",
-            remedy="correct the key, or set the environment variable it names",
+            missing[1] if missing else "config",
+            found="no value, and others refer to it" if missing else str(error).strip(),
+            expected="a value" if missing else "interpolations that can be resolved",
+            remedy=f"add {missing[1]}=... to the command" if missing else remedy,
         ) from error
     return cast(Settings, content)
 

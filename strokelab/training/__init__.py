@@ -88,6 +88,7 @@ def _train(start: Start) -> float | None:
 
     torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model = cast("Segmenter", build(settings["model"]))
+    _check_optimizer(model)
     trainer = _trainer(settings, folder, start.checkpoint)
     if start.checkpoint is None:
         runs.write_start(folder, settings, datamodule.split_result, datamodule.sites)
@@ -123,6 +124,19 @@ def _datamodule(settings: Settings) -> CohortDataModule:
     view = build(settings["view"])
     split = build(settings["split"])
     return cast(CohortDataModule, build(settings["data"], view=view, split=split, seed=int(settings["seed"])))
+
+
+def _check_optimizer(model: Segmenter) -> None:
+    """Lightning makes the optimizer when training starts; what it refuses should be said before."""
+    try:
+        model.configure_optimizers()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            "model.optimizer, model.scheduler",
+            found=str(error),
+            expected="settings that they accept",
+            remedy="correct the setting; conf/model/<model>.yaml shows the defaults",
+        ) from error
 
 
 def _trainer(settings: Settings, folder: Path, checkpoint: Path | None) -> Trainer:
