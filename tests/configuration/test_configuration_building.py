@@ -1,0 +1,101 @@
+"""Late facts, building and the models of the config tree."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strokelab import build_model
+from strokelab.configuration import bind, build, build_untrusted
+from strokelab.errors import ConfigError, StrokelabError
+from strokelab.losses.dice import DiceLoss
+from strokelab.sampling.slices import Slices
+from strokelab.view import View
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def test_missing_values_become_the_facts_of_their_names():
+    settings = {"a": {"in_channels": "???", "keep": 1}, "b": [{"plane": "???"}], "plane": [1, 2]}
+    bound = bind(settings, {"in_channels": 3, "plane": (28, 24)})
+    assert bound == {"a": {"in_channels": 3, "keep": 1}, "b": [{"plane": [28, 24]}], "plane": [1, 2]}
+    assert settings["a"]["in_channels"] == "???", "a copy is bound"
+
+
+@given(settings=st.dictionaries(st.text(max_size=3), values, max_size=3))
+def test_settings_without_missing_values_come_back_as_they_are(settings):
+    assert bind(settings, {}) == settings
+
+
+def test_a_fact_nobody_has_is_asked_for_by_its_full_name():
+    with pytest.raises(ConfigError, match=r"model\.adversary\.n_sites") as caught:
+        bind({"model": {"adversary": {"n_sites": "???"}}}, {"n_sites": None, "in_channels": 1})
+    assert "add model.adversary.n_sites=... to the command" in str(caught.value)
+
+
+def test_building_plain_nodes_partials_and_with_objects():
+    loss = build({"_target_": "strokelab.losses.dice.DiceLoss", "over": "batch"})
+    assert isinstance(loss, DiceLoss)
+    optimizer = build({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
+    assert optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups[0]["lr"] == 0.5
+    sampler = Slices()
+    view = build(
+        {"_target_": "strokelab.view.View", "preparation": {
+            "_target_": "strokelab.preparation.recipe.Preparation", "modalities": ["T1w"]}, "windows": None},
+        sampler=sampler,
+    )  # fmt: skip
+    assert isinstance(view, View)
+    assert view.sampler is sampler, "objects join as they are"
+    assert view.preparation.modalities == ("T1w",), "lists are plain lists, not those of the config library"
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"_target_": "strokelab.losses.dice.Dice"}, ["strokelab.losses.dice.Dice"]),
+        ({"_target_": "strokelab.losses.dice.DiceLoss", "overt": "batch"}, ["DiceLoss", "overt"]),
+        ({"_target_": "strokelab.networks.unet.UNet", "in_channels": "???"}, ["in_channels"]),
+        ({"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": -1, "kernel_size": 3}, ["out_channels=-1"]),
+        (
+            {"_target_": "torch.nn.Sequential", "a": 1, "inner": {"_target_": "torch.nn.Linear", "in_features": "x"}},
+            ["torch.nn.Linear (inner)", "in_features='x'"],
+        ),
+    ],
+)
+def test_what_a_target_refuses_names_it_and_what_it_was_given(node, words):
+    for arguments in ({}, {"device": "cpu"}) if "Conv2d" in node["_target_"] else ({},):
+        with pytest.raises(ConfigError) as caught:
+            build(node, **arguments)
+        for word in words:
+            assert word in str(caught.value)
+
+
+def test_what_a_part_of_ours_says_about_its_settings_is_said_as_it_is():
+    node = {"_target_": "strokelab.preparation.recipe.Preparation", "modalities": ["T1w"], "normalize": "z"}
+    with pytest.raises(StrokelabError) as caught:
+        build({"_target_": "strokelab.view.View", "preparation": node, "sampler": None, "windows": None})
+    assert caught.value.where == "preparation.normalize"
+
+
+def test_untrusted_nodes_pass_the_allow_list_first():
+    assert isinstance(build_untrusted({"_target_": "strokelab.losses.dice.DiceLoss"}), DiceLoss)
+    with pytest.raises(ConfigError, match=r"stranger/config\.yaml"):
+        build_untrusted({"_target_": "os.getcwd"}, where="stranger/config.yaml")
+
+
+def test_models_by_name_with_facts_and_settings():
+    model = build_model("sgnet", in_channels=3, n_sites=4, plane=(32, 64), network__base=4, network__depth=3)
+    assert model.network.encode(torch.zeros(1, 3, 32, 64))[0].shape == (1, 4, 32, 64)
+    assert model.adversary is not None
+    assert build_model("unet2d", network__base=4, adversary="null").adversary is None
+
+
+def test_unknown_models_and_settings():
+    with pytest.raises(ConfigError, match=r"did you mean 'sgnet'\?"):
+        build_model("sg-net")
+    with pytest.raises(ConfigError, match=r"network\.bass"):
+        build_model("unet2d", network__bass=4)
