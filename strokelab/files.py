@@ -20,7 +20,7 @@ from strokelab.errors import DataError
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key that puts 2 before 10: digits compare as numbers, the rest as lower-case text."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part.lower()) for part in re.split(r"(\d+)", text) if part)
 
 
 def make_folder(path: Path) -> Path:
