@@ -1,0 +1,102 @@
+"""The words of the house: what a sample must be, who a case is, how an error reads."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from strokelab.contract import Case, LesionFile, check_batch, check_sample, check_unique
+from strokelab.errors import ConfigError, DataError, RunError, StrokelabError
+
+
+def sample(space=(8, 6), channels=2):
+    return {
+        "image": torch.zeros(channels, *space),
+        "lesion": torch.zeros(1, *space, dtype=torch.uint8),
+        "brain": torch.ones(1, *space, dtype=torch.uint8),
+        "site": torch.tensor(-1),
+        "case_id": "a",
+        "origin": torch.zeros(3, dtype=torch.int64),
+    }
+
+
+def batch(size=3, space=(8, 6)):
+    one = sample(space)
+    stacked = {key: torch.stack([value] * size) for key, value in one.items() if key != "case_id"}
+    return {**stacked, "case_id": ["a"] * size}
+
+
+@pytest.mark.parametrize("space", [(8, 6), (8, 6, 4)])
+def test_slices_and_volumes_obey(space):
+    check_sample(sample(space))
+    check_batch(batch(2, space))
+
+
+@pytest.mark.parametrize("key", ["image", "lesion", "brain", "site", "case_id", "origin"])
+def test_nothing_may_be_missing(key):
+    incomplete = {name: value for name, value in sample().items() if name != key}
+    with pytest.raises(ValueError, match=key):
+        check_sample(incomplete)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image", torch.zeros(2, 8, 6, dtype=torch.float64)),
+        ("image", torch.zeros(2, 8)),
+        ("lesion", torch.zeros(1, 8, 6)),
+        ("lesion", torch.zeros(8, 6, dtype=torch.uint8)),
+        ("brain", torch.zeros(1, 6, 8, dtype=torch.uint8)),
+        ("brain", torch.zeros(1, 8, 6, dtype=torch.bool)),
+        ("site", torch.tensor(0, dtype=torch.int32)),
+        ("origin", torch.zeros(3)),
+    ],
+)
+def test_shapes_and_dtypes_are_held(key, value):
+    with pytest.raises(ValueError, match=key):
+        check_sample({**sample(), key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("case_id", ["a"]), ("site", torch.tensor([0])), ("origin", torch.zeros(2, 3, dtype=torch.int64))],
+)
+def test_batches_have_one_length(key, value):
+    with pytest.raises(ValueError, match=key):
+        check_batch({**batch(), key: value})
+
+
+def case(case_id, folder="x"):
+    return Case(
+        case_id, "person", "folder", None, {"T1w": Path(folder) / "t1.nii.gz", "FLAIR": Path(folder) / "f.nii.gz"}
+    )
+
+
+def test_a_case_knows_its_reference_and_whether_it_is_labelled():
+    plain = case("a")
+    assert plain.reference_image == Path("x/t1.nii.gz")
+    assert not plain.labelled
+    drawn = Case("a", "a", "d", "s", plain.images, (LesionFile(Path("m")),), label_modality="FLAIR")
+    assert drawn.reference_image == Path("x/f.nii.gz")
+    assert drawn.labelled
+
+
+def test_ids_are_unique_or_both_files_are_named():
+    check_unique([case("a"), case("b")], "here")
+    with pytest.raises(DataError) as caught:
+        check_unique([case("a", "one"), case("b"), case("a", "two")], "cohort")
+    for words in ("cohort", "'a' twice", "one/t1.nii.gz", "two/t1.nii.gz", "data.exclude"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [StrokelabError, DataError, ConfigError, RunError])
+def test_errors_say_four_things_and_cross_processes(kind):
+    error = kind(Path("a/b.nii"), found="this", expected="that", remedy="do so")
+    lines = str(error).splitlines()
+    assert lines == ["a/b.nii", "  found:    this", "  expected: that", "  remedy:   do so"]
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert isinstance(again, StrokelabError)
+    assert (str(again), again.where, again.found, again.expected, again.remedy) == (
+        str(error), "a/b.nii", "this", "that", "do so")  # fmt: skip
