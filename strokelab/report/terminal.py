@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
+from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-COLUMNS = ("dice", "recall", "precision", "hd95", "lesion_f1")
+COLUMNS = {"dice": "Dice", "recall": "recall", "precision": "precision", "hd95": "HD95 mm", "lesion_f1": "lesion F1"}
 
 
 def results_table(cases: pd.DataFrame, title: str) -> Table:
-    """Mean and SD per run and site, and over all cases; infinite distances are counted, not averaged.
+    """Mean±SD per run over all cases and, where there are several, per site; infinite distances are counted.
 
     Args:
         cases: a case table as ``scoring.score_cases`` gives it.
         title: above the table.
     """
-    table = Table(title=title, title_justify="left")
-    for name, justify in (("run", "left"), ("site", "left"), ("cases", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
+    # As narrow as legible: eighty columns hold it, only long names of runs are folded.
+    layout = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
+    table = Table(title=title, title_justify="left", title_style="bold", **layout)  # type: ignore[arg-type]
+    table.add_column("run, site", overflow="fold", min_width=9)
+    table.add_column("cases", justify="right", no_wrap=True)
+    for heading in COLUMNS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for run, rows in cases.groupby("run", sort=False):
         sites = list(rows.groupby(rows["site"].fillna("unknown"), sort=True))
-        for site, part in sites:
-            table.add_row(str(run), str(site), str(len(part)), *(_cell(part[column]) for column in COLUMNS))
-        if len(sites) > 1:
-            cells = (_cell(rows[column]) for column in COLUMNS)
-            table.add_row(str(run), "[bold]all[/]", str(len(rows)), *cells, end_section=True)
+        table.add_row(f"[bold]{escape(str(run))}[/]", str(len(rows)), *_cells(rows), end_section=len(sites) == 1)
+        for index, (site, part) in enumerate(sites if len(sites) > 1 else ()):
+            last = index == len(sites) - 1
+            table.add_row(f"  {escape(str(site))}", str(len(part)), *_cells(part), end_section=last, style="dim")
     return table
 
 
+def _cells(rows: pd.DataFrame) -> list[str]:
+    """Empty where every case of these rows failed."""
+    return [_cell(rows[column]) if column in rows else "-" for column in COLUMNS]
+
+
 def _cell(values: pd.Series) -> str:
-    numbers = values.astype(float)
-    finite = numbers[numbers.abs() != float("inf")].dropna()
+    numbers = [float(value) for value in values if not math.isnan(float(value))]
+    finite = pd.Series([value for value in numbers if math.isfinite(value)], dtype=float)
+    infinite = f" +{len(numbers) - len(finite)}∞" if len(numbers) > len(finite) else ""
     if finite.empty:
-        return "-"
-    spread = f" ± {finite.std():.3f}" if len(finite) > 1 else ""
-    infinite = int((numbers.abs() == float("inf")).sum())
-    return f"{finite.mean():.3f}{spread}" + (f" ({infinite} inf)" if infinite else "")
+        return infinite.strip() or "-"
+    digits = 1 if finite.abs().max() >= 10 else 3
+    spread = f"±{finite.std():.{min(digits, 2)}f}" if len(finite) > 1 else ""
+    return f"{finite.mean():.{digits}f}{spread}{infinite}"

@@ -185,10 +185,10 @@ def _score_test(settings: Settings, folder: Path, datamodule: CohortDataModule, 
     by_id = {case.case_id: case for case in datamodule.cases}
     table = score_cases(run, [by_id[item.case_id] for item in stored], stored)
     if table.empty:
-        return None
+        return None  # nobody drew a lesion in the test part
     write_table(table, folder / runs.CASES)
     console.print(results_table(table, title=f"{settings['name']}: {len(table)} test cases, native grid"))
-    return float(table["dice"].mean())
+    return float(table["dice"].mean()) if "dice" in table else None  # no column where every case failed
 
 
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:
