@@ -13,4 +13,9 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as stop:
+        from strokelab.configuration import exit_with_suggestions
+
+        exit_with_suggestions("train", stop)

@@ -7,6 +7,7 @@ from strokelab.configuration.allowlist import check_buildable
 from strokelab.configuration.building import bind, build, build_model, build_untrusted
 from strokelab.configuration.composition import Settings, check_keys, compose, conf_folder, override, plain
 from strokelab.configuration.fit import check_arguments, check_fit
+from strokelab.configuration.suggestions import exit_with_suggestions
 
 # Parts of a saved config that rebuilding a trained model needs; the rest is read as plain data.
 REBUILT = ("model", "view", "postprocess")
@@ -24,6 +25,7 @@ __all__ = [
     "check_keys",
     "compose",
     "conf_folder",
+    "exit_with_suggestions",
     "override",
     "plain",
 ]

@@ -165,10 +165,16 @@ def test_settings_that_contradict_are_refused_and_nothing_is_left(kind, here, ti
 
 
 def test_misspelt_on_the_command_line(here, doors):
-    refused_by_hydra(doors.train("trainer.max_epoch=3", cwd=here), "trainer.max_epoch", "not in struct")
-    refused_by_hydra(doors.train("modle=unet2d", cwd=here), "modle")
-    refused_by_hydra(doors.train("model=unet", cwd=here), "unet2d", "sgnet")
-    refused_by_hydra(doors.evaluate("rnus=[a]", cwd=here), "rnus")
+    key = doors.train("trainer.max_epoch=3", "model=unet2d", cwd=here)
+    refused_by_hydra(key, "not in struct", "trainer.max_epoch=3: did you mean trainer.max_epochs=3?")
+    group = doors.train("modle=unet2d", cwd=here)
+    refused_by_hydra(group, "modle=unet2d: did you mean model=unet2d?")
+    option = doors.train("model=unet2", cwd=here)
+    refused_by_hydra(option, "sgnet", "model=unet2: did you mean model=unet2d?")
+    refused_by_hydra(doors.evaluate("rnus=[a]", cwd=here), "rnus=[a]: did you mean runs=[a]?")
+    right = doors.train("data=atlas_v1", "data.root=nowhere", "run_dir=run", cwd=here)
+    assert right.status == 1
+    assert "did you mean" not in right.output
     assert content(here) == []
 
 
