@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from tiny_runs import SHORT_MAIN, tiny_settings
 from warm_doors import Doors
 
 from strokelab.phantoms.cohort import write_cohort
-
-# MAIN's usual statistics need some 200 steps; without it these runs are too short to predict anything.
-SHORT_MAIN = "model.standardizer.bn_momentum=null"
 
 
 @pytest.fixture(scope="session")
@@ -58,26 +56,6 @@ def doors():
 def tiny(t1_cohort) -> list[str]:
     """Settings that train SG-Net for eight steps in a second; add ``run_dir=...``."""
     return tiny_settings(t1_cohort)
-
-
-def tiny_settings(root: Path) -> list[str]:
-    return [
-        "data=atlas_v1",
-        f"data.root={root}",
-        "data.n_sites=3",
-        "data.batch_size=16",
-        "data.prepare_workers=1",
-        "view.preparation.crop=[24,28,null]",
-        "view.preparation.offset=null",
-        "view.sampler.min_brain_pixels=8",
-        "model.network.base=4",
-        "model.network.depth=3",
-        "model.optimizer.lr=0.05",
-        "model.loss.over=batch",
-        "trainer.max_epochs=2",
-        "trainer.log_every_n_steps=1",
-        "callbacks.case_metrics.every_n_epochs=2",
-    ]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from conftest import SHORT_MAIN
+from tiny_runs import SHORT_MAIN
 
 
 def weights(run):

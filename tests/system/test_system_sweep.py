@@ -2,7 +2,7 @@
 
 import pandas as pd
 import torch
-from conftest import SHORT_MAIN
+from tiny_runs import SHORT_MAIN
 
 SETTINGS = ["sweep=leave_one_site_out", "hydra.sweep.dir=sweep", SHORT_MAIN]
 
