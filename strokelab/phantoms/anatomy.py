@@ -62,7 +62,7 @@ def template(spacing: float) -> Anatomy:
     tissue = np.interp(t1, _T1_MARKS, _TISSUE).astype(np.float32)
     tissue[~mask] = 0.0
     # An average of 152 people is smoother than any of them.
-    tissue += 0.9 * (tissue - ndimage.gaussian_filter(tissue, 1.6))
+    tissue += 0.7 * (tissue - ndimage.gaussian_filter(tissue, 1.6))
     grid = mni_grid(spacing)
     if spacing != 1:
         tissue = resample(ndimage.gaussian_filter(tissue, 0.3 * spacing), MNI_GRID, grid)
@@ -72,14 +72,17 @@ def template(spacing: float) -> Anatomy:
     return Anatomy(grid, add_head(tissue, mask, grid), mask, np.zeros(grid.shape, dtype=np.float32))
 
 
+def ventricles(anatomy: Anatomy) -> NDArray[np.bool_]:
+    """The fluid in the middle of the brain (X, Y, Z)."""
+    x, y, z = np.meshgrid(*anatomy.axes, indexing="ij", sparse=True)
+    box = (abs(x) < 34) & (y > -50) & (y < 40) & (z > -5) & (z < 32)
+    return np.asarray(anatomy.brain & (anatomy.tissue < 0.5) & box)
+
+
 @lru_cache(maxsize=2)
 def _ventricle_push(spacing: float) -> Volume:
     """Unit-height directions (3, X, Y, Z) away from the ventricles, along which they grow or shrink."""
-    head = template(spacing)
-    x, y, z = np.meshgrid(*head.axes, indexing="ij", sparse=True)
-    box = (abs(x) < 34) & (y > -50) & (y < 40) & (z > -5) & (z < 32)
-    fluid = (head.brain & (head.tissue < 0.5) & box).astype(np.float32)
-    soft = ndimage.gaussian_filter(fluid, 5.0 / spacing)
+    soft = ndimage.gaussian_filter(ventricles(template(spacing)).astype(np.float32), 5.0 / spacing)
     push: NDArray[np.float32] = np.stack(list(np.gradient(soft, spacing)))
     return np.asarray(push / np.sqrt((push**2).sum(0)).max(), dtype=np.float32)
 
@@ -96,8 +99,8 @@ def subject(seed: int, person: str, spacing: float, pulls: tuple[Pull, ...] = ()
     head = template(spacing)
     axes = head.axes
     draw = stream(seed, "anatomy", person)
-    scale = draw.normal(0.0, 0.025, 3) + draw.normal(0.0, 0.015)
-    turn = draw.normal(0.0, 0.025, 3)
+    scale = draw.normal(0.0, 0.015, 3) + draw.normal(0.0, 0.01)
+    turn = draw.normal(0.0, 0.02, 3)
     widening = draw.normal(1.2, 1.6)
     points = list(np.broadcast_arrays(*np.meshgrid(*(axis.astype(np.float32) for axis in axes), indexing="ij")))
     linear = np.diag(1 + scale) + np.array([[0, -turn[2], turn[1]], [turn[2], 0, -turn[0]], [-turn[1], turn[0], 0]])
@@ -127,7 +130,7 @@ def _shift_of(points: list[NDArray[np.float32]], pulls: tuple[Pull, ...]) -> lis
 
 def _age(tissue: Volume, brain: NDArray[np.bool_], draw: np.random.Generator, axes: Axes) -> tuple[Volume, Volume]:
     """What looks like a stroke and is none: wide sulci, and white-matter damage of small vessels (second result)."""
-    atrophy = abs(draw.normal(0.0, 0.35))
+    atrophy = abs(draw.normal(0.0, 0.25))
     burden = min(abs(draw.normal(0.0, 0.9)), 2.0) * 0.5
     sulci = np.clip(smooth_field(draw, axes, 30.0) + 0.5, 0, None) * np.clip(1.0 - tissue, 0, 0.6)
     spots = smooth_field(draw, axes, 9.0) + 0.5 * smooth_field(draw, axes, 30.0)

@@ -24,7 +24,7 @@ from strokelab.phantoms.settings import Settings, Truth
 
 RECORD = "phantom.json"
 TRUTH = "phantom_truth.csv"
-_VERSION = 1  # raise it when the same settings would give other bytes
+_VERSION = 2  # raise it when the same settings would give other bytes
 
 
 def write_cohort(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.lesions import label_lesions, lesion_sizes
-from strokelab.phantoms.anatomy import Anatomy, Pull
+from strokelab.phantoms.anatomy import Anatomy, Pull, ventricles
 from strokelab.phantoms.fields import Volume, smooth_field
 from strokelab.phantoms.lesion_law import Place, Stroke
 from strokelab.seeding import stream
@@ -53,7 +53,7 @@ def seed_of_stroke(stroke: Stroke, draw: np.random.Generator) -> Seed:
         direction = _cortical_direction(draw)
         # A rough ellipsoid of the brain's surface; growth is cut by the brain itself.
         radius = 1.0 / np.sqrt((direction / np.array([56.0, 80.0, 62.0])) @ (direction / np.array([56.0, 80.0, 62.0])))
-        centre = np.array(_HUB_MM) + direction * (radius - 5.0)
+        centre = np.array(_HUB_MM) + direction * (radius - 9.0)
         along, across = draw.uniform(0.9, 1.5), draw.uniform(0.8, 1.2)
         return Seed(centre * mirror, -direction * mirror, along, across, draw.uniform(0.2, 0.6))
     spots = list(_DEEP_MM.values()) if stroke.place == "subcortical" else [_other_spot(stroke.place)]
@@ -85,7 +85,8 @@ def grow(anatomy: Anatomy, stroke: Stroke, seed: Seed, *, key: tuple[int, str], 
         The lesion: one piece of about ``volume / voxel volume`` voxels, at least one, at most what is free.
     """
     distance = _rough_distance(anatomy, seed, key)
-    allowed = free & anatomy.brain & (anatomy.tissue > 0.3)
+    # As raters do: a cortical lesion takes the sulci inside it, none takes the ventricles.
+    allowed = free & anatomy.brain & ~ventricles(anatomy)
     if stroke.side != "other":
         x = anatomy.axes[0][:, None, None]
         allowed = allowed & ((x < 0) if stroke.side == "left" else (x > 0))

@@ -16,8 +16,7 @@ from strokelab.phantoms.fields import Volume, axes_of, smooth_field
 from strokelab.phantoms.head import AIR, BONE, FAT, FLUID, GREY, WHITE
 from strokelab.seeding import stream
 
-# A low-discrepancy sequence (powers of the root of x^7 = x + 1): successive sites lie far apart in every property.
-_STEPS = np.array([0.8987, 0.8077, 0.7259, 0.6524, 0.5863, 0.5269])
+_BLOCK = 9  # so many successive sites share the range of every property evenly (a Latin hypercube)
 _BRIGHTEST_WHITE = 2.3
 
 
@@ -28,11 +27,14 @@ class Scanner:
     name: str
     fluid: float
     grey: float
+    fluid_knee: float  # where a half-and-half voxel of fluid and grey lies between the two
+    white_knee: float  # the same for grey and white
     fat: float
     bone: float
     gain: float  # white matter's value in the file
     offset: float  # added everywhere inside the head, in units of white matter
-    bias: float  # standard deviation of the logarithm of the bias field
+    coil: float  # standard deviation of the logarithm of the coil's profile, the same in all its scans
+    bias: float  # the same of the field that changes from scan to scan
     noise: float  # Rician, standard deviation at 1 mm, in units of white matter
     blur: float  # full width at half maximum, mm
     slice_thickness: float  # mm
@@ -45,20 +47,27 @@ class Scanner:
 
 def site_scanner(seed: int, site: str, index: int) -> Scanner:
     """The scanner of the cohort's site number ``index`` (0, 1, ...)."""
-    u = [float(v) for v in (stream(seed, "scanners").random(6) + (index + 1) * _STEPS) % 1.0]
+    block, place = divmod(index, _BLOCK)
+    ranks = stream(seed, "scanners", block).permuted(np.tile(np.arange(_BLOCK), (8, 1)), axis=1)[:, place]
+    centred = 2 * ranks / (_BLOCK - 1) - 1
+    # Sites are pushed apart, towards the ends of what is plausible.
+    u = [float(v) for v in 0.5 + 0.5 * np.sign(centred) * np.abs(centred) ** 0.7]
     draw = stream(seed, "scanner", site)
-    fluid = 0.10 + 0.30 * u[0]
+    fluid = 0.08 + 0.32 * u[0]
     return Scanner(
         name=site,
         fluid=round(fluid, 4),
-        grey=round(fluid + (1.0 - fluid) * (0.38 + 0.46 * u[1]), 4),
+        grey=round(fluid + (1.0 - fluid) * (0.28 + 0.60 * u[1]), 4),
+        fluid_knee=round(0.28 + 0.44 * u[6], 4),
+        white_knee=round(0.35 + 0.30 * u[7], 4),
         fat=round(0.9 + 0.7 * u[2], 4),
         bone=round(0.06 + 0.12 * draw.random(), 4),
         gain=round(float(np.exp(draw.uniform(np.log(90), np.log(1500)))), 1),
         offset=round(0.08 * draw.random(), 4),
-        bias=round(0.04 + 0.16 * u[3], 4),
-        noise=round(0.012 + 0.055 * u[4] ** 2, 4),
-        blur=round(0.3 + 1.7 * u[5], 3),
+        coil=round(0.03 + 0.25 * u[3], 4),
+        bias=round(0.03 + 0.05 * draw.random(), 4),
+        noise=round(0.012 + 0.07 * u[4] ** 2, 4),
+        blur=round(0.3 + 2.0 * u[5], 3),
         slice_thickness=round(float(draw.choice([1.0, 1.0, 1.2, 1.6])), 2),
         slice_axis=int(draw.integers(3)),
     )
@@ -67,8 +76,20 @@ def site_scanner(seed: int, site: str, index: int) -> Scanner:
 def t1_curve(scanner: Scanner, tissue: NDArray[np.float32]) -> Volume:
     """Brightness without bias and noise, in units of white matter."""
     white_top = 1.0 + 0.35 * (1.0 - scanner.grey) * (_BRIGHTEST_WHITE - WHITE) / 0.3
-    marks = (AIR, BONE, -0.2, FLUID, GREY, WHITE, _BRIGHTEST_WHITE, FAT)
-    levels = (0.01, scanner.bone, 0.85 * scanner.fluid, scanner.fluid, scanner.grey, 1.0, white_top, scanner.fat)
+    fluid, grey = scanner.fluid, scanner.grey
+    curve = {
+        AIR: 0.01,
+        BONE: scanner.bone,
+        -0.2: 0.85 * fluid,
+        FLUID: fluid,
+        0.5 * GREY: fluid + scanner.fluid_knee * (grey - fluid),
+        GREY: grey,
+        0.5 * (GREY + WHITE): grey + scanner.white_knee * (1.0 - grey),
+        WHITE: 1.0,
+        _BRIGHTEST_WHITE: white_top,
+        FAT: scanner.fat,
+    }
+    marks, levels = list(curve), list(curve.values())
     return np.interp(tissue, marks, levels).astype(np.float32)
 
 
@@ -77,7 +98,10 @@ def acquire_t1(scanner: Scanner, tissue: Volume, grid: Grid, draw: np.random.Gen
     signal = t1_curve(scanner, tissue)
     signal += np.float32(scanner.offset) * (tissue > AIR + 0.1)
     signal = degrade(signal, grid, blur=scanner.blur, thickness=scanner.slice_thickness, axis=scanner.slice_axis)
-    signal *= np.exp(np.float32(scanner.bias) * smooth_field(draw, axes_of(grid), 90.0))
+    axes = axes_of(grid)
+    # A coil belongs to its site, whatever the cohort's seed.
+    profile = np.float32(scanner.coil) * smooth_field(stream(0, "coil", scanner.name), axes, 70.0)
+    signal *= np.exp(profile + np.float32(scanner.bias) * smooth_field(draw, axes, 90.0))
     signal = add_noise(signal, scanner.noise * grid.spacing[0] ** -0.5, draw)
     return np.asarray(np.clip(np.rint(signal * np.float32(scanner.gain)), 0, 32767), dtype=np.int16)
 

@@ -50,8 +50,8 @@ def old_strokes(anatomy: Anatomy, lesions: list[Lesion], draw: np.random.Generat
     tissue = anatomy.tissue.copy()
     texture = smooth_field(draw, anatomy.axes, 9.0)
     for lesion in lesions:
-        depth = draw.uniform(0.78, 1.0)  # share of the tissue that is lost
-        floor = np.float32(draw.uniform(-0.05, 0.25)) + np.float32(0.08) * texture
+        depth = draw.uniform(0.85, 1.0)  # share of the tissue that is lost
+        floor = np.float32(draw.uniform(-0.1, 0.15)) + np.float32(0.08) * texture
         lost = np.float32(depth) * lesion.core
         tissue = np.where(lesion.core > 0.01, tissue * (1 - lost) + lost * np.minimum(floor, tissue), tissue)
         scar = np.float32(draw.uniform(0.2, 0.5)) * lesion.rim * np.clip(tissue - 1.0, 0, 1)

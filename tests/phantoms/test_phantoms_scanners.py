@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from strokelab.phantoms.anatomy import subject
+from strokelab.phantoms.anatomy import mni_grid, subject
 from strokelab.phantoms.head import FLUID, GREY, WHITE
 from strokelab.phantoms.scanners import acquire_t1, add_noise, degrade, site_scanner, t1_curve
 from strokelab.seeding import stream
@@ -57,3 +59,20 @@ def test_thick_slices_blur_along_their_axis_only():
     assert seen.sum() == pytest.approx(1.0, abs=1e-3)
     assert seen[24, 29, 20] > 0.05
     assert seen[25, 28, 20] == seen[24, 28, 21] == 0
+
+
+def test_a_coil_belongs_to_its_site():
+    grid = mni_grid(8.0)
+    flat = np.full(grid.shape, WHITE, dtype=np.float32)
+    scanner = max(SITES, key=lambda s: s.coil)
+    first, second = (acquire_t1(scanner, flat, grid, stream(0, k)).ravel().astype(float) for k in ("a", "b"))
+    other = acquire_t1(replace(scanner, name="elsewhere"), flat, grid, stream(0, "a")).ravel().astype(float)
+    assert np.corrcoef(first, second)[0, 1] > 0.7
+    assert abs(np.corrcoef(first, other)[0, 1]) < 0.5
+
+
+def test_nine_sites_share_the_range_of_every_property():
+    for name in ("fluid", "fluid_knee", "white_knee", "coil", "blur", "noise"):
+        values = sorted(getattr(scanner, name) for scanner in SITES)
+        assert len(set(values)) == 9
+        assert np.diff(values).max() < 0.35 * (values[-1] - values[0])

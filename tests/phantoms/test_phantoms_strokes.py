@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from strokelab.lesions import count_lesions
+from strokelab.phantoms.anatomy import ventricles
 from strokelab.phantoms.contrasts import CONTRASTS, signal
 from strokelab.phantoms.head import GREY
 from strokelab.phantoms.lesion_law import Stroke
@@ -81,3 +82,13 @@ def test_the_penumbra_shows_in_perfusion_and_not_in_diffusion():
 def test_a_head_without_a_stroke_has_none():
     head = fresh_strokes(4, "p", 8.0, ())
     assert head.core.max() == head.halo.max() == 0
+
+
+def test_a_cortical_lesion_takes_the_sulci_and_no_lesion_takes_the_ventricles():
+    head, (cortical, deep) = struck_head(
+        3, "p", 4.0, (Stroke(60_000.0, "left", "cortical"), Stroke(20_000.0, "right", "subcortical")), chronic=True
+    )
+    assert (head.tissue[cortical.mask] < 0.5).sum() > 5
+    middle = ventricles(head)
+    assert middle.sum() > 50
+    assert not (middle & (cortical.mask | deep.mask)).any()
