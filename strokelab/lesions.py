@@ -18,7 +18,14 @@ def label_lesions(mask: Mask, neighbours: Neighbours = 26) -> tuple[NDArray[np.i
     Returns:
         The labels (X, Y, Z), 0 = background, 1..n = lesions, and n.
     """
-    labels, count = cc3d.connected_components(np.asarray(mask) != 0, connectivity=neighbours, return_N=True)
+    lesion = np.asarray(mask) != 0
+    try:
+        labels, count = cc3d.connected_components(lesion, connectivity=neighbours, return_N=True)
+    except RuntimeError:
+        # cc3d 4.1 reserves a label for every eighth voxel, which is too few where isolated voxels fill a volume with
+        # odd lengths, e.g. the first and third of three; a border makes it enough.
+        labels, count = cc3d.connected_components(np.pad(lesion, 1), connectivity=neighbours, return_N=True)
+        labels = labels[1:-1, 1:-1, 1:-1]
     return labels, int(count)
 
 
