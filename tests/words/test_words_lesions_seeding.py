@@ -64,6 +64,18 @@ def test_what_is_dropped_is_small_and_what_stays_is_whole(mask, least, neighbour
     assert np.array_equal(drop_small_lesions(kept, least, neighbours), kept)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 1, 5), (3, 3, 3), (1, 31, 31), (2, 31, 31), (31, 1, 1), (31, 31, 31)])
+@pytest.mark.parametrize("neighbours", [6, 18, 26])
+def test_isolated_voxels_wherever_they_fit(shape, neighbours):
+    mask = np.zeros(shape, np.uint8)
+    mask[::2, ::2, ::2] = 1
+    labels, count = label_lesions(mask, neighbours)
+    assert labels.shape == shape
+    assert count == mask.sum()
+    assert lesion_sizes(labels, count).tolist() == [1] * count
+    assert drop_small_lesions(mask, 2, neighbours).sum() == 0
+
+
 def test_any_non_zero_is_lesion_in_any_memory_order():
     mask = np.asfortranarray(at((1, 1, 1), (3, 3, 3)) * 255)
     assert count_lesions(mask) == 2
