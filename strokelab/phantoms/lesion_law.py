@@ -33,6 +33,7 @@ class Law:
     left: float = 0.48
     right: float = 0.44
     other: float = 0.08  # brainstem or cerebellum
+    smallest_mm3: float = SMALLEST_MM3  # per person; a coarse cohort may leave out what its voxels cannot show
 
 
 CHRONIC = Law()
@@ -51,7 +52,7 @@ class Stroke:
 
 def volume_at(quantile: NDArray[np.float64], law: Law = CHRONIC) -> NDArray[np.float64]:
     """Volume (mm^3) at a quantile (0..1) of the log-normal law, truncated at both ends."""
-    low, high = _below(SMALLEST_MM3, law), _below(LARGEST_MM3, law)
+    low, high = _below(law.smallest_mm3, law), _below(LARGEST_MM3, law)
     exponent = law.spread * ndtri(low + (high - low) * quantile)
     return np.asarray(law.scale_mm3 * np.exp(exponent), dtype=np.float64)
 
@@ -89,7 +90,7 @@ def _strata(draw: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 def _sides(draw: np.random.Generator, volumes: NDArray[np.float64], law: Law) -> list[Side]:
     """Sides by the cohort's shares; only strokes that fit there lie in brainstem or cerebellum."""
-    low, high = _below(SMALLEST_MM3, law), _below(LARGEST_MM3, law)
+    low, high = _below(law.smallest_mm3, law), _below(LARGEST_MM3, law)
     other = law.other * (high - low) / (_below(_OTHER_BELOW_MM3, law) - low)
     elsewhere = (_strata(draw, len(volumes)) < other) & (volumes < _OTHER_BELOW_MM3)
     left = _strata(draw, len(volumes)) < law.left / (law.left + law.right)

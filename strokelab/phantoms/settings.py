@@ -66,6 +66,21 @@ class Settings:
             raise _wrong(name, repr(value), f"one of {', '.join(choices)}", "choose one of these")
         return value
 
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        """A numeric option of the layout.
+
+        Raises:
+            ConfigError: it is no number, or out of range.
+        """
+        given = self.options.get(name, default)
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            value = float("nan")
+        if not least <= value <= most:
+            raise _wrong(name, repr(given), f"a number from {least:g} to {most:g}", "give one in this range")
+        return value
+
     def to_json(self) -> dict[str, Any]:
         """Plain data; equal settings give equal data."""
         counts = None if self.cases_per_site is None else list(self.cases_per_site)

@@ -100,6 +100,8 @@ def test_an_existing_empty_folder_is_fine(tmp_path):
         ({"sites": 0}, "at least 1"),
         ({"cases_per_site": [3]}, "2 positive numbers"),
         ({"cases_per_site": 0}, "2 positive numbers"),
+        ({"smallest_mm3": "tiny"}, "10 to 4000"),
+        ({"smallest_mm3": 1}, "10 to 4000"),
         ({"form": "dicom"}, "indi, icpsr"),
         ({"colour": "red"}, "unknown options"),
     ],
@@ -123,3 +125,12 @@ def test_truth_tells_every_case_and_its_scanner(tmp_path):
         assert union.sum() == int(row["lesion_voxels"])
         assert union.sum() * 512 == float(row["lesion_mm3"])
     assert len({row["scanner_grey"] for row in rows}) == 3
+
+
+def test_a_coarse_cohort_may_leave_out_the_smallest(tmp_path):
+    root = write_cohort(
+        "atlas_v1", tmp_path / "c", spacing=8, sites=1, cases_per_site=12, smallest_mm3=2000, progress=False
+    )
+    planned = [float(row["planned_mm3"]) for row in read_truth(root)]
+    assert 2000 <= min(planned) < 5000
+    assert json.loads((root / RECORD).read_text())["options"] == {"smallest_mm3": 2000}

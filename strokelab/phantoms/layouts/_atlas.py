@@ -1,7 +1,8 @@
-"""What both releases of ATLAS share: the template beside the scans."""
+"""What both releases of ATLAS share: the law of their lesions, the template beside the scans."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ from nilearn.datasets import load_mni152_template
 
 from strokelab.grid import resample
 from strokelab.phantoms.anatomy import MNI_GRID, mni_grid
+from strokelab.phantoms.lesion_law import CHRONIC, SMALLEST_MM3, Law
+from strokelab.phantoms.settings import Settings
 from strokelab.phantoms.volumes import write_nifti
+
+
+def law_of(settings: Settings) -> Law:
+    """The law of chronic strokes; the option ``smallest_mm3`` leaves out people with less lesion than that."""
+    return replace(CHRONIC, smallest_mm3=settings.number("smallest_mm3", SMALLEST_MM3, SMALLEST_MM3, 4_000.0))
 
 
 def write_template(path: Path, spacing: float) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from strokelab.files import write_text
-from strokelab.phantoms.layouts._atlas import write_template
+from strokelab.phantoms.layouts._atlas import law_of, write_template
 from strokelab.phantoms.lesion_law import Stroke, draw_strokes, with_a_second
 from strokelab.phantoms.scanners import Scanner, acquire_t1, site_scanner
 from strokelab.phantoms.settings import Settings, Truth
@@ -23,7 +23,7 @@ from strokelab.phantoms.strokes import describe, old_strokes, struck_head, union
 from strokelab.phantoms.volumes import write_apple_double, write_mask, write_nifti
 from strokelab.seeding import stream
 
-OPTIONS = ("form",)
+OPTIONS = ("form", "smallest_mm3")
 REAL_COUNTS = (55, 34, 27, 12, 27, 14, 11, 35, 14)  # scans of Site1..Site9
 _RETEST_SITE = 8
 _FIRST_ID, _LAST_ID = 31768, 31987
@@ -72,7 +72,8 @@ def plan(settings: Settings) -> list[Job]:
     twice = [min(9, max(1, n // 4)) if i + 1 == retest_site and n > 1 else 0 for i, n in enumerate(counts)]
     people = [(i + 1, k < twice[i]) for i, n in enumerate(counts) for k in range(n - twice[i])]
     names = _names(settings, [site for site, _ in people], form)
-    strokes = [s for i, n in enumerate(counts) for s in draw_strokes(settings.seed, f"Site{i + 1}", n - twice[i])]
+    law = law_of(settings)
+    strokes = [s for i, n in enumerate(counts) for s in draw_strokes(settings.seed, f"Site{i + 1}", n - twice[i], law)]
     jobs = []
     for index, ((site, again), name, planned) in enumerate(zip(people, names, with_a_second(strokes), strict=True)):
         jobs.append(

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from strokelab.errors import ConfigError
 from strokelab.files import write_json, write_text
-from strokelab.phantoms.layouts._atlas import write_template
+from strokelab.phantoms.layouts._atlas import law_of, write_template
 from strokelab.phantoms.lesion_law import Stroke, draw_strokes, with_a_second
 from strokelab.phantoms.scanners import Scanner, acquire_t1, site_scanner
 from strokelab.phantoms.settings import Settings, Truth
@@ -24,7 +23,7 @@ from strokelab.phantoms.strokes import describe, old_strokes, struck_head, union
 from strokelab.phantoms.volumes import write_apple_double, write_mask, write_nifti
 from strokelab.seeding import stream
 
-OPTIONS = ("form", "testing")
+OPTIONS = ("form", "testing", "smallest_mm3")
 FORMS = ("release", "bidsified")
 _SPACE = "space-MNI152NLin2009aSym"
 _TABLE = "20220425_ATLAS_2.0_MetaData.csv"
@@ -55,14 +54,11 @@ def plan(settings: Settings) -> list[Job]:
     """One job per person; Testing people come from the first cohorts, two by default (option ``testing``)."""
     form = settings.option("form", "release", FORMS)
     counts = dict(zip(REAL_COUNTS, settings.counts(tuple(REAL_COUNTS.values())), strict=False))
-    testing = int(settings.options.get("testing", 2))
-    if testing < 0:
-        raise ConfigError(
-            "phantom option 'testing'", found=str(testing), expected="0 or more", remedy="give the number of test cases"
-        )
+    testing = int(settings.number("testing", 2, 0, 10_000))
     hidden = [sum(1 for k in range(testing) if k % len(counts) == i) for i in range(len(counts))]
     people = {cohort: n + extra for (cohort, n), extra in zip(counts.items(), hidden, strict=True)}
-    strokes = with_a_second([s for cohort, n in people.items() for s in draw_strokes(settings.seed, cohort, n)])
+    law = law_of(settings)
+    strokes = with_a_second([s for cohort, n in people.items() for s in draw_strokes(settings.seed, cohort, n, law)])
     jobs: list[Job] = []
     for index, ((cohort, labelled), extra) in enumerate(zip(counts.items(), hidden, strict=True)):
         draw = stream(settings.seed, "ids", cohort)
