@@ -53,12 +53,14 @@ class ResumePoint(Checkpoint):
         """Save within the epoch."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # half-gathered gradients are not saved
         due = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
+        due = due or trainer.global_step == trainer.max_steps  # the epoch may be taken up again with more steps
         if due and stepped and not trainer.is_last_batch:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the finished epoch."""
-        self._save(trainer)
+        """Save the finished epoch; one that ended with the last step allowed was saved a moment ago, as unfinished."""
+        if trainer.is_last_batch or not self._saved:
+            self._save(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The epoch before is logged: let its checkpoint count."""

@@ -92,10 +92,11 @@ def test_killed_again_and_again_from_outside(never_killed, steady, doors, tmp_pa
     assert_same_end(run, never_killed)
 
 
-def test_resumed_elsewhere_after_the_folder_moved(never_killed, steady, doors, tmp_path):
+def test_resumed_elsewhere_after_the_folder_moved(never_killed, steady, t1_cohort, doors, tmp_path):
     """The best score so far is remembered, too, although Lightning remembers it by absolute path."""
+    (tmp_path / "data").symlink_to(t1_cohort)
     place, call = MOMENTS["within the second epoch"]
-    doors.train(*steady, "run_dir=run", cwd=tmp_path, kill_at=(place, call))
+    doors.train(*steady, "data.root=data", "run_dir=run", cwd=tmp_path, kill_at=(place, call))
     moved = tmp_path / "archive" / "of runs" / "old"
     moved.parent.mkdir(parents=True)
     shutil.move(tmp_path / "run", moved)
@@ -181,3 +182,15 @@ def test_a_finished_run_is_replaced_as_a_whole(a_run, tiny, doors):
     after = (a_run / "metrics.csv").read_text()
     assert after.splitlines()[0] != before.splitlines()[0]
     assert not set(after.splitlines()) & set(before.splitlines())
+
+
+def test_a_training_counted_in_steps_may_be_prolonged(never_killed, steady, doors, tmp_path):
+    """Only the curves tell: the unfinished epoch has left its row."""
+    doors.train(*steady, "run_dir=run", "trainer.max_steps=7", "score_test=false", cwd=tmp_path).check()
+    doors.train("resume=run", "trainer.max_steps=-1", "score_test=true", cwd=tmp_path).check()
+    mine, theirs = weights(tmp_path / "run"), weights(never_killed)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert (tmp_path / "run/cases.csv").read_text() == (never_killed / "cases.csv").read_text()
+    rows, whole = ((run / "metrics.csv").read_text().splitlines() for run in (tmp_path / "run", never_killed))
+    assert len(set(rows) - set(whole)) == 1
+    assert set(whole) <= set(rows)
