@@ -25,6 +25,7 @@ from strokelab.report.terminal import results_table
 from strokelab.runs.folder import remove_empty
 from strokelab.scoring import score_cases, write_table
 from strokelab.seeding import seed_of
+from strokelab.training.precision import chosen_precision
 from strokelab.training.start import PLAIN_KEYS, SECTIONS, Start, check_cohort, check_settings, first_process, start_of
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _train(start: Start) -> float | None:
         "plane": datamodule.view.input_shape,
     }
     settings = bind(settings, facts) | {"cohort": datamodule.describe()}
+    settings["trainer"]["precision"] = chosen_precision(settings["trainer"])
 
     torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model = cast("Segmenter", build(settings["model"]))
@@ -198,7 +200,7 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     console.print(
         f"[bold]{settings['name']}[/] ({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on "
         f"{settings['cohort']['dataset']}: {counts['train']} training, {counts['val']} validation, "
-        f"{counts['test']} test cases; {datamodule.n_sites} training sites"
+        f"{counts['test']} test cases; {datamodule.n_sites} training sites; precision {settings['trainer']['precision']}"
     )
     console.print(f"Run folder: {_short(folder)}")
 
