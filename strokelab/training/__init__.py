@@ -200,7 +200,7 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     console.print(
         f"[bold]{settings['name']}[/] ({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on "
         f"{settings['cohort']['dataset']}: {counts['train']} training, {counts['val']} validation, "
-        f"{counts['test']} test cases; {datamodule.n_sites} training sites; precision {settings['trainer']['precision']}"
+        f"{counts['test']} test cases; {datamodule.n_sites} sites; {settings['trainer']['precision']}"
     )
     console.print(f"Run folder: {_short(folder)}")
 
