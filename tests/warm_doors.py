@@ -84,7 +84,7 @@ class Doors:
             cwd=str(cwd),
             log=str(log),
             kill_at=kill_at,
-            env={**places, "COLUMNS": "200", **(env or {})},
+            env={**places, "COLUMNS": "400", **(env or {})},
         )
         return Running(self, answer["pid"], log)
 
