@@ -55,11 +55,20 @@ def claimed(folder: Path) -> Iterator[None]:
                     remedy="wait for it, stop it, or choose another run_dir",
                 )
             try:
+                _tidy(folder)
                 yield
             finally:
                 (folder / LOCK).unlink(missing_ok=True)
     finally:
         remove_empty(folder, *made)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed training was about to move into place (``files.replacing``)."""
+    for pattern in (*_OWN, f"{CHECKPOINTS}/*.ckpt"):
+        place = (folder / pattern).parent
+        for path in place.glob(f".{'[0-9a-f]' * 8}-{Path(pattern).name}"):
+            path.unlink(missing_ok=True)
 
 
 def remove_empty(*folders: Path) -> None:

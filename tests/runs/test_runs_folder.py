@@ -57,6 +57,17 @@ def test_a_claim_that_came_to_nothing_leaves_nothing(tmp_path):
     assert (tmp_path / "a" / "run" / "file").exists()
 
 
+def test_what_a_killed_training_left_half_written_is_swept_up(tmp_path):
+    folder = start(tmp_path / "run")
+    litter = [folder / ".4f290790-status.json", folder / "checkpoints/.0123abcd-last.ckpt"]
+    others = [folder / ".4f290790-mine.txt", folder / ".hidden", folder / "status.json"]
+    for path in (*litter, *others):
+        path.write_text("x")
+    with runs.claimed(folder):
+        assert not any(path.exists() for path in litter)
+    assert all(path.exists() for path in others)
+
+
 def test_a_folder_is_claimed_once(tmp_path):
     with runs.claimed(tmp_path / "run"):
         with pytest.raises(RunError, match="another training"), runs.claimed(tmp_path / "run"):

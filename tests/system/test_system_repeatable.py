@@ -69,6 +69,7 @@ def test_killed_and_resumed_ends_like_one_never_killed(place, call, never_killed
     assert killed.status == -signal.SIGKILL, killed.output
     assert '"state": "running"' in (tmp_path / "run/status.json").read_text()
     (tmp_path / "run/checkpoints/.last.ckpt.part").write_bytes(b"half a checkpoint")
+    (tmp_path / "run/.4f290790-status.json").write_text("{")
     doors.train("resume=run", cwd=tmp_path).check()
     assert_same_end(tmp_path / "run", never_killed)
 
