@@ -10,10 +10,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from strokelab.errors import DataError
 from strokelab.files import make_folder, replacing, write_text
+from strokelab.report.comparison import comparison, tables_of_interest
 from strokelab.report.material import Evaluation
 from strokelab.report.sections import Picture, picture_sections
-from strokelab.report.summary import summary_table, tables_of_interest
-from strokelab.report.tables import case_table, comparison, lead, result_tables, run_list
+from strokelab.report.summary import summary_table
+from strokelab.report.tables import case_table, lead, result_tables, run_list
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:

@@ -67,6 +67,7 @@ class RunMaterial:
     grey_values: GreyValues | None = None
     overlays: tuple[Overlay, ...] = ()
     cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured
+    probabilities: pd.DataFrame | None = None  # run, case, bin, lesion, healthy, mass: metrics.thresholds
 
     def __post_init__(self) -> None:
         # A table in which every case failed has no metric columns at all.
@@ -80,6 +81,16 @@ class RunMaterial:
         """Share of the largest training site: the accuracy of always naming it. None when scans are not known."""
         total = sum(self.training_scans.values())
         return max(self.training_scans.values()) / total if total else None
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a sweep, whether or not anything came of it."""
+
+    name: str  # of its folder
+    state: str  # "finished" | "failed" | "killed" | "running" | "missing" | "unknown"
+    overrides: str = ""  # what tells it from the others, e.g. "model=sgnet split.fold=3"
+    error: str = ""  # first line
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class Evaluation:
     created: str = ""  # ISO 8601
     command: str = ""
     notes: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()  # of the sweep the runs come from, all of them; () = no sweep
 
     @property
     def cases(self) -> pd.DataFrame:

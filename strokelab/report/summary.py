@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 
-from strokelab.metrics.profiles import CASE_METRICS
-from strokelab.report.material import Evaluation, RunMaterial
-from strokelab.report.paper_tables import PaperRow, PaperTable, site_number
+from strokelab.report.material import Evaluation
 from strokelab.statistics.aggregate import over_sites, summarize
 
 UNKNOWN_SITE = "unknown"
-_SAME_AS = {"f1": "dice"}  # voxel F1 and Dice are one number
-
-
-@dataclass(frozen=True)
-class Ours:
-    """What stands beside a paper's row: column -> (mean, SD), and what it is made of."""
-
-    values: dict[str, tuple[float, float | None]]
-    basis: str  # in words, e.g. "27 cases, 3 runs"
 
 
 def with_sites(cases: pd.DataFrame) -> pd.DataFrame:
@@ -53,84 +38,3 @@ def line_of(table: pd.DataFrame, metric: str = "dice", **where: str) -> pd.Serie
     for column, value in where.items():
         chosen &= table[column] == value
     return table[chosen].iloc[0]
-
-
-def tables_of_interest(evaluation: Evaluation) -> list[tuple[PaperTable, list[tuple[PaperRow, Ours | None]]]]:
-    """The published tables that have at least one of our runs in them, each row with ours or None.
-
-    Rows about a site are kept only when we have that site.
-    """
-    kind = "phantom" if evaluation.phantom else evaluation.dataset
-    chosen = []
-    for table in evaluation.papers:
-        if kind not in table.datasets or not _needed(table, evaluation.runs):
-            continue
-        rows = [(row, ours(table, row, evaluation.runs)) for row in table.rows]
-        sites = {row.site for row, own in rows if own}
-        if sites:
-            chosen.append((table, [(row, own) for row, own in rows if row.site is None or row.site in sites]))
-    return chosen
-
-
-def ours(table: PaperTable, row: PaperRow, runs: Sequence[RunMaterial]) -> Ours | None:
-    """Our numbers in the terms of a published row, or None when no run of ours is of that kind.
-
-    Only cases from sites the run was not trained on count.
-    """
-    matching = [run for run in runs if row.parts is not None and run.parts == row.parts]
-    kept = [(run, rows) for run in matching if len(rows := _unseen(run, row.site))]
-    if not kept:
-        return None
-    values: dict[str, tuple[float, float | None]] = {}
-    for column in table.columns:
-        metric = _SAME_AS.get(column, column)
-        if metric in CASE_METRICS:
-            value = _over(table.over, [rows for _, rows in kept], metric)
-            if value is not None:
-                values[column] = value
-        elif metric in kept[0][0].cost:
-            values[column] = float(kept[0][0].cost[metric]), None
-    if not values:
-        return None
-    together = pd.concat([rows[["case", "site"]] for _, rows in kept])
-    counts = [(together["case"].nunique(), "case"), (together["site"].nunique(), "site"), (len(kept), "run")]
-    if row.site is not None:
-        del counts[1]
-    return Ours(values, ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts))
-
-
-def without_site(evaluation: Evaluation, model: str, site: str, metric: str = "dice") -> tuple[float, float] | None:
-    """Macro mean and SD of a model over the sites other than one; None when that one, or every other one, is absent."""
-    cases = evaluation.cases
-    cases = cases[(cases["model"] == model) & cases["site"].notna()]
-    inside = cases["site"].map(str).map(site_number) == site
-    if not inside.any() or inside.all():
-        return None
-    line = over_sites(cases[~inside], [metric]).iloc[0]
-    return float(line["site_mean"]), float(line["site_sd"])
-
-
-def _needed(table: PaperTable, runs: Sequence[RunMaterial]) -> bool:
-    return not table.needs or any(run.parts is not None and table.needs in run.parts for run in runs)
-
-
-def _unseen(run: RunMaterial, site: str | None) -> pd.DataFrame:
-    cases = with_sites(run.cases)
-    cases = cases[~cases["site"].isin(run.sites)]
-    return cases if site is None else cases[cases["site"].map(site_number) == site]
-
-
-def _over(over: str, tables: Sequence[pd.DataFrame], metric: str) -> tuple[float, float | None] | None:
-    """Mean and SD over what the published table runs over; None when nothing was scored."""
-    if over == "models":
-        means = pd.DataFrame({metric: [summarize(rows, [metric]).iloc[0]["mean"] for rows in tables]})
-        line = summarize(means.assign(case=means.index), [metric]).iloc[0]
-        mean, sd = line["mean"], line["sd"]
-    else:
-        # Seeds of one case first: the SD is then one over cases or sites, not over repeats.
-        cases = pd.concat(tables).groupby("case", as_index=False).agg({metric: "mean", "site": "first"})
-        line = over_sites(cases, [metric]).iloc[0]
-        mean, sd = (line["site_mean"], line["site_sd"]) if over == "sites" else (line["mean"], line["sd"])
-    if not np.isfinite(mean):
-        return None
-    return float(mean), float(sd) if np.isfinite(sd) else None

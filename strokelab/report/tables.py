@@ -10,14 +10,11 @@ import pandas as pd
 from strokelab.files import natural_key
 from strokelab.metrics.profiles import CASE_METRICS
 from strokelab.report.material import VOLUMES, Evaluation, digits, heading
-from strokelab.report.paper_tables import PaperRow, PaperTable
-from strokelab.report.summary import Ours, line_of, with_sites, without_site
+from strokelab.report.summary import line_of, with_sites
 from strokelab.statistics.aggregate import format_mean_sd, has_failed
 
 HEADLINE = ("dice", "recall", "precision", "lesion_f1", "hd95", "volume_difference")
-_TUNED_SITE = "5"  # the site the SG-Net paper chose its settings on
-_PAPER_SCORES = (*CASE_METRICS, "f1")  # printed with four digits, costs with two
-_NOTHING = "–"
+NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     sortable: bool = False
+    name: str = ""  # of its files tables/<name>.csv and .tex; "" = on the page only
 
 
 def lead(evaluation: Evaluation, summary: pd.DataFrame) -> list[str]:
@@ -115,35 +113,6 @@ def result_tables(evaluation: Evaluation, summary: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def comparison(evaluation: Evaluation, table: PaperTable, rows: list[tuple[PaperRow, Ours | None]]) -> Table:
-    """A published table with our numbers beside it; columns that we have nothing for are left out."""
-    columns = [key for key in table.columns if any(own and key in own.values for _, own in rows)]
-    header = ["Method"] + ["Site"] * any(row.site for row, _ in rows)
-    for key in columns:
-        header += [f"{table.columns[key]}, paper", f"{table.columns[key]}, ours"]
-    body = []
-    for row, own in rows:
-        cells = [Cell(row.method, heading=True)]
-        if "Site" in header:
-            cells.append(Cell(str(row.site or _NOTHING)))
-        for key in columns:
-            printed, mine = row.values.get(key), own.values.get(key) if own else None
-            places = 4 if key in _PAPER_SCORES else 2
-            cells += [Cell(_mean_sd(printed, places)), Cell(_mean_sd(mine, places), ours=mine is not None)]
-        body.append((*cells, Cell(own.basis if own else _NOTHING, words=True)))
-    scanners = dict.fromkeys(f"Site {row.site}: {row.site_note}" for row, _ in rows if row.site and row.site_note)
-    ours_protocol = "; ".join(f"{key}: {value}" for key, value in evaluation.protocol.items())
-    notes = [f"Paper: {table.citation}. Protocol: {'; '.join((*table.protocol, *scanners))}."]
-    notes.append(f"Ours: {evaluation.dataset}{'; ' + ours_protocol if ours_protocol else ''}.")
-    if table.over == "sites":
-        notes += [
-            f"{model} over the sites other than Site {_TUNED_SITE}: Dice {_mean_sd(rest, 4)}."
-            for model in evaluation.models
-            if (rest := without_site(evaluation, model, _TUNED_SITE)) is not None
-        ]
-    return Table(table.title, (*header, "Ours is made of"), tuple(body), notes=(*notes, *table.footnotes))
-
-
 def case_table(evaluation: Evaluation) -> Table:
     """Every row of the case table, in natural order of case and run."""
     several = len(evaluation.runs) > 1
@@ -172,10 +141,10 @@ def run_list(evaluation: Evaluation) -> Table:
             Cell(run.name, heading=True),
             Cell(run.model),
             Cell(run.dataset),
-            Cell(run.split or _NOTHING),
-            Cell(", ".join(run.sites) or _NOTHING),
-            Cell(_NOTHING if run.seed is None else str(run.seed)),
-            Cell(run.folder or _NOTHING),
+            Cell(run.split or NOTHING),
+            Cell(", ".join(run.sites) or NOTHING),
+            Cell(NOTHING if run.seed is None else str(run.seed)),
+            Cell(run.folder or NOTHING),
         )
         for run in evaluation.runs
     )
@@ -206,21 +175,14 @@ def _cell(line: pd.Series, places: int, *, sites: bool = False) -> Cell:
     )
 
 
-def _mean_sd(value: tuple[float, float | None] | None, places: int) -> str:
-    if value is None:
-        return _NOTHING
-    mean, sd = value
-    spread = "" if sd is None or math.isnan(sd) else f" ± {_plain(sd, places)}"
-    return _plain(mean, places) + spread
-
-
 def _number(value: float, places: int) -> Cell:
-    return Cell(_plain(float(value), places), None if math.isnan(value) else float(value))
+    return Cell(plain_number(float(value), places), None if math.isnan(value) else float(value))
 
 
-def _plain(value: float, places: int) -> str:
+def plain_number(value: float, places: int) -> str:
+    """A number as text: "–" for NaN, "∞" for infinity."""
     if math.isnan(value):
-        return _NOTHING
+        return NOTHING
     return f"{value:.{places}f}" if math.isfinite(value) else "∞"
 
 

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from report_material import ALL_PARTS, case_row, case_table
 
+from strokelab.report.comparison import ours, tables_of_interest, without_site
 from strokelab.report.material import best_median_worst
-from strokelab.report.summary import line_of, ours, summary_table, tables_of_interest, without_site
+from strokelab.report.summary import line_of, summary_table
 
 
 def test_macro_mean_gives_every_site_one_voice_and_unknown_is_no_site(evaluation):
