@@ -51,6 +51,7 @@ METRICS = {
         Metric("relative_volume_difference", "Relative volume difference", "", False),
         Metric("hd_penalised", "HD, empty masks at the grid's diagonal", "mm", False),
         Metric("hd_voxels", "HD", "voxels", False),
+        Metric("mdsc", "Maximal Dice", "", True, (0.0, 1.0)),
         Metric("micro_dice", "Micro-Dice", "", True, (0.0, 1.0)),
     )
 }
