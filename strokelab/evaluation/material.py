@@ -20,7 +20,7 @@ from strokelab.nifti import read_lesion, read_voxels
 from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.report.intensities import GreyValues, SitePixels, grey_values, slice_index
 from strokelab.report.material import Evaluation, Overlay, RunMaterial, best_median_worst
-from strokelab.report.paper_tables import PaperTable, load_tables
+from strokelab.report.paper_tables import load_tables
 from strokelab.runs import Run
 
 
@@ -146,14 +146,8 @@ def evaluation_of(
             "post-processing": json.dumps(settings.get("postprocess") or loaded[0].settings["postprocess"]),
         },
         profile=settings["profile"],
-        papers=_papers(loaded),
+        papers=load_tables(conf_folder()),
         versions={"strokelab": environment["strokelab"], **packages},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=environment["command"],
     )
-
-
-def _papers(loaded: Sequence[Run]) -> tuple[PaperTable, ...]:
-    """The tables of the papers whose families were evaluated; the plain U-Net stands in SG-Net's."""
-    families = {str(run.settings.get("family", "sgnet")) for run in loaded}
-    return tuple(table for family in sorted(families) for table in load_tables(conf_folder(), f"{family}_*"))
