@@ -112,10 +112,10 @@ class Evaluation:
 
     @property
     def cases(self) -> pd.DataFrame:
-        """All case rows with the columns ``model`` and ``seed`` of their run added."""
+        """All case rows: ``model`` and ``seed`` of their run, CASE_COLUMNS, then what else the tables hold."""
         tables = [run.cases.assign(run=run.name, model=run.model, seed=run.seed) for run in self.runs]
         table = pd.concat([t.dropna(axis="columns", how="all") for t in tables], ignore_index=True)
-        return table.reindex(columns=["model", "seed", *CASE_COLUMNS])
+        return table.reindex(columns=list(dict.fromkeys(["model", "seed", *CASE_COLUMNS, *table.columns])))
 
     @property
     def models(self) -> list[str]:
