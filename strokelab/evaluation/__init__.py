@@ -31,7 +31,7 @@ from strokelab.report.overlays import qc_picture
 from strokelab.report.terminal import results_table
 from strokelab.runs import Run, load_run
 from strokelab.runs.folder import remove_empty
-from strokelab.scoring import score_cases, write_table
+from strokelab.scoring import Scores, score_cases, write_scores
 
 KEYS = (
     "runs",
@@ -93,13 +93,15 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     labels = _labels(loaded)
     cohorts = [cohort_of(run, settings) for run in loaded]
     prepared = [_prepare(run, cohort, settings) for run, cohort in zip(loaded, cohorts, strict=True)]
-    tables, materials = [], []
+    tables, probabilities, materials = [], [], []
     for run, label, cohort, stored in zip(loaded, labels, cohorts, prepared, strict=True):
-        table = _score(run, label, cohort=cohort, stored=stored, settings=settings, out=out)
+        scores = _score(run, label, cohort=cohort, stored=stored, settings=settings, out=out)
+        table = scores.cases
         tables.append(table)
+        probabilities.append(scores.probabilities)
         materials.append(material_of(run, label, cohort=cohort, stored=stored, table=table, store=_store(settings)))
     cases = pd.concat(tables, ignore_index=True)
-    write_table(cases, out / runs.CASES)
+    write_scores(Scores(cases, pd.concat(probabilities)), out / runs.CASES, out / runs.PROBABILITIES)
     report = write_report(evaluation_of(materials, cohorts, loaded, settings), out)
     console.print(results_table(cases, title=f"{len(loaded)} run(s), native grid"))
     console.print(f"Cases:  {out / runs.CASES}")
@@ -154,7 +156,7 @@ def _store(settings: Settings) -> Path:
 
 def _score(
     run: Run, label: str, *, cohort: Cohort, stored: Sequence[StoredCase], settings: Settings, out: Path
-) -> pd.DataFrame:
+) -> Scores:
     keep = None
     derivative = None
     if settings["save_predictions"]:
@@ -165,10 +167,12 @@ def _score(
             derivative.write(prediction)
             save_qc(derivative, case, prediction)
 
-    table = score_cases(run, cohort.cases, stored, profile=settings["profile"], name=label, keep=keep)
+    scores = score_cases(
+        run, cohort.cases, stored, profile=settings["profile"], name=label, keep=keep, phantom=cohort.phantom
+    )
     if derivative is not None:
         derivative.finish()
-    return table
+    return scores
 
 
 def save_qc(derivative: Derivative, case: Case, prediction: Prediction) -> Path:

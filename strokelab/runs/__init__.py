@@ -5,7 +5,8 @@ The one reader and writer of run folders. Layout::
     config.yaml       every setting, resolved, late facts bound        split.csv      who was trained on and who not
     sites.json        training sites in the classifier's order         metrics.csv    one row per logged step
     checkpoints/      last.ckpt, best.ckpt                             cases.csv      the test part, scored
-    environment.json  versions, machine, git commit                    status.json    running, finished, killed, failed
+    probabilities.csv the same cases' voxels by lesion probability     status.json    running, finished, killed, failed
+    environment.json  versions, machine, git commit
 """
 
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint
@@ -15,6 +16,7 @@ from strokelab.runs.folder import (
     CONFIG,
     ENVIRONMENT,
     METRICS,
+    PROBABILITIES,
     SITES,
     SPLIT,
     STATUS,
@@ -37,6 +39,7 @@ __all__ = [
     "CONFIG",
     "ENVIRONMENT",
     "METRICS",
+    "PROBABILITIES",
     "SITES",
     "SPLIT",
     "STATUS",

@@ -26,12 +26,13 @@ SPLIT = "split.csv"
 SITES = "sites.json"
 METRICS = "metrics.csv"
 CASES = "cases.csv"
+PROBABILITIES = "probabilities.csv"
 ENVIRONMENT = "environment.json"
 STATUS = "status.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 
-_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, ENVIRONMENT, STATUS)
+_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS)
 _PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "scipy", "nibabel", "torchmetrics")
 
 

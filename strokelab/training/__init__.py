@@ -23,7 +23,7 @@ from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.report.terminal import results_table
 from strokelab.runs.folder import remove_empty
-from strokelab.scoring import score_cases, write_table
+from strokelab.scoring import score_cases, write_scores
 from strokelab.seeding import seed_of
 from strokelab.training.precision import chosen_precision
 from strokelab.training.start import PLAIN_KEYS, SECTIONS, Start, check_cohort, check_settings, first_process, start_of
@@ -185,10 +185,12 @@ def _score_test(settings: Settings, folder: Path, datamodule: CohortDataModule, 
         return None
     run = runs.load_run(folder, device=str(trainer.strategy.root_device), allow=("",))
     by_id = {case.case_id: case for case in datamodule.cases}
-    table = score_cases(run, [by_id[item.case_id] for item in stored], stored)
+    phantom = bool(settings["cohort"].get("phantom"))
+    scores = score_cases(run, [by_id[item.case_id] for item in stored], stored, phantom=phantom)
+    table = scores.cases
     if table.empty:
         return None  # nobody drew a lesion in the test part
-    write_table(table, folder / runs.CASES)
+    write_scores(scores, folder / runs.CASES, folder / runs.PROBABILITIES)
     console.print(results_table(table, title=f"{settings['name']}: {len(table)} test cases, native grid"))
     return float(table["dice"].mean()) if "dice" in table else None  # no column where every case failed
 

@@ -34,7 +34,7 @@ def test_rows_are_the_scores_of_the_predictions(run, cohort, tmp_path):
     kept = {}
     table = score_cases(
         run, cohort, stored(cohort, run, tmp_path), name="mine", progress=False,
-        keep=lambda case, prediction: kept.update({case.case_id: prediction}))  # fmt: skip
+        keep=lambda case, prediction: kept.update({case.case_id: prediction})).cases  # fmt: skip
     assert list(table["case"]) == [case.case_id for case in cohort] == list(kept)
     assert set(table["run"]) == {"mine"}
     assert set(table["error"]) == {""}
@@ -54,18 +54,18 @@ def test_unlabelled_cases_are_predicted_but_have_no_row(run, cohort, tmp_path):
     seen = []
     table = score_cases(
         run, cases, stored(cases, run, tmp_path), progress=False, keep=lambda case, _: seen.append(case.case_id)
-    )
+    ).cases
     assert seen == [case.case_id for case in cases]
     assert list(table["case"]) == [cases[1].case_id]
     assert set(table["run"]) == {run.name}
-    assert score_cases(run, [], [], progress=False).empty
+    assert score_cases(run, [], [], progress=False).cases.empty
 
 
 def test_a_case_that_fails_has_a_row_that_says_so(run, cohort, tmp_path):
     items = stored(cohort, run, tmp_path)
     mask = cohort[1].lesions[0].path
     mask.unlink()
-    table = score_cases(run, cohort, items, progress=False)
+    table = score_cases(run, cohort, items, progress=False).cases
     assert len(table) == 3
     assert mask.name in table["error"][1]
     assert "\n" not in table["error"][1]

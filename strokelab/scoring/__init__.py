@@ -1,0 +1,9 @@
+"""A run and labelled cases in, one case table out: what training's last step and ``evaluate.py`` share.
+
+Prediction and scoring overlap: while the network is at one case, a thread of its own scores and saves the one before.
+"""
+
+from strokelab.scoring.cases import score_cases
+from strokelab.scoring.tables import Scores, read_scores, write_scores, write_table
+
+__all__ = ["Scores", "read_scores", "score_cases", "write_scores", "write_table"]

@@ -1,0 +1,145 @@
+"""Cases are predicted and scored, one row each. Knows a run and arrays; knows no folder it could write into."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.progress import track
+
+from strokelab import __version__
+from strokelab.contract import Case, Prediction
+from strokelab.errors import DataError
+from strokelab.files import file_digest
+from strokelab.metrics.case import score_row
+from strokelab.metrics.profiles import find_profile
+from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
+from strokelab.nifti import read_grid, read_lesion
+from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
+
+if TYPE_CHECKING:
+    from strokelab.preparation.store import StoredCase
+    from strokelab.runs import Run
+
+Row = dict[str, Any]
+Scored = tuple[Row | None, pd.DataFrame | None]  # a row of either table; None: no mask was drawn
+
+_AHEAD = 2  # predictions that may wait to be scored: memory stays flat
+
+
+def score_cases(
+    run: Run,
+    cases: Sequence[Case],
+    prepared: Iterable[StoredCase],
+    *,
+    profile: str = "default",
+    name: str | None = None,
+    keep: Callable[[Case, Prediction], object] | None = None,
+    phantom: bool = False,
+    progress: bool = True,
+) -> Scores:
+    """Predict and score cases on the native grid of their reference.
+
+    Args:
+        run: a trained run.
+        cases: the cases on disk; unlabelled ones are predicted (``keep`` sees them) but have no row.
+        prepared: the same cases, same order, prepared for the run's view.
+        profile: conventions of the metrics.
+        name: how the table calls the run; default: its own name.
+        keep: called with every prediction, in the order of the cases but in another thread, e.g. to save it.
+        phantom: synthetic images: what a reader knows of the real sites' scanners is not said of them.
+        progress: show a bar.
+
+    Returns:
+        One row per labelled case, in their order. A case that could not be predicted, read or kept has the error's
+        text; its metrics are then NaN.
+    """
+    label = name or run.name
+    common = recipe_of(run, profile)
+    rows: list[Scored] = []
+    waiting: deque[Future[Scored]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as scorer:
+        for case, stored in track(
+            list(zip(cases, prepared, strict=True)), f"Predicting with {label}", disable=not progress
+        ):
+            origin = _origin(run, case, label=label, phantom=phantom)
+            try:
+                prediction: Prediction | DataError = run.predict_prepared(stored.load())
+            except DataError as error:
+                prediction = error
+            waiting.append(scorer.submit(partial(_scored, case, prediction, row=origin | common, keep=keep)))
+            if len(waiting) > _AHEAD:
+                rows.append(waiting.popleft().result())
+        rows += [future.result() for future in waiting]
+    counted = [table for _, table in rows if table is not None]
+    probabilities = pd.concat(counted, ignore_index=True) if counted else pd.DataFrame(columns=PROBABILITY_COLUMNS)
+    return Scores(typed(pd.DataFrame([row for row, _ in rows if row is not None])), probabilities)
+
+
+def recipe_of(run: Run, profile: str) -> Row:
+    """The columns ``RECIPE``: what a row depends on besides the case's own files."""
+    return {
+        "checkpoint": run.checkpoint.name,
+        "weights": file_digest(run.checkpoint)[:16],
+        "postprocessing": str(run.provenance.get("postprocess", "")),
+        "profile": find_profile(profile).name,
+        "version": __version__,
+    }
+
+
+def scanner_of(case: Case) -> str:
+    """What the dataset's reader knows of a case's scanner, in the dataset's own words; "" when nothing."""
+    known = [case.meta.get("scanner")] if case.meta.get("scanner") else []
+    known = known or [case.meta.get(f"scanner {part}") for part in ("brand", "strength")]  # ATLAS v2.0's table
+    return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in known if value)
+
+
+def _origin(run: Run, case: Case, *, label: str, phantom: bool) -> Row:
+    fold = (run.settings.get("split") or {}).get("fold")
+    return {
+        "run": label,
+        "case": case.case_id,
+        "subject": case.subject_id,
+        "site": case.site,
+        "dataset": case.dataset,
+        "scanner": "" if phantom else scanner_of(case),
+        "fold": None if fold is None else str(fold),
+        "seed": run.settings.get("seed"),
+    }
+
+
+def _scored(
+    case: Case, prediction: Prediction | DataError, *, row: Row, keep: Callable[[Case, Prediction], object] | None
+) -> Scored:
+    try:
+        if isinstance(prediction, DataError):
+            raise prediction
+        if keep is not None:
+            keep(case, prediction)
+        if not case.labelled:
+            return None, None
+        scores, probabilities = _scores(case, prediction, profile=row["profile"])
+    except DataError as error:
+        return row | {"error": str(error).replace("\n", " ")}, None
+    if probabilities is not None:
+        probabilities.insert(0, "run", row["run"])
+        probabilities.insert(1, "case", case.case_id)
+    return row | scores | {"error": ""}, probabilities
+
+
+def _scores(case: Case, prediction: Prediction, profile: str) -> tuple[Row, pd.DataFrame | None]:
+    image = case.reference_image
+    grid = read_grid(image)
+    reference = read_lesion(case.lesions, grid, image)
+    volume = grid.voxel_volume_mm3
+    scores: Row = dict(score_row(prediction.mask, reference, grid.spacing, profile, voxel_volume_mm3=volume))
+    row = {"lesion_ml": scores.pop("truth_ml"), **scores}
+    if prediction.probability is None:
+        return row | {"mdsc": float("nan"), "mdsc_threshold": float("nan")}, None
+    counts = count_probabilities(prediction.probability, reference)
+    best, threshold = max_dice(counts, find_profile(profile).empty_value)
+    return row | {"mdsc": best, "mdsc_threshold": threshold}, to_rows(counts)

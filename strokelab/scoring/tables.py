@@ -1,0 +1,103 @@
+"""The case table and its probabilities as files. Knows columns and types; knows no run and no metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from strokelab.errors import DataError
+from strokelab.files import replacing
+
+ORIGIN = ("run", "case", "subject", "site", "dataset", "scanner", "fold", "seed")
+"""Columns that say what was scored."""
+RECIPE = ("checkpoint", "weights", "postprocessing", "profile", "version")
+"""Columns that say how it was predicted and scored; equal recipes give equal rows."""
+PROBABILITY_COLUMNS = ("run", "case", "bin", "lesion", "healthy", "mass")
+
+_WORDS = (*(name for name in (*ORIGIN, *RECIPE) if name != "seed"), "error")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What scoring gives.
+
+    Args:
+        cases: one row per (run, case): ``ORIGIN``, ``RECIPE``, lesion_ml, the metrics and counts of ``score_row``,
+            mdsc and mdsc_threshold, and ``error``, "" unless the case could not be predicted or scored.
+        probabilities: ``PROBABILITY_COLUMNS``, see ``metrics.thresholds.to_rows``; on the grid of the reference.
+    """
+
+    cases: pd.DataFrame
+    probabilities: pd.DataFrame
+
+    def named(self, run: str) -> Scores:
+        """The same scores under another name of the run."""
+        return Scores(self.cases.assign(run=run), self.probabilities.assign(run=run))
+
+
+def write_table(table: pd.DataFrame, path: Path) -> Path:
+    """A table as CSV, whole or not at all."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+    return path
+
+
+def write_scores(scores: Scores, cases: Path, probabilities: Path) -> None:
+    """Both tables as CSV; numbers are written so that reading gives the same bits."""
+    write_table(scores.probabilities, probabilities)  # first: where there is a case table, the other is beside it
+    write_table(scores.cases, cases)
+
+
+def read_scores(cases: Path, probabilities: Path) -> Scores:
+    """What ``write_scores`` wrote, to the last bit.
+
+    Raises:
+        DataError: a file is missing or no table, or lacks a column; tables of earlier versions do.
+    """
+    return Scores(typed(_read(cases, (*ORIGIN, *RECIPE, "error"))), _read(probabilities, PROBABILITY_COLUMNS))
+
+
+def typed(cases: pd.DataFrame) -> pd.DataFrame:
+    """A case table whose words are text or None and whose ``error`` is text, as after writing and reading."""
+    table = cases.copy()
+    for name in _WORDS:
+        if name in table:
+            words = table[name].astype(object)
+            table[name] = words.where(words.notna() & (words != ""), None)
+    if "error" in table:
+        table["error"] = table["error"].where(table["error"].notna(), "")
+    return table
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(_WORDS, str),
+            keep_default_na=False,
+            na_values=[""],  # a site may be called NA
+            float_precision="round_trip",  # the usual parser is off by a unit in the last place now and then
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(
+            path,
+            found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+            expected="a table as train.py and evaluate.py write it",
+            remedy="score the run again",
+        ) from error
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DataError(
+            path,
+            found=f"no column {missing[0]!r}",
+            expected=f"the columns {list(needed)}",
+            remedy="score the run again",
+        )
+    numbers = [name for name in table.columns if name not in _WORDS]
+    strange = [name for name in numbers if not np.issubdtype(table[name].dtype, np.number)]
+    if strange:
+        raise DataError(path, found=f"text in column {strange[0]!r}", expected="numbers", remedy="score the run again")
+    return table
