@@ -6,7 +6,7 @@ than an unbroken one. These travel with the checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -46,9 +46,19 @@ class EpochMeans:
             now = value.detach().float()
             self._minima[name] = now if before is None else torch.minimum(before.to(now.device), now)
 
-    def means(self) -> dict[str, Tensor]:
-        """Mean over all samples of the epoch so far."""
-        return {name: total / self._weights[name] for name, total in self._sums.items()}
+    def means(self, join: Callable[[Tensor], Tensor] = torch.clone) -> dict[str, Tensor]:
+        """Mean over all samples of the epoch so far, float32 () each.
+
+        Args:
+            join: sums a tensor over the processes of a training: sums and weights are joined before they are divided,
+                because processes need not have seen equally many samples.
+        """
+        if not self._sums:
+            return {}
+        sums = torch.stack(list(self._sums.values()))
+        weights = torch.tensor(list(self._weights.values()), dtype=sums.dtype, device=sums.device)
+        sums, weights = join(torch.stack([sums, weights]))
+        return dict(zip(self._sums, sums / weights, strict=True))
 
     def minima(self) -> dict[str, Tensor]:
         """Minimum over all samples of the epoch so far."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
 
 import lightning as L
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
 
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
@@ -129,6 +131,7 @@ class Segmenter(L.LightningModule):
         self.lesion_channel = lesion_channel
         self.mask_input = mask_input
         self.pooled_dice = PooledDice()
+        self.validation_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is to be seen
         self.epoch_means = EpochMeans()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -169,7 +172,9 @@ class Segmenter(L.LightningModule):
         lesion = probability(logits)[:, self.lesion_channel] >= 0.5
         self.pooled_dice.update(lesion, halves["lesion"][:, 0])  # counts of halves sum up to those of wholes
         size = len(batch["image"])
-        self.log("val/loss", loss, on_epoch=True, batch_size=size, sync_dist=True)
+        # Not Lightning's own mean: over processes it rounds the number of samples of each to their whole mean.
+        self.validation_loss.update(loss, size)
+        self.log("val/loss", self.validation_loss, on_epoch=True, batch_size=size)
         self.log("val/pooled_dice", self.pooled_dice, on_epoch=True, prog_bar=True, batch_size=size)
 
     def predict_scores(self, image: Tensor, brain: Tensor) -> Tensor:
@@ -204,7 +209,8 @@ class Segmenter(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's numbers; report cases whose brain is not cut in the middle."""
-        self.log_dict(self.epoch_means.means(), sync_dist=True)
+        means = self.epoch_means.means(partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        self.log_dict(means, sync_dist=True, reduce_fx="max")  # equal on all processes, and so is their maximum
         for name, value in self.epoch_means.minima().items():
             self.log(name, value, sync_dist=True, reduce_fx="min")
         if self.hemispheres is not None:

@@ -24,6 +24,18 @@ def test_weighted_mean_and_minimum():
     assert not means.means()["loss"].requires_grad
 
 
+def test_processes_are_joined_before_anything_is_divided():
+    # one process saw 5 samples, the other 4: a mean of means would be 2.0
+    first, second = EpochMeans(), EpochMeans()
+    add(first, 0, 5, 1.0)
+    add(second, 0, 4, 3.0)
+    shares = []
+    second.means(lambda tensor: shares.append(tensor) or tensor)
+    joined = first.means(lambda tensor: tensor + shares[0])
+    assert joined["loss"].item() == pytest.approx((5 * 1 + 4 * 3) / 9)
+    assert EpochMeans().means() == {}
+
+
 def test_a_new_epoch_starts_afresh():
     means = EpochMeans()
     add(means, 0, 2, 1.0)
