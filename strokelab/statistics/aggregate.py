@@ -40,7 +40,7 @@ def summarize(table: pd.DataFrame, metrics: Sequence[str] = CASE_METRICS, *, by:
         DataError: a case is listed twice, or a column is missing.
     """
     check_rows(table, (*by, *metrics))
-    groups = table.groupby(list(by), dropna=False, sort=True) if by else [((), table)]
+    groups = table.groupby(list(by), dropna=False, sort=True, observed=True) if by else [((), table)]
     lines = []
     for key, rows in groups:
         for metric in metrics:
@@ -64,19 +64,24 @@ def over_sites(table: pd.DataFrame, metrics: Sequence[str] = CASE_METRICS, *, by
     Raises:
         DataError: as ``summarize``.
     """
-    cases = summarize(table, metrics, by=by)
-    sites = summarize(table[table["site"].notna()], metrics, by=(*by, "site"))
-    lines = []
-    for _, case_line in cases.iterrows():
-        mine = sites["metric"] == case_line["metric"]
-        for column in by:
-            same = sites[column] == case_line[column]
-            mine &= same | (sites[column].isna() & pd.isna(case_line[column]))
-        means = sites.loc[mine, "mean"].to_numpy(dtype=float)
-        finite = means[np.isfinite(means)]
-        infinite = int(np.isinf(means).sum())
-        lines.append({"sites": len(finite), **_mean_sd(finite, infinite, prefix="site_"), "sites_infinite": infinite})
-    return pd.concat([cases, pd.DataFrame(lines)], axis=1)
+    return _over(table, metrics, by=by, unit="site")
+
+
+def over_folds(table: pd.DataFrame, metrics: Sequence[str] = CASE_METRICS, *, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean over cases beside the mean over folds, one row per group and metric.
+
+    Args:
+        table: a case table with a ``fold`` column.
+        metrics: columns to summarise.
+        by: columns that make groups.
+
+    Returns:
+        As ``over_sites``: ``folds``, ``fold_mean``, ``fold_sd`` (n - 1, over folds) and ``folds_infinite``.
+
+    Raises:
+        DataError: as ``summarize``.
+    """
+    return _over(table, metrics, by=by, unit="fold")
 
 
 def micro_dice(table: pd.DataFrame, *, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -90,7 +95,7 @@ def micro_dice(table: pd.DataFrame, *, by: Sequence[str] = ()) -> pd.DataFrame:
     """
     check_rows(table, (*by, "tp", "fp", "fn", "tn"))
     good = table[~has_failed(table)]
-    groups = good.groupby(list(by), dropna=False, sort=True) if by else [((), good)]
+    groups = good.groupby(list(by), dropna=False, sort=True, observed=True) if by else [((), good)]
     lines = []
     for key, rows in groups:
         pooled = Counts(*(int(rows[column].astype("int64").sum()) for column in ("tp", "fp", "fn", "tn")))
@@ -161,6 +166,24 @@ def format_mean_sd(line: pd.Series, digits: int = 3, *, sites: bool = False) -> 
     text = "–" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
     notes = ", ".join(f"{int(count)} {word}" for word, count in left_out.items() if count)
     return f"{text} ({notes})" if notes else text
+
+
+def _over(table: pd.DataFrame, metrics: Sequence[str], *, by: Sequence[str], unit: str) -> pd.DataFrame:
+    cases = summarize(table, metrics, by=by)
+    check_rows(table, (unit,))
+    units = summarize(table[table[unit].notna()], metrics, by=(*by, unit))
+    lines = []
+    for _, case_line in cases.iterrows():
+        mine = units["metric"] == case_line["metric"]
+        for column in by:
+            same = units[column] == case_line[column]
+            mine &= same | (units[column].isna() & pd.isna(case_line[column]))
+        means = units.loc[mine, "mean"].to_numpy(dtype=float)
+        finite = means[np.isfinite(means)]
+        infinite = int(np.isinf(means).sum())
+        mean_sd = _mean_sd(finite, infinite, prefix=f"{unit}_")
+        lines.append({f"{unit}s": len(finite), **mean_sd, f"{unit}s_infinite": infinite})
+    return pd.concat([cases, pd.DataFrame(lines)], axis=1)
 
 
 def _describe(rows: pd.DataFrame, metric: str) -> dict[str, float | int]:

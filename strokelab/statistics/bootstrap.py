@@ -185,8 +185,8 @@ class _Part:
 def _parts(rows: pd.DataFrame, codes: NDArray[np.intp], metrics: Sequence[str], unbounded: set[str]) -> Iterator[_Part]:
     for metric in metrics:
         if metric == MICRO_DICE:
-            tp, fp, fn = (rows[column].to_numpy(dtype=float) for column in _POOLED)
-            yield _Part(metric, "micro", pooled_dice(tp, fp, fn, codes), len(rows), len(np.unique(codes)))
+            micro = pooled_dice(rows[list(_POOLED)].to_numpy(dtype=float), codes)
+            yield _Part(metric, "micro", micro, len(rows), len(np.unique(codes)))
             continue
         values = rows[metric].to_numpy(dtype=float)
         finite, known = np.isfinite(values), ~np.isnan(values)

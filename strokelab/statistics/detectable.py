@@ -41,8 +41,8 @@ def detectable_difference(differences: ArrayLike, *, alpha: float = 0.05, power:
     if level == 0:
         return float("inf")
     # Rounded as in the Wilcoxon test: 0.3 - 0.2 and 0.2 - 0.1 are one difference.
-    spread = float(np.round(values, 10).std(ddof=1))
-    return spread * _standardised(len(values), level, power)
+    values = np.round(values, 10)
+    return float(values.std(ddof=1)) * _standardised(len(values), level, power) if np.ptp(values) else 0.0
 
 
 @lru_cache

@@ -96,22 +96,20 @@ def medians(values: ArrayLike, codes: NDArray[np.intp]) -> Statistic:
         # The value at place p of the drawn list is the first whose count exceeds p; no values at all: the NaN.
         lower = ordered[(drawn <= np.maximum(total - 1, 0) // 2).sum(axis=1)]
         upper = ordered[(drawn <= total // 2).sum(axis=1)]
-        return np.where(lower == upper, lower, (lower + upper) / 2)[:, None]
+        middle: Floats = np.where(lower == upper, lower, (lower + upper) / 2)
+        return middle[:, None]
 
     return statistic
 
 
-def pooled_dice(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, codes: NDArray[np.intp]) -> Statistic:
+def pooled_dice(counts: ArrayLike, codes: NDArray[np.intp]) -> Statistic:
     """Dice of voxel counts pooled over all rows of a resample; 1 where they are all zero.
 
     Args:
-        tp: (rows,) voxels.
-        fp: (rows,) voxels.
-        fn: (rows,) voxels.
+        counts: (rows, 3) voxels: true positives, false positives, false negatives.
         codes: (rows,) number of each row's cluster.
     """
-    columns = [np.asarray(count, dtype=np.float64) for count in (tp, fp, fn)]
-    sums = _per_cluster(np.column_stack(columns), codes)
+    sums = _per_cluster(np.asarray(counts, dtype=np.float64), codes)
 
     def statistic(weights: Floats) -> Floats:
         hits, false_hits, misses = (weights @ sums).T
