@@ -1,0 +1,194 @@
+"""Is one model better than another? The paired comparisons of an evaluation as a table and as sentences to quote.
+
+Knows case tables and their statistics; knows no HTML. A difference is always "first - second", models in their order of
+appearance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from strokelab.metrics.profiles import METRICS
+from strokelab.report.cells import (
+    NOTHING,
+    Cell,
+    Table,
+    between,
+    count_cell,
+    counted,
+    number_cell,
+    p_equation,
+    p_value,
+    plain_number,
+)
+from strokelab.report.material import digits, heading
+from strokelab.report.summary import CLUSTER, HEADLINE, RESAMPLES, SEED, measured
+from strokelab.statistics.paired import compare
+
+_POWER = "80 % power"
+
+
+def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
+    """Every two models on the cases they share, as ``statistics.paired.compare``, first = the one that appears first.
+
+    Args:
+        cases: a case table.
+        column: what is compared.
+        metrics: those that are measured at all are tested; Holm's correction runs over all of them and all pairs.
+
+    Returns:
+        One row per pair and metric, in order of appearance; no row for fewer than two models.
+    """
+    order = {name: place for place, name in enumerate(dict.fromkeys(cases[column]))}
+    wanted = measured(cases, metrics)
+    found = compare(cases, wanted, column=column, cluster=CLUSTER, resamples=RESAMPLES, seed=SEED)
+    if found.empty:
+        return found
+    swapped = found["first"].map(order) > found["second"].map(order)
+    for one, other in (("first", "second"), ("only_first", "only_second"), ("mean_first", "mean_second")):
+        ours, theirs = found[one].copy(), found[other].copy()
+        found[one], found[other] = ours.where(~swapped, theirs), theirs.where(~swapped, ours)
+    low, high = found["low"].copy(), found["high"].copy()
+    found["low"], found["high"] = low.where(~swapped, -high), high.where(~swapped, -low)
+    found["difference"] = found["difference"].where(~swapped, -found["difference"])
+    places = [found["metric"].map(wanted.index), found["second"].map(order), found["first"].map(order)]
+    return found.iloc[np.lexsort([place.to_numpy() for place in places])].reset_index(drop=True)
+
+
+def comparison_of(found: pd.DataFrame, one: str, other: str, metric: str = "dice") -> pd.Series | None:
+    """The row of two models in either order, or None."""
+    pair = found["first"].isin([one, other]) & found["second"].isin([one, other]) & (found["metric"] == metric)
+    return found[pair].iloc[0] if pair.any() else None
+
+
+def sentence(row: pd.Series, tests: int) -> str:
+    """One comparison as a sentence that can be quoted.
+
+    Args:
+        row: of ``comparisons``.
+        tests: how many comparisons Holm's correction ran over.
+
+    Returns:
+        E.g. "sgnet is ahead of unet2d by 0.089 Dice (95 % CI 0.041 to 0.137; Wilcoxon p = 0.0012 over 108 cases,
+        Holm-corrected for 6 comparisons)."; where it is not significant, how large a difference could have been seen.
+    """
+    first, second, n = str(row["first"]), str(row["second"]), int(row["n"])
+    title = METRICS[str(row["metric"])].title
+    if n == 0 or math.isnan(row["difference"]):
+        return f"{first} and {second} have no scored case in common and cannot be compared."
+    places = digits(str(row["metric"]))
+    difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
+    better = difference if METRICS[str(row["metric"])].higher_is_better else -difference
+    if better < 0:
+        first, second, low, high = second, first, -high, -low
+    size = plain_number(abs(difference), places)
+    if difference == 0:
+        text = f"{first} and {second} have the same mean {title}"
+    elif float(f"{abs(difference):.{places}f}") == 0:
+        text = f"{first} and {second} differ by less than {10.0**-places:.{places}f} {title}"
+    else:
+        text = f"{first} is ahead of {second} by {size} {title}"
+    if n == 1:
+        return f"{text} on the only case they share; one case is too few to compare models."
+    return f"{text} ({_evidence(row, low, high, places, tests)}){_reading(row, low, high, places, tests)}"
+
+
+def comparison_table(found: pd.DataFrame, profile: str) -> Table:
+    """Every pair of models and every tested metric: difference, interval, p and what could have been detected."""
+    rows = []
+    for _, row in found.iterrows():
+        metric = str(row["metric"])
+        places = digits(metric, profile)
+        low, high = float(row["low"]), float(row["high"])
+        ends = between(low, high, places)
+        difference = plain_number(float(row["difference"]), places)
+        rows.append(
+            (
+                Cell(f"{row['first']} − {row['second']}", heading=True),
+                Cell(heading(metric, profile)),
+                count_cell(int(row["n"])),
+                Cell(_left_out(row), words=True),
+                number_cell(float(row["mean_first"]), places),
+                number_cell(float(row["mean_second"]), places),
+                Cell(f"{difference} ({ends})" if ends else difference, _number(row["difference"])),
+                Cell(p_value(float(row["p"])), _number(row["p"])),
+                Cell(p_value(float(row["p_holm"])), _number(row["p_holm"])),
+                Cell(f"{row['stars'] or NOTHING}{'†' if row['few'] and row['n'] else ''}"),
+                number_cell(float(row["detectable"]), places),
+            )
+        )
+    what = ("First − second", "Metric", "Cases", "Not among them", "Mean, first", "Mean, second")
+    header = (*what, "Difference (95 % CI)", "Wilcoxon p", "p, Holm", "Significance", "Detectable difference")
+    return Table(
+        "Paired comparison of the models, on the cases both have",
+        header,
+        tuple(rows),
+        notes=_notes(found),
+        name="comparisons",
+    )
+
+
+def _evidence(row: pd.Series, low: float, high: float, places: int, tests: int) -> str:
+    shared = "shared " if row["only_first"] or row["only_second"] or row["failed"] else ""
+    ends = between(low, high, places)
+    corrected = f", Holm-corrected for {tests} comparisons" if tests > 1 else ""
+    interval = f"95 % CI {ends}; " if ends else ""
+    return f"{interval}Wilcoxon {p_equation(float(row['p_holm']))} over {int(row['n'])} {shared}cases{corrected}"
+
+
+def _reading(row: pd.Series, low: float, high: float, places: int, tests: int) -> str:
+    """What the numbers do and do not say, behind the brackets."""
+    if row["stars"] != "ns":
+        if low <= 0 <= high:
+            return "; the test ranks the differences, the interval is of their mean, and here the two disagree."
+        return "."
+    detectable = float(row["detectable"])
+    if row["few"]:
+        return f": not significant, and with {int(row['nonzero'])} cases that differ the test could not have been."
+    if not math.isfinite(detectable):
+        return ": not significant."
+    return (
+        f": not significant; with {int(row['n'])} cases a difference of {plain_number(detectable, places)} could have "
+        f"been detected ({_POWER}{', uncorrected' if tests > 1 else ''}), a smaller one may well exist."
+    )
+
+
+def _left_out(row: pd.Series) -> str:
+    reasons = {
+        f"only in {row['first']}": row["only_first"],
+        f"only in {row['second']}": row["only_second"],
+        "failed": row["failed"],
+        "undefined": row["undefined"],
+        "infinite (in the test only)": row["infinite"],
+    }
+    return ", ".join(f"{int(number)} {reason}" for reason, number in reasons.items() if number) or NOTHING
+
+
+def _notes(found: pd.DataFrame) -> tuple[str, ...]:
+    notes = [
+        "Difference: mean over the pairs of first − second with its 95 % bootstrap interval "
+        f"({RESAMPLES} resamples, seed {SEED}, scans of one subject drawn together). "
+        "p: two-sided Wilcoxon signed-rank test of the same cases.",
+        f"Holm's correction runs over the {counted(int(found['p'].notna().sum()), 'test')} of this table; stars are of "
+        "the corrected p: ns p > 0.05, * ≤ 0.05, ** ≤ 0.01, *** ≤ 0.001, **** ≤ 0.0001.",
+        f"Detectable difference: the smallest true mean difference this many cases would have shown with {_POWER} at "
+        "p = 0.05, uncorrected, given the spread seen. “Not significant” does not mean “equal”: anything smaller than "
+        "this would probably have been missed.",
+    ]
+    if (repeats := int(found["repeats"].max())) > 1:
+        notes.append(f"Up to {repeats} rows of a case (seeds, runs) within a model are averaged before pairing.")
+    if (found["few"] & (found["n"] > 0)).any():
+        notes.append("† Fewer than 6 cases differ: whatever the differences are, p cannot fall below 0.05.")
+    if found["infinite"].any():
+        notes.append(
+            "Infinite distances take part in the test as the largest ranks; the mean difference is without them."
+        )
+    return tuple(notes)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
