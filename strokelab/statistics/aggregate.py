@@ -146,23 +146,26 @@ def check_rows(table: pd.DataFrame, columns: Sequence[str] = ()) -> None:
         )
 
 
-def format_mean_sd(line: pd.Series, digits: int = 3, *, sites: bool = False) -> str:
-    """A cell of a table, from a row of ``summarize`` or ``over_sites``.
+def format_mean_sd(line: pd.Series, digits: int = 3, *, sites: bool = False, folds: bool = False) -> str:
+    """A cell of a table, from a row of ``summarize``, ``over_sites`` or ``over_folds``.
 
     Args:
         line: the row.
         digits: decimals.
         sites: take the macro mean over sites instead of the mean over cases.
+        folds: take the mean over folds.
 
     Returns:
         ``"0.571 ± 0.196"``, with what is not in it beside it: ``"31.1 ± 20.4 (7 inf)"``, ``"(2 failed)"``,
         ``"(1 undefined)"``; ``"0.571"`` for a single value, ``"–"`` for none.
     """
-    prefix = "site_" if sites else ""
+    unit = "site" if sites else "fold" if folds else ""
+    prefix = f"{unit}_" if unit else ""
     mean, sd = float(line[f"{prefix}mean"]), float(line[f"{prefix}sd"])
-    left_out = {"inf": line["sites_infinite"]} if sites else {"inf": line["infinite"]}
-    if not sites:
-        left_out |= {"undefined": line["undefined"], "failed": line["failed"]}
+    if unit:
+        left_out = {"inf": line[f"{unit}s_infinite"]}
+    else:
+        left_out = {"inf": line["infinite"], "undefined": line["undefined"], "failed": line["failed"]}
     text = "–" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(sd) else f" ± {sd:.{digits}f}")
     notes = ", ".join(f"{int(count)} {word}" for word, count in left_out.items() if count)
     return f"{text} ({notes})" if notes else text

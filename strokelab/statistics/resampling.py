@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 """From weights (b, clusters) to the k numbers of each resample (b, k)."""
 
-_CELLS_AT_ONCE = 1 << 22  # of the matrix resamples x rows: 32 MiB as float64
+_CELLS_AT_ONCE = 1 << 21  # of the matrix resamples x rows: 16 MiB as float64
 
 
 def bootstrap(statistic: Statistic, codes: NDArray[np.intp], *, resamples: int, seed: int) -> tuple[Floats, Floats]:

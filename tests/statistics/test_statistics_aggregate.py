@@ -15,6 +15,7 @@ from strokelab.statistics.aggregate import (
     format_mean_sd,
     has_failed,
     micro_dice,
+    over_folds,
     over_sites,
     summarize,
 )
@@ -78,6 +79,16 @@ def test_a_site_of_infinite_distances_is_counted_as_one():
     line = only(over_sites(rows, ["hd"]))
     assert (line["sites"], line["site_mean"], line["sites_infinite"]) == (2, 20.0, 1)
     assert format_mean_sd(line, 1, sites=True) == "20.0 ± 14.1 (1 inf)"
+
+
+def test_mean_over_folds_beside_the_mean_over_cases():
+    rows = table(dice=[0.9, 0.5, 0.4, 0.2], hd=[1.0, 2.0, np.inf, np.inf], fold=[0, 0, 0, 1], run="r")
+    dice, hd = (line for _, line in over_folds(rows, ["dice", "hd"], by=["run"]).iterrows())
+    assert (dice["mean"], dice["folds"], dice["fold_mean"]) == (pytest.approx(0.5), 2, pytest.approx(0.4))
+    assert format_mean_sd(dice, 2, folds=True) == "0.40 ± 0.28"
+    assert format_mean_sd(hd, 1, folds=True) == "1.5 (1 inf)"
+    with pytest.raises(DataError, match="no column fold"):
+        over_folds(rows.drop(columns="fold"), ["dice"])
 
 
 def test_groups_are_tidy_and_partition_the_rows():
