@@ -106,15 +106,17 @@ def predict(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of sweeps.")],
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
 ) -> None:
     """Evaluate runs on the test parts of their splits and write one offline HTML report."""
     from strokelab.configuration import compose
-    from strokelab.evaluation import evaluate
+    from strokelab.evaluation import evaluate, is_sweep
 
-    listed = ",".join(f"'{path}'" for path in runs)
-    evaluate(compose("evaluate", [f"runs=[{listed}]", f"out='{out}'"]))
+    listed = {
+        key: ",".join(f"'{path}'" for path in runs if is_sweep(path) == (key == "sweep")) for key in ("runs", "sweep")
+    }
+    evaluate(compose("evaluate", [*(f"{key}=[{paths}]" for key, paths in listed.items()), f"out='{out}'"]))
 
 
 if __name__ == "__main__":

@@ -14,27 +14,25 @@ from rich.console import Console
 
 from strokelab import runs
 from strokelab.configuration import Settings, bind, check_arguments, check_keys, plain
-from strokelab.contract import Case, Prediction
-from strokelab.data.datamodule import default_store
 from strokelab.data.split_file import PARTS
-from strokelab.errors import ConfigError, StrokelabError
-from strokelab.evaluation.cohort import Cohort, cohort_of
-from strokelab.evaluation.material import evaluation_of, material_of
+from strokelab.errors import ConfigError, DataError, StrokelabError
+from strokelab.evaluation.entries import entries_of
+from strokelab.evaluation.material import evaluation_of, materials_of
+from strokelab.evaluation.outcomes import outcomes_of, save_qc, with_overlays
+from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
 from strokelab.files import make_folder
-from strokelab.grid import Orient
-from strokelab.inference.derivative import Derivative
 from strokelab.metrics.profiles import find_profile
-from strokelab.nifti import read_voxels
-from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.report.html import write_report
-from strokelab.report.overlays import qc_picture
+from strokelab.report.material import RunMaterial
 from strokelab.report.terminal import results_table
-from strokelab.runs import Run, load_run
 from strokelab.runs.folder import remove_empty
-from strokelab.scoring import Scores, score_cases, write_scores
+from strokelab.scoring import Scores, write_scores
+
+__all__ = ["KEYS", "evaluate", "evaluate_or_exit", "is_sweep", "save_qc"]
 
 KEYS = (
     "runs",
+    "sweep",
     "data",
     "out",
     "part",
@@ -42,6 +40,7 @@ KEYS = (
     "postprocess",
     "profile",
     "save_predictions",
+    "rescore",
     "store",
     "allow",
     "device",
@@ -88,97 +87,81 @@ def evaluate(cfg: DictConfig) -> Path:
 
 
 def _evaluate(settings: Settings, out: Path) -> Path:
+    sweep = gather_all(_listed(settings["sweep"]))
+    for line in unfinished(sweep.members):
+        console.print(f"Not in the tables: {line}", markup=False, highlight=False, soft_wrap=True)
     # What can be wrong with a run or a dataset is found before the first of them is predicted.
-    loaded = [_load(folder, settings) for folder in _listed(settings["runs"])]
-    labels = _labels(loaded)
-    cohorts = [cohort_of(run, settings) for run in loaded]
-    prepared = [_prepare(run, cohort, settings) for run, cohort in zip(loaded, cohorts, strict=True)]
-    tables, probabilities, materials = [], [], []
-    for run, label, cohort, stored in zip(loaded, labels, cohorts, prepared, strict=True):
-        scores = _score(run, label, cohort=cohort, stored=stored, settings=settings, out=out)
-        table = scores.cases
-        tables.append(table)
-        probabilities.append(scores.probabilities)
-        materials.append(material_of(run, label, cohort=cohort, stored=stored, table=table, store=_store(settings)))
-    cases = pd.concat(tables, ignore_index=True)
-    write_scores(Scores(cases, pd.concat(probabilities)), out / runs.CASES, out / runs.PROBABILITIES)
-    report = write_report(evaluation_of(materials, cohorts, loaded, settings), out)
-    console.print(results_table(cases, title=f"{len(loaded)} run(s), native grid"))
+    entries = entries_of(_listed(settings["runs"]), sweep.finished, settings)
+    outcomes = with_overlays(outcomes_of(entries, settings, out), settings)
+    scores = Scores(
+        pd.concat([outcome.scores.cases for outcome in outcomes], ignore_index=True),
+        pd.concat([outcome.scores.probabilities for outcome in outcomes], ignore_index=True),
+    )
+    _check_profile(scores.cases)
+    write_scores(scores, out / runs.CASES, out / runs.PROBABILITIES)
+    materials = materials_of(outcomes, settings)
+    report = write_report(evaluation_of(materials, outcomes, sweep, settings), out)
+    _announce(materials, sweep)
     console.print(f"Cases:  {out / runs.CASES}")
     console.print(f"Report: [bold]{report}[/]")
     return report
 
 
+def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
+    """The results in the terminal: of a sweep per model, else per run."""
+    cases = pd.concat(
+        [material.cases.assign(run=material.model if sweep.members else material.name) for material in materials],
+        ignore_index=True,
+    )
+    models = len({material.model for material in materials})
+    counts = f"{len(materials)} run(s)" + (f" of {models} model(s)" if sweep.members else "")
+    console.print(results_table(cases, title=f"{counts}, native grid"))
+    if sweep.members:
+        missing = len(sweep.members) - len(sweep.finished)
+        words = f"{missing} of {len(sweep.members)} members are not in these tables (named above)"
+        console.print(words if missing else f"All {len(sweep.members)} members of the sweep are in these tables.")
+    for note in sweep.notes:
+        console.print(note, markup=False, highlight=False)
+
+
+def _check_profile(cases: pd.DataFrame) -> None:
+    profiles = sorted(set(cases["profile"].dropna()))
+    if len(profiles) > 1:
+        raise DataError(
+            runs.CASES,
+            found=f"metrics of the profiles {profiles}",
+            expected="one profile: their distances and volumes cannot be compared",
+            remedy="score all runs again with rescore=true",
+        )
+
+
 def _check(settings: Settings) -> None:
     check_keys(settings, KEYS, "config")
     find_profile(settings["profile"])
-    if not _listed(settings["runs"]):
-        raise ConfigError("runs", found="none", expected="run folders", remedy="name them: runs=[outputs/a,outputs/b]")
-    if settings["part"] not in PARTS:
+    if not _listed(settings["runs"]) and not _listed(settings["sweep"]):
         raise ConfigError(
-            "part", found=repr(settings["part"]), expected=f"one of {list(PARTS)}", remedy="set part=test, or leave it"
+            "runs, sweep",
+            found="none",
+            expected="run folders, or the folder of a sweep",
+            remedy="name them: runs=[outputs/a,outputs/b] or sweep=multirun/DATE/TIME-NAME",
         )
+    choices: dict[str, tuple[object, ...]] = {
+        "part": PARTS,
+        "rescore": ("auto", True),
+        "save_predictions": (None, True, False),
+    }
+    for key, allowed in choices.items():
+        if settings[key] not in allowed:
+            raise ConfigError(
+                key,
+                found=repr(settings[key]),
+                expected=f"one of {list(allowed)}",
+                remedy=f"choose one of them, or leave {key} out",
+            )
     if settings.get("data"):
         bind({"data": settings["data"]}, {})
         check_arguments({"data": settings["data"]})
 
 
 def _listed(folders: Any) -> list[str]:
-    return [str(folder) for folder in folders] if isinstance(folders, list) else [str(folders)]
-
-
-def _load(folder: str, settings: Settings) -> Run:
-    return load_run(
-        folder,
-        checkpoint=settings["checkpoint"],
-        device=settings["device"],
-        allow=settings["allow"],
-        postprocess=settings.get("postprocess"),
-    )
-
-
-def _labels(loaded: Sequence[Run]) -> list[str]:
-    """Names of the runs that tell them apart: model, then held-out site or folder where models repeat."""
-    names = [run.name for run in loaded]
-    if len(set(names)) == len(names):
-        return names
-    longer = [f"{run.name} {run.folder.name}" for run in loaded]
-    return longer if len(set(longer)) == len(longer) else [f"{run.name} {run.folder}" for run in loaded]
-
-
-def _prepare(run: Run, cohort: Cohort, settings: Settings) -> list[StoredCase]:
-    return PreparedStore(_store(settings)).prepare(cohort.cases, run.view.preparation)
-
-
-def _store(settings: Settings) -> Path:
-    return Path(settings["store"]) if settings["store"] else default_store()
-
-
-def _score(
-    run: Run, label: str, *, cohort: Cohort, stored: Sequence[StoredCase], settings: Settings, out: Path
-) -> Scores:
-    keep = None
-    derivative = None
-    if settings["save_predictions"]:
-        name = f"strokelab-{label}".replace("/", "-").replace(" ", "-")
-        derivative = Derivative(out / "predictions" / name, name=name, provenance=run.provenance)
-
-        def keep(case: Case, prediction: Prediction) -> None:
-            derivative.write(prediction)
-            save_qc(derivative, case, prediction)
-
-    scores = score_cases(
-        run, cohort.cases, stored, profile=settings["profile"], name=label, keep=keep, phantom=cohort.phantom
-    )
-    if derivative is not None:
-        derivative.finish()
-    return scores
-
-
-def save_qc(derivative: Derivative, case: Case, prediction: Prediction) -> Path:
-    """A small picture of a prediction beside its mask, in RAS+ order."""
-    voxels, grid = read_voxels(case.reference_image)
-    orient = Orient(grid)
-    path = derivative.path_of(prediction.case_id, "desc-qc.png")
-    qc_picture(orient.apply(voxels), orient.apply(prediction.mask), orient.target.spacing, path)
-    return path
+    return [str(folder) for folder in folders] if isinstance(folders, list) else [str(folders)] if folders else []

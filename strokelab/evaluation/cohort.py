@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,64 +22,97 @@ class Cohort:
     dataset: str
     phantom: bool
     cases: tuple[Case, ...]
-    spacing: str
+    spacing: str  # of the network's grid, in words
+    absent: str = ""  # why there are no cases: the data are elsewhere
 
 
-def cohort_of(run: Run, settings: Settings) -> Cohort:
-    """The run's own cohort, or the one named on the command line.
+class Cohorts:
+    """The datasets of an evaluation, each read once for all its runs.
 
-    Of the dataset a run was trained on, wherever it lies now, its split's part is taken; of another dataset all
-    labelled cases.
-
-    Raises:
-        StrokelabError: the dataset cannot be read, lacks cases of the split, or has other modalities.
+    Args:
+        settings: of the evaluation; ``data`` and ``part`` are looked at.
     """
-    own = described = run.settings["cohort"]
-    if settings.get("data"):
-        datamodule = build(settings["data"], view=run.view, split=None)
-        described, cases = datamodule.describe(), datamodule.cases
-    else:
-        cases = recorded_cases(run)
-    if all(described.get(key) == own.get(key) for key in ("dataset", "phantom")):
-        cases = part_of(run, cases, settings["part"], where=described["root"])
-    cases = [case for case in cases if case.labelled]
-    if not cases:
-        raise ConfigError(
-            run.folder,
-            found=f"no case in the {settings['part']} part",
-            expected="labelled cases to score",
-            remedy="choose part=val or part=train, or a dataset with data=...",
-        )
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._read: dict[str, list[Case]] = {}
+        self._chosen: dict[tuple[str, ...], tuple[Settings, list[Case]]] = {}
+
+    def of(self, run: Run) -> Cohort:
+        """The run's own cohort, or the one named on the command line.
+
+        Of the dataset a run was trained on, wherever it lies now, its split's part is taken; of another dataset all
+        labelled cases.
+
+        Raises:
+            StrokelabError: the dataset cannot be read, lacks cases of the split, or has other modalities.
+        """
+        own = described = run.settings["cohort"]
+        if self.settings.get("data"):
+            described, cases = self._other(run)
+        else:
+            cases = self.recorded(own, run.folder)
+        part = self.settings["part"]
+        if all(described.get(key) == own.get(key) for key in ("dataset", "phantom")):
+            cases = part_of(run, cases, part, where=described["root"])
+        cases = [case for case in cases if case.labelled]
+        if not cases:
+            raise ConfigError(
+                run.folder,
+                found=f"no case in the {part} part",
+                expected="labelled cases to score",
+                remedy="choose part=val or part=train, or a dataset with data=...",
+            )
+        return Cohort(str(described["dataset"]), bool(described.get("phantom")), tuple(cases), _spacing(run))
+
+    def elsewhere(self, run: Run, reason: str) -> Cohort:
+        """The run's own cohort where its files cannot be read: a name without cases."""
+        own = run.settings["cohort"]
+        return Cohort(str(own.get("dataset")), bool(own.get("phantom")), (), _spacing(run), absent=reason)
+
+    def recorded(self, cohort: Settings, folder: Path) -> list[Case]:
+        """The cohort a run was trained on, as its config describes it; plain data that only a reader gets to see.
+
+        Args:
+            cohort: the section ``cohort`` of the run's settings.
+            folder: of the run, for messages.
+
+        Raises:
+            RunError: the description is damaged.
+            DataError: the data are not where they were.
+        """
+        dataset, root, options = cohort.get("dataset"), cohort.get("root"), cohort.get("options") or {}
+        if not isinstance(root, str) or not isinstance(dataset, str) or not isinstance(options, dict):
+            raise RunError(
+                folder / runs.CONFIG,
+                found=f"cohort: {cohort}",
+                expected="dataset, root and options",
+                remedy="copy the run again, or name a dataset with data=...",
+            )
+        key = json.dumps([dataset, root, options], sort_keys=True, default=str)
+        if key not in self._read:
+            try:
+                self._read[key] = read_cases(dataset, Path(root), **options)
+            except (TypeError, ValueError) as error:
+                raise RunError(
+                    folder / runs.CONFIG,
+                    found=f"cohort.options: {options} ({error})",
+                    expected=f"options of the reader {dataset}",
+                    remedy="copy the run again, or name a dataset with data=...",
+                ) from error
+        return self._read[key]
+
+    def _other(self, run: Run) -> tuple[Settings, list[Case]]:
+        """The dataset named on the command line, as a run with these modalities needs it."""
+        if run.modalities not in self._chosen:
+            datamodule = build(self.settings["data"], view=run.view, split=None)
+            self._chosen[run.modalities] = (datamodule.describe(), datamodule.cases)
+        return self._chosen[run.modalities]
+
+
+def _spacing(run: Run) -> str:
     spacing = run.view.preparation.spacing
-    text = "native" if spacing is None else " x ".join(f"{value:g}" for value in spacing) + " mm"
-    return Cohort(str(described["dataset"]), bool(described.get("phantom")), tuple(cases), text)
-
-
-def recorded_cases(run: Run) -> list[Case]:
-    """The cohort a run was trained on, as its config describes it; plain data that only a reader gets to see.
-
-    Raises:
-        RunError: the description is damaged.
-        DataError: the data are not where they were.
-    """
-    own = run.settings["cohort"]
-    options = own.get("options") or {}
-    if not isinstance(own.get("root"), str) or not isinstance(own.get("dataset"), str) or not isinstance(options, dict):
-        raise RunError(
-            run.folder / runs.CONFIG,
-            found=f"cohort: {own}",
-            expected="dataset, root and options",
-            remedy="copy the run again, or name a dataset with data=...",
-        )
-    try:
-        return read_cases(own["dataset"], Path(own["root"]), **options)
-    except (TypeError, ValueError) as error:
-        raise RunError(
-            run.folder / runs.CONFIG,
-            found=f"cohort.options: {options} ({error})",
-            expected=f"options of the reader {own['dataset']}",
-            remedy="copy the run again, or name a dataset with data=...",
-        ) from error
+    return "native" if spacing is None else " x ".join(f"{value:g}" for value in spacing) + " mm"
 
 
 def part_of(run: Run, cases: Sequence[Case], part: str, *, where: str) -> list[Case]:

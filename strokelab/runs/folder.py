@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -64,6 +64,17 @@ def claimed(folder: Path) -> Iterator[None]:
         remove_empty(folder, *made)
 
 
+def is_claimed(folder: Path) -> bool:
+    """Whether a training on this machine holds a run folder at this moment."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with locked(folder / LOCK, timeout_seconds=0) as free:
+            return not free
+    except OSError:  # a folder we may only read
+        return True
+
+
 def _tidy(folder: Path) -> None:
     """Remove what a killed training was about to move into place (``files.replacing``)."""
     for pattern in (*_OWN, f"{CHECKPOINTS}/*.ckpt"):
@@ -103,8 +114,17 @@ def refuse_to_replace(folder: Path) -> None:
         )
 
 
-def write_start(folder: Path, settings: Settings, split: Split, sites: Mapping[str, int]) -> None:
+def write_start(
+    folder: Path, settings: Settings, split: Split, sites: Mapping[str, int], *, overrides: Sequence[str] = ()
+) -> None:
     """Write what is known before training starts: config, split, sites, environment, status; nothing old remains.
+
+    Args:
+        folder: of the run.
+        settings: resolved.
+        split: who trains, validates and tests.
+        sites: training sites in the classifier's order.
+        overrides: what the command line, or a sweep in its place, asked for.
 
     Raises:
         DataError: the folder cannot be written to.
@@ -114,7 +134,7 @@ def write_start(folder: Path, settings: Settings, split: Split, sites: Mapping[s
     write_settings(folder, settings)
     split.write(folder / SPLIT)
     write_json(folder / SITES, dict(sites))
-    write_json(folder / ENVIRONMENT, environment())
+    write_json(folder / ENVIRONMENT, environment() | {"overrides": list(overrides)})
     write_status(folder, "running")
 
 
@@ -140,6 +160,11 @@ def read_status(folder: Path) -> dict[str, Any]:
     """The content of ``status.json``; ``{"state": "unknown"}`` when there is none that can be read."""
     content = read_json(folder / STATUS)
     return content if "state" in content else {"state": "unknown"}
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Versions, machine, command and overrides of a run; empty when they cannot be read."""
+    return read_json(folder / ENVIRONMENT)
 
 
 def read_json(path: Path) -> dict[str, Any]:

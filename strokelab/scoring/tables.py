@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from strokelab.errors import DataError
@@ -82,9 +81,10 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
             float_precision="round_trip",  # the usual parser is off by a unit in the last place now and then
         )
     except (OSError, ValueError) as error:
+        gone = isinstance(error, FileNotFoundError)
         raise DataError(
             path,
-            found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+            found="no such file" if gone else f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
             expected="a table as train.py and evaluate.py write it",
             remedy="score the run again",
         ) from error
@@ -97,7 +97,7 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
             remedy="score the run again",
         )
     numbers = [name for name in table.columns if name not in _WORDS]
-    strange = [name for name in numbers if not np.issubdtype(table[name].dtype, np.number)]
+    strange = [name for name in numbers if not pd.api.types.is_numeric_dtype(table[name])]
     if strange:
         raise DataError(path, found=f"text in column {strange[0]!r}", expected="numbers", remedy="score the run again")
     return table

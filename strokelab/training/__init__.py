@@ -26,7 +26,16 @@ from strokelab.runs.folder import remove_empty
 from strokelab.scoring import score_cases, write_scores
 from strokelab.seeding import seed_of
 from strokelab.training.precision import chosen_precision
-from strokelab.training.start import PLAIN_KEYS, SECTIONS, Start, check_cohort, check_settings, first_process, start_of
+from strokelab.training.start import (
+    PLAIN_KEYS,
+    SECTIONS,
+    Start,
+    check_cohort,
+    check_settings,
+    first_process,
+    start_of,
+    typed_overrides,
+)
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -93,7 +102,7 @@ def _train(start: Start) -> float | None:
     _check_optimizer(model)
     trainer = _trainer(settings, folder, start.checkpoint)
     if start.checkpoint is None:
-        runs.write_start(folder, settings, datamodule.split_result, datamodule.sites)
+        runs.write_start(folder, settings, datamodule.split_result, datamodule.sites, overrides=typed_overrides())
     else:
         runs.write_settings(folder, settings)
         runs.write_status(folder, "running", resumed=True)

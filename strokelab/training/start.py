@@ -49,6 +49,13 @@ def first_process() -> bool:
     return not getattr(rank_zero_only, "rank", 0)
 
 
+def typed_overrides() -> list[str]:
+    """What the command line, or a sweep in its place, asked for; nothing where Hydra did not start the process."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
 def start_of(cfg: DictConfig) -> Start:
     """What the command asks for: a new run, or with ``resume=RUN`` one that goes on.
 
@@ -80,14 +87,11 @@ def _resumed(cfg: DictConfig) -> Start:
 
     A run that was killed before its first checkpoint starts again, with the settings it was started with.
     """
-    from hydra.core.hydra_config import HydraConfig
-
     folder = Path(str(cfg.resume)).expanduser().resolve()
     settings = runs.read_settings(folder)
     check_buildable(settings, where=folder / runs.CONFIG, training=True)
     check_keys(settings, (*SECTIONS, *PLAIN_KEYS), str(folder / runs.CONFIG))
-    typed = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    typed = [item for item in typed if not item.startswith("resume=")]
+    typed = [item for item in typed_overrides() if not item.startswith("resume=")]
     if any(item.lstrip("+").startswith(("run_dir=", "seed=")) for item in typed):
         raise ConfigError(
             "resume",

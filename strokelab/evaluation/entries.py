@@ -1,0 +1,166 @@
+"""The runs of an evaluation: loaded once to see that they can be, named apart, no result counted twice.
+
+Their weights are let go again: a sweep may have more members than memory has room for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from strokelab.configuration import Settings
+from strokelab.data.splits import Split
+from strokelab.errors import DataError, RunError
+from strokelab.evaluation.cohort import Cohort, Cohorts
+from strokelab.evaluation.sweep import Finished
+from strokelab.runs import Run, load_run
+from strokelab.scoring.cases import recipe_of
+from strokelab.view import View
+
+REPEATS = ("seed", "split.fold", "split.seed")
+"""Settings of a sweep that make repetitions of one model, not another model."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run to evaluate: everything but its weights."""
+
+    folder: Path
+    name: str  # how the run calls its model
+    settings: Settings  # of its training
+    view: View
+    split: Split
+    sites: Mapping[str, int]
+    recipe: Mapping[str, str]  # scoring's columns: checkpoint, weights, post-processing, profile, version
+    cohort: Cohort
+    label: str = ""  # how tables call the run
+    model: str = ""  # how tables call the model, of which there may be several runs
+    member: str = ""  # its name in the sweep; "" = named on the command line
+    overrides: Mapping[str, str] = field(default_factory=dict)  # that tell it from the sweep's others
+
+    def load(self, settings: Settings) -> Run:
+        """The run with its weights."""
+        return _load(self.folder, settings)
+
+
+def entries_of(folders: Sequence[str], finished: Sequence[Finished], settings: Settings) -> list[Entry]:
+    """The runs named on the command line and the finished members of sweeps, each checked, all told apart.
+
+    Args:
+        folders: run folders.
+        finished: members of sweeps.
+        settings: of the evaluation.
+
+    Raises:
+        StrokelabError: a run cannot be loaded or its dataset not be read, or a result would count twice.
+    """
+    cohorts = Cohorts(settings)
+    listed = [Finished(Path(folder).expanduser().resolve(), "", {}) for folder in folders]
+    entries = [_entry(one, cohorts, settings) for one in [*listed, *finished]]
+    _refuse_folder_twice(entries)
+    entries = _named(entries)
+    _refuse_result_twice(entries)
+    return entries
+
+
+def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
+    run = _load(one.folder, settings)
+    try:
+        cohort = cohorts.of(run)
+    except DataError as error:
+        if not one.name or settings["data"]:
+            raise
+        cohort = cohorts.elsewhere(run, error.where)  # its own tables may do
+    return Entry(
+        folder=run.folder,
+        name=run.name,
+        settings=run.settings,
+        view=run.view,
+        split=run.split,
+        sites=run.sites,
+        recipe=recipe_of(run, settings["profile"]),
+        cohort=cohort,
+        member=one.name,
+        overrides=one.overrides,
+    )
+
+
+def _load(folder: Path, settings: Settings) -> Run:
+    return load_run(
+        folder,
+        checkpoint=settings["checkpoint"],
+        device=settings["device"],
+        allow=settings["allow"],
+        postprocess=settings.get("postprocess"),
+    )
+
+
+def _named(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries with the names of runs and models that tables use."""
+    named = [replace(entry, model=_model(entry, entries)) for entry in entries]
+    # Two runs named on the command line that differ in nothing we compare are still two things to compare.
+    alike = Counter(_identity(entry) for entry in named if not entry.member)
+    listed = _labels([entry for entry in named if not entry.member])
+    result = []
+    for entry in named:
+        label = entry.member or listed[entry.folder]
+        twin = not entry.member and alike[_identity(entry)] > 1
+        result.append(replace(entry, label=label, model=label if twin else entry.model))
+    clash = [label for label, count in Counter(entry.label for entry in result).items() if count > 1]
+    return [replace(entry, label=str(entry.folder)) if entry.label in clash else entry for entry in result]
+
+
+def _labels(listed: Sequence[Entry]) -> dict[Path, str]:
+    """Names that tell the runs of a command line apart: model, with the folder where models repeat."""
+    for candidate in (
+        [entry.name for entry in listed],
+        [f"{entry.name} {entry.folder.name}" for entry in listed],
+        [f"{entry.name} {entry.folder}" for entry in listed],
+    ):
+        if len(set(candidate)) == len(candidate):
+            break
+    return {entry.folder: label for entry, label in zip(listed, candidate, strict=True)}
+
+
+def _model(entry: Entry, entries: Sequence[Entry]) -> str:
+    """Name of the model, with those swept settings that make another model of it."""
+    namesakes = [other.overrides for other in entries if other.member and other.name == entry.name]
+    words = []
+    for key, value in entry.overrides.items():
+        short = key.lstrip("+")
+        if short not in REPEATS and len({overrides.get(key) for overrides in namesakes}) > 1:
+            words.append(f"{short.rpartition('.')[2]}={value}")
+    return " ".join([entry.name, *words])
+
+
+def _identity(entry: Entry) -> str:
+    """What must differ between two runs of a model that were scored on the same case."""
+    split = {key: value for key, value in (entry.settings.get("split") or {}).items() if key != "val_fraction"}
+    return json.dumps([entry.model, entry.settings.get("seed"), split], sort_keys=True, default=str)
+
+
+def _refuse_folder_twice(entries: Sequence[Entry]) -> None:
+    for folder, count in Counter(entry.folder for entry in entries).items():
+        if count > 1:
+            raise RunError(
+                folder, found=f"the same run {count} times", expected="each run once", remedy="leave the others out"
+            )
+
+
+def _refuse_result_twice(entries: Sequence[Entry]) -> None:
+    seen: dict[tuple[str, str], Entry] = {}
+    for entry in entries:
+        # Where the data are elsewhere, the split says who was tested.
+        for case_id in [case.case_id for case in entry.cohort.cases] or entry.split.test:
+            other = seen.setdefault((_identity(entry), case_id), entry)
+            if other is not entry:
+                raise RunError(
+                    entry.folder,
+                    found=f"case {case_id} a second time with {entry.model}, the same split and seed "
+                    f"{entry.settings.get('seed')}; first in {other.folder}",
+                    expected="one run per model, split and seed",
+                    remedy="leave one of the two out; two variants of a model need different names (train.py name=...)",
+                )

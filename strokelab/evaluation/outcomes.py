@@ -1,0 +1,162 @@
+"""What came of each run: its own tables, or predictions made and scored now. Writes predictions; makes no report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from strokelab.configuration import Settings
+from strokelab.contract import Case, Prediction
+from strokelab.data.datamodule import default_store
+from strokelab.errors import RunError
+from strokelab.evaluation.entries import Entry
+from strokelab.evaluation.overlays import KeptMasks, cases_to_show, overlay_of
+from strokelab.evaluation.own_tables import own_scores
+from strokelab.grid import Orient
+from strokelab.inference.derivative import Derivative
+from strokelab.nifti import read_voxels
+from strokelab.preparation.store import PreparedStore, StoredCase
+from strokelab.report.material import Overlay
+from strokelab.report.overlays import qc_picture
+from strokelab.runs import Run
+from strokelab.scoring import Scores, score_cases
+
+FEW = 6
+"""Up to so many runs named on the command line are looked at one by one; of more, and of sweeps, the models are."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run, scored."""
+
+    entry: Entry
+    scores: Scores
+    again: str = ""  # why it was predicted now; "" = its own tables were taken
+    masks: KeptMasks = field(default_factory=KeptMasks)
+    overlays: tuple[Overlay, ...] = ()
+
+
+def store_of(settings: Settings) -> PreparedStore:
+    """Where prepared cases lie."""
+    return PreparedStore(Path(settings["store"]) if settings["store"] else default_store())
+
+
+def outcomes_of(entries: Sequence[Entry], settings: Settings, out: Path) -> list[Outcome]:
+    """Score every run, in order; what can be wrong with a dataset is found before the first of them is predicted.
+
+    Raises:
+        StrokelabError: cases cannot be prepared, or predictions not be written.
+    """
+    own = [_own(entry, settings) for entry in entries]
+    prepared = [
+        store_of(settings).prepare(entry.cohort.cases, entry.view.preparation) if isinstance(known, str) else []
+        for entry, known in zip(entries, own, strict=True)
+    ]
+    outcomes = []
+    for entry, known, stored in zip(entries, own, prepared, strict=True):
+        if isinstance(known, Scores):
+            outcomes.append(Outcome(entry, known.named(entry.label)))
+        else:
+            outcomes.append(replace(_predicted(entry, stored, settings, out), again=known))
+    return outcomes
+
+
+def with_overlays(outcomes: Sequence[Outcome], settings: Settings) -> list[Outcome]:
+    """The outcomes with the pictures of a few cases: per run where runs are few, else per model.
+
+    Only what was not predicted for the tables is predicted here.
+    """
+    groups: dict[str, list[pd.DataFrame]] = {}
+    for outcome in outcomes:
+        group = outcome.entry.model if many(outcomes) else outcome.entry.label
+        groups.setdefault(group, []).append(outcome.scores.cases)
+    wanted: dict[str, dict[str, str]] = {}
+    for tables in groups.values():
+        for label, run, case in cases_to_show(pd.concat(tables, ignore_index=True)):
+            wanted.setdefault(run, {})[case] = label
+    return [
+        replace(outcome, overlays=tuple(_overlays(outcome, wanted.get(outcome.entry.label, {}), settings)))
+        for outcome in outcomes
+    ]
+
+
+def many(outcomes: Sequence[Outcome]) -> bool:
+    """Whether there are too many runs to look at each."""
+    return len(outcomes) > FEW or any(outcome.entry.member for outcome in outcomes)
+
+
+def save_qc(derivative: Derivative, case: Case, prediction: Prediction) -> Path:
+    """A small picture of a prediction beside its mask, in RAS+ order."""
+    voxels, grid = read_voxels(case.reference_image)
+    orient = Orient(grid)
+    path = derivative.path_of(prediction.case_id, "desc-qc.png")
+    qc_picture(orient.apply(voxels), orient.apply(prediction.mask), orient.target.spacing, path)
+    return path
+
+
+def _own(entry: Entry, settings: Settings) -> Scores | str:
+    if _saves(entry, settings):
+        scores: Scores | str = "predictions are to be saved"
+    elif settings["rescore"] is True:
+        scores = "asked for with rescore=true"
+    else:
+        scores = own_scores(entry, settings)
+    if isinstance(scores, str) and entry.cohort.absent:
+        raise RunError(
+            entry.folder,
+            found=f"no data at {entry.cohort.absent}, and no tables of its own that would do ({scores})",
+            expected="one of the two",
+            remedy="restore the data, or name a dataset with data=...",
+        )
+    return scores
+
+
+def _saves(entry: Entry, settings: Settings) -> bool:
+    """Predictions are kept of runs named one by one, and of sweeps when asked for."""
+    asked = settings["save_predictions"]
+    return not entry.member if asked is None else bool(asked)
+
+
+def _predicted(entry: Entry, stored: Sequence[StoredCase], settings: Settings, out: Path) -> Outcome:
+    run = entry.load(settings)
+    masks = KeptMasks()
+    derivative = None
+    if _saves(entry, settings):
+        name = f"strokelab-{entry.label}".replace("/", "-").replace(" ", "-")
+        derivative = Derivative(out / "predictions" / name, name=name, provenance=run.provenance)
+
+    def keep(case: Case, prediction: Prediction) -> None:
+        masks.keep(prediction)
+        if derivative is not None:
+            derivative.write(prediction)
+            save_qc(derivative, case, prediction)
+
+    scores = score_cases(
+        run,
+        entry.cohort.cases,
+        stored,
+        profile=settings["profile"],
+        name=entry.label,
+        keep=keep,
+        phantom=entry.cohort.phantom,
+    )
+    if derivative is not None:
+        derivative.finish()
+    return Outcome(entry, scores, masks=masks)
+
+
+def _overlays(outcome: Outcome, wanted: Mapping[str, str], settings: Settings) -> list[Overlay]:
+    by_id = {case.case_id: case for case in outcome.entry.cohort.cases if case.case_id in wanted}
+    unseen = [case for case_id, case in by_id.items() if case_id not in outcome.masks]
+    if unseen:
+        run: Run = outcome.entry.load(settings)
+        for stored in store_of(settings).prepare(unseen, run.view.preparation, progress=False):
+            outcome.masks.keep(run.predict_prepared(stored.load()))
+    return [
+        overlay_of(label, by_id[case_id], outcome.masks.mask(case_id))
+        for case_id, label in wanted.items()
+        if case_id in by_id  # not where the data are elsewhere
+    ]

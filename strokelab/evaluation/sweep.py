@@ -1,0 +1,160 @@
+"""The members of a sweep: those that finished, and what became of the others. Loads no model and no image.
+
+Members are told by ``multirun.yaml`` (what was asked for) and by the run folders that lie there now (what came of it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from strokelab import runs
+from strokelab.configuration.multirun import MULTIRUN, Job, Multirun, read_multirun
+from strokelab.errors import RunError
+from strokelab.files import natural_key
+from strokelab.report.material import Member
+
+STATES = ("finished", "failed", "killed", "running")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A member of a sweep that can be evaluated."""
+
+    folder: Path
+    name: str
+    overrides: Mapping[str, str]  # those that differ among the members
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What lies in the folder of a sweep, and what should."""
+
+    finished: tuple[Finished, ...]
+    members: tuple[Member, ...]  # all of them
+    notes: tuple[str, ...] = ()
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether this is the folder of a sweep."""
+    return (folder / MULTIRUN).is_file()
+
+
+def gather(folder: Path, prefix: str = "") -> Sweep:
+    """All members of a sweep; it may lie elsewhere than it was made, and may still be running.
+
+    Args:
+        folder: the sweep's.
+        prefix: put before the names of its members, where there are several sweeps.
+
+    Raises:
+        RunError: this is no folder of a sweep.
+    """
+    asked = read_multirun(folder)
+    found = {path.parent.relative_to(folder).as_posix(): path.parent for path in folder.rglob(runs.STATUS)}
+    places = _places(asked, folder, found)
+    extra = sorted(found.keys() - set(places), key=natural_key)
+    finished, members = [], []
+    for place, job in [*zip(places, asked.jobs, strict=True), *((name, None) for name in extra)]:
+        overrides = _telling(asked, job, found.get(place))
+        told = " ".join(f"{key}={value}" for key, value in overrides.items())
+        name = prefix + (place or told or "the only member")
+        state, error = _state(folder / place if place else None)
+        members.append(Member(name, state, told, error))
+        if state == "finished":
+            finished.append(Finished(folder / place, name, overrides))
+    return Sweep(tuple(finished), tuple(members), tuple(_notes(folder, asked, extra)))
+
+
+def gather_all(folders: Sequence[str]) -> Sweep:
+    """Several sweeps as one.
+
+    Raises:
+        RunError: one is no sweep or is named twice, or none has a finished member.
+    """
+    paths = [Path(folder).expanduser().resolve() for folder in folders]
+    twice = [path for index, path in enumerate(paths) if path in paths[:index]]
+    if twice:
+        raise RunError(twice[0], found="the same sweep twice", expected="each once", remedy="leave one out")
+    names = [path.name for path in paths]
+    ends = [path.name if names.count(path.name) == 1 else str(path) for path in paths]
+    sweeps = [gather(path, f"{end}/" if len(paths) > 1 else "") for path, end in zip(paths, ends, strict=True)]
+    members = tuple(member for sweep in sweeps for member in sweep.members)
+    if folders and not any(sweep.finished for sweep in sweeps):
+        raise RunError(
+            ", ".join(map(str, paths)),
+            found="no finished member" + "".join(f"\n            {line}" for line in unfinished(members)),
+            expected="a sweep with at least one finished training",
+            remedy="wait for it, continue a killed member with train.py resume=FOLDER, or start the sweep again",
+        )
+    finished = tuple(one for sweep in sweeps for one in sweep.finished)
+    return Sweep(finished, members, tuple(note for sweep in sweeps for note in sweep.notes))
+
+
+def unfinished(members: Sequence[Member]) -> list[str]:
+    """Members that are not in the tables, in words."""
+    return [
+        f"{member.name}: {member.state}" + (f" ({member.error})" if member.error else "")
+        for member in members
+        if member.state != "finished"
+    ]
+
+
+def _places(asked: Multirun, folder: Path, found: Mapping[str, Path]) -> list[str]:
+    """The place of each job below the sweep's folder: by its name, else by what the run says about itself; or ""."""
+    # A job that failed before it wrote anything has a place, too: the one it would have had. Of several jobs with one
+    # place, the last one's files lie there.
+    names = [job.folder or "" for job in asked.jobs]
+    by_name = ["" if name in names[index + 1 :] else name for index, name in enumerate(names)]
+    free = {name: tuple(_recorded(path)) for name, path in found.items() if name not in by_name}
+    for index, job in enumerate(asked.jobs):
+        if by_name[index] not in found:
+            words = tuple(f"{key}={value}" for key, value in job.overrides.items())
+            same = [name for name, recorded in free.items() if recorded == words]
+            if len(same) == 1:
+                by_name[index] = same[0]
+                del free[same[0]]
+    return by_name
+
+
+def _recorded(folder: Path) -> list[str]:
+    """The overrides a run remembers; none in run folders of earlier versions."""
+    words = runs.read_environment(folder).get("overrides")
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
+def _telling(asked: Multirun, job: Job | None, folder: Path | None) -> dict[str, str]:
+    """What tells a member from the others."""
+    given = dict(job.overrides) if job else {}
+    if job is None and folder is not None:
+        given = {key: value for key, _, value in (word.partition("=") for word in _recorded(folder))}
+    return {key: value for key, value in given.items() if key in asked.swept}
+
+
+def _state(folder: Path | None) -> tuple[str, str]:
+    if folder is None or not folder.is_dir():
+        return "missing", "no folder of its own: not started yet, or refused at its start"
+    status = runs.read_status(folder)
+    state = str(status["state"])
+    if state not in STATES:
+        return "unknown", f"no {runs.STATUS} that can be read"
+    error = (str(status.get("error") or "").splitlines() or [""])[0]
+    if state == "running" and not runs.is_claimed(folder):
+        error = "no process of this machine is at it: killed, or at work elsewhere"
+    return state, error
+
+
+def _notes(folder: Path, asked: Multirun, extra: Sequence[str]) -> list[str]:
+    if asked.reason:
+        return [
+            f"{MULTIRUN} of {folder.name} does not tell which trainings were asked for ({asked.reason}); the "
+            f"{len(extra)} that left a folder are listed, others are not known."
+        ]
+    if extra:
+        names = ", ".join(extra[:5]) + (" and others" if len(extra) > 5 else "")
+        return [
+            f"{len(extra)} run(s) in {folder.name} are not among those its {MULTIRUN} asks for and are taken all the "
+            f"same: {names}."
+        ]
+    return []
