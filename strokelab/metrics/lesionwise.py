@@ -33,7 +33,7 @@ def count_lesion_hits(
     neighbours: Neighbours = 26,
     *,
     min_overlap: float = 0.0,
-    min_voxels: int = 1,
+    min_size: int = 1,
 ) -> LesionCounts:
     """Compare two boolean masks (X, Y, Z) lesion by lesion; one labelling per mask, no loop over components.
 
@@ -42,18 +42,18 @@ def count_lesion_hits(
         reference: boolean mask of the same shape.
         neighbours: 26 (ISLES'22, SynthStroke, ours) or 6 (ATLAS since June 2022).
         min_overlap: share of a true lesion that must be predicted to count as found; 0 = one voxel.
-        min_voxels: components with fewer voxels are left out of both masks first.
+        min_size: components with fewer voxels are left out of both masks first.
     """
-    if min_voxels > 1:
-        prediction = drop_small_lesions(prediction, min_voxels, neighbours).astype(bool)
-        reference = drop_small_lesions(reference, min_voxels, neighbours).astype(bool)
-    true_labels, true_count = label_lesions(reference, neighbours)
-    labels, number = label_lesions(prediction, neighbours)
-    covered = _voxels_by_label(true_labels[prediction], true_count)
-    needed = np.maximum(1, min_overlap * lesion_sizes(true_labels, true_count)) if min_overlap > 0 else 1
+    if min_size > 1:
+        prediction = drop_small_lesions(prediction, min_size, neighbours).astype(bool)
+        reference = drop_small_lesions(reference, min_size, neighbours).astype(bool)
+    shared = np.flatnonzero(prediction & reference)
+    covered, sizes = _voxels_by_lesion(reference, shared, neighbours, sizes=min_overlap > 0)
+    touched, _ = _voxels_by_lesion(prediction, shared, neighbours)
+    needed = np.maximum(1, np.round(min_overlap * sizes, 9))  # 0.07 x 100 is 7.000000000000001 in floating point
     found = int(np.count_nonzero(covered >= needed))
-    touched = int(np.count_nonzero(_voxels_by_label(labels[reference], number)))
-    return LesionCounts(true_count, number, found, true_count - found, number - touched)
+    false = int(np.count_nonzero(touched == 0))
+    return LesionCounts(reference=len(covered), prediction=len(touched), tp=found, fn=len(covered) - found, fp=false)
 
 
 def lesion_f1(counts: LesionCounts) -> float:
@@ -76,8 +76,13 @@ def lesion_count_difference(counts: LesionCounts) -> int:
     return abs(counts.prediction - counts.reference)
 
 
-def _voxels_by_label(labels: NDArray[np.integer], count: int) -> NDArray[np.int64]:
-    return np.bincount(labels, minlength=count + 1)[1:].astype(np.int64)
+def _voxels_by_lesion(
+    mask: Mask, shared: NDArray[np.int64], neighbours: Neighbours, *, sizes: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each lesion (n,): its voxels at the flat places ``shared``; and all its voxels, where these are asked for."""
+    labels, count = label_lesions(mask, neighbours)
+    covered = np.bincount(labels.ravel()[shared], minlength=count + 1)[1:].astype(np.int64)
+    return covered, lesion_sizes(labels, count) if sizes else np.zeros(count, dtype=np.int64)
 
 
 def _ratio(numerator: int, denominator: float, counts: LesionCounts) -> float:

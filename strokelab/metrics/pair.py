@@ -1,4 +1,4 @@
-"""Two masks on one grid, from arrays, tensors or files, ready to be compared. Knows no metric.
+"""Two masks on one grid, ready to be compared. Knows files and grids; knows no metric.
 
 Everything a metric needs lies in the smallest box around both masks; of the rest of the grid only its size counts.
 """
@@ -8,25 +8,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from strokelab.contract import LesionFile
 from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Grid, resample
+from strokelab.metrics.masks import read_mask
+from strokelab.metrics.nearest import Spacing
 from strokelab.metrics.overlap import Mask
-from strokelab.metrics.surface import Spacing
-from strokelab.nifti import binarize, read_voxels
+
+_Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class Pair:
     """A prediction and its reference, cropped to the box that holds both."""
 
-    prediction: Mask  # (x, y, z), may share memory with the caller's array: read only
+    prediction: Mask  # (x, y, z), C order; may share memory with the caller's array: read only
     reference: Mask
     shape: tuple[int, int, int]  # of the whole grid
     spacing_mm: Spacing
@@ -45,22 +44,30 @@ def read_pair(
     *,
     voxel_volume_mm3: float | None = None,
     strict_grid: bool = False,
+    threshold: float | None = None,
+    labels: Sequence[int] | None = None,
+    reference_labels: Sequence[int] | None = None,
 ) -> Pair:
     """Bring two masks of any form onto one grid.
 
     Args:
-        prediction: mask (X, Y, Z): array or tensor of any dtype, or path of a NIfTI file. Non-zero is lesion; when
-            there are several non-zero values, what exceeds half of the largest is (with a warning).
+        prediction: mask (X, Y, Z): array or tensor of any dtype, or path of a NIfTI file; 0 and one other value.
         reference: the same, independently of the form of the prediction.
         spacing_mm: voxel spacing in mm along X, Y, Z, or one number for all; None takes the reference file's.
         voxel_volume_mm3: volume of a voxel; default: the reference file's, else the product of the spacing.
         strict_grid: refuse files on different grids instead of resampling the prediction (nearest neighbour).
+        threshold: either map may hold probabilities, of which at least this is lesion.
+        labels: either map may hold labels, of which these are lesion.
+        reference_labels: the reference's own, where they differ from the prediction's; (1,) for a 0/1 mask.
 
     Raises:
-        DataError: a file cannot be read, shapes or grids differ, a value is not finite, the spacing is not positive.
+        DataError: a file cannot be read, a map is no mask (``masks.binary_mask``), shapes or grids differ, the spacing
+            is not positive.
+        ConfigError: threshold and labels contradict each other.
     """
-    predicted, its_grid = _mask(prediction, "prediction")
-    true, grid = _mask(reference, "reference")
+    predicted, its_grid = read_mask(prediction, "prediction", threshold=threshold, labels=labels)
+    rule = {"labels": reference_labels} if reference_labels is not None else {"labels": labels, "threshold": threshold}
+    true, grid = read_mask(reference, "reference", **rule)
     if its_grid is not None and grid is not None and not its_grid.matches(grid):
         predicted = _onto(predicted, its_grid, grid, where=prediction, strict=strict_grid)
     if predicted.shape != true.shape:
@@ -75,53 +82,35 @@ def read_pair(
     x, y, z = true.shape
     volume = grid.voxel_volume_mm3 if grid is not None else float(np.prod(spacing))
     volume = volume if voxel_volume_mm3 is None else voxel_volume_mm3
-    return Pair(predicted[box], true[box], (x, y, z), spacing, volume)
+    return Pair(
+        np.ascontiguousarray(predicted[box]),
+        np.ascontiguousarray(true[box]),
+        shape=(x, y, z),
+        spacing_mm=spacing,
+        voxel_mm3=volume,
+    )
 
 
-def common_box(one: Mask, other: Mask) -> tuple[slice, slice, slice] | None:
+def common_box(one: Mask, other: Mask) -> _Box | None:
     """The smallest box that holds every voxel of both masks (X, Y, Z); None when both are empty."""
-    union = one | other
-    box: list[slice] = []
-    for axis in range(3):
-        # Earlier axes are cropped already, so that only the first pass touches the whole grid.
-        held = np.flatnonzero(union.any(axis=tuple(a for a in range(3) if a != axis)))
+    boxes = [box for box in (_box(one), _box(other)) if box is not None]
+    if not boxes:
+        return None
+    x, y, z = (
+        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True)
+    )
+    return x, y, z
+
+
+def _box(mask: Mask) -> _Box | None:
+    box = [slice(None)] * 3
+    # The slowest axis first and cropped at once, so that only the first pass touches the whole grid, in its own order.
+    for axis in sorted(range(3), key=lambda axis: -abs(mask.strides[axis])):
+        held = np.flatnonzero(mask[tuple(box)].any(axis=tuple(a for a in range(3) if a != axis)))
         if len(held) == 0:
             return None
-        box.append(slice(int(held[0]), int(held[-1]) + 1))
-        union = union[(slice(None),) * axis + (box[-1],)]
+        box[axis] = slice(int(held[0]), int(held[-1]) + 1)
     return box[0], box[1], box[2]
-
-
-def _mask(source: Any, name: str) -> tuple[Mask, Grid | None]:
-    """A boolean mask (X, Y, Z) and, for a file, its grid."""
-    if isinstance(source, str | Path):
-        path = Path(source)
-        voxels, grid = read_voxels(path)
-        return binarize(voxels, LesionFile(path)).astype(bool), grid
-    if hasattr(source, "detach"):  # a tensor, without importing torch for it
-        source = source.detach().cpu()
-        source = (source.float() if str(source.dtype) == "torch.bfloat16" else source).numpy()
-    array = np.asarray(source)
-    while array.ndim > 3 and array.shape[0] == 1:  # (1, X, Y, Z), (1, 1, X, Y, Z)
-        array = array[0]
-    if array.ndim != 3:
-        raise DataError(
-            name,
-            found=f"{array.ndim} dimensions, shape {array.shape}",
-            expected="a mask (X, Y, Z)",
-            remedy="score one volume at a time; give a slice as (X, Y, 1)",
-        )
-    return array if array.dtype == bool else _nonzero(array, name), None
-
-
-def _nonzero(array: NDArray[Any], name: str) -> Mask:
-    largest = array.max(initial=0)
-    if not (np.isfinite(largest) and np.isfinite(array.min(initial=0))):
-        raise DataError(name, found="NaN or Inf", expected="a binary mask", remedy="replace them by 0 or 1 first")
-    mask: Mask = array == largest if largest > 0 else np.zeros(array.shape, dtype=bool)
-    if np.count_nonzero(mask) != np.count_nonzero(array):
-        mask = binarize(array.astype(np.float32), LesionFile(Path(name))).astype(bool)
-    return mask
 
 
 def _onto(mask: Mask, source: Grid, target: Grid, *, where: Any, strict: bool) -> Mask:

@@ -25,6 +25,11 @@ class Metric:
     higher_is_better: bool
     limits: tuple[float, float] = (0.0, float("inf"))
 
+    @property
+    def signed(self) -> bool:
+        """Whether zero is best, not an end of the range: compare absolute values."""
+        return self.limits[0] < 0
+
 
 _METRICS = (
     Metric("dice", "Dice", "", True, (0.0, 1.0)),
@@ -48,6 +53,7 @@ METRICS = {
     for metric in (
         *_METRICS,
         Metric("specificity", "Specificity", "", True, (0.0, 1.0)),
+        Metric("signed_volume_difference", "Signed volume difference", "ml", False, (-float("inf"), float("inf"))),
         Metric("relative_volume_difference", "Relative volume difference", "", False),
         Metric("hd_penalised", "HD, empty masks at the grid's diagonal", "mm", False),
         Metric("hd_voxels", "HD", "voxels", False),
@@ -55,14 +61,16 @@ METRICS = {
         Metric("micro_dice", "Micro-Dice", "", True, (0.0, 1.0)),
     )
 }
-"""Every metric of the case table by name; ``micro_dice`` is one number per group of cases, from pooled counts."""
+"""Every metric of the case table by name; ``micro_dice`` is one number per group of cases, from pooled counts, and
+``mdsc`` needs a probability map."""
 
 
 @dataclass(frozen=True)
 class Profile:
     """Conventions of one scoreboard.
 
-    All twelve metrics are computed under every profile; ``reported`` are those that the scoreboard itself shows.
+    All twelve metrics are computed under every profile; ``reported`` are those that the scoreboard itself shows. Any
+    other set of conventions is one call away: ``dataclasses.replace(PROFILES["default"], hd95_pooled=True)``.
     """
 
     name: str
@@ -70,9 +78,13 @@ class Profile:
     grid: str  # where the masks must lie, in words
     neighbours: Neighbours = 26
     volume_unit: VolumeUnit = "ml"
-    hd95_pooled: bool = False  # one percentile over both directions (MedPy) instead of the larger directed one
-    assd: Literal["pooled", "directed", "area"] = "pooled"
+    # Distances run between surface voxels, or between surface elements weighted by their area (surface-distance)
+    surface: Literal["voxels", "surfels"] = "voxels"
+    hd95_pooled: bool = False  # one percentile over both directions (MedPy), not the larger directed one (MONAI)
+    assd_pooled: bool = True  # one mean over both directions (MONAI), not the mean of the two directed ones (MedPy)
     empty_value: float = 1.0  # voxel overlap when both masks are empty; NaN leaves such cases out of means
+    min_overlap: float = 0.0  # share of a true lesion that must be predicted to count as found; 0 = one voxel
+    min_size: int = 1  # voxels; smaller components are left out of the lesion-wise metrics, on both sides
 
     def unit(self, metric: str) -> str:
         """Unit of a metric under this profile, "" for shares."""
@@ -82,7 +94,7 @@ class Profile:
     def header(self, metric: str) -> str:
         """Table header or axis label with unit and the direction that is better, e.g. ``"HD95 (mm) ↓"``."""
         unit = self.unit(metric)
-        arrow = "↑" if METRICS[metric].higher_is_better else "↓"
+        arrow = "→ 0" if METRICS[metric].signed else "↑" if METRICS[metric].higher_is_better else "↓"
         return f"{METRICS[metric].title}{f' ({unit})' if unit else ''} {arrow}"
 
 
@@ -99,8 +111,14 @@ PROFILES = {
         Profile("isles22", _CHALLENGE, "DWI grid"),
         # Chalcroft et al. 2024; their tables average finite HD95 only
         Profile("synthstroke", (*_CHALLENGE, "hd95"), "1 mm, padded to 256^3", volume_unit="mm^3"),
-        # Tomita et al. 2020, surface-distance library
-        Profile("tomita", ("dice", "hd", "assd", "recall", "precision"), "native, 1 mm", assd="area"),
+        # Tomita et al. 2020, surface-distance library; their ASSD is the mean of its two directed means
+        Profile(
+            "tomita",
+            ("dice", "mdsc", "micro_dice", "hd", "assd", "recall", "precision"),
+            "native grid, 1 mm",
+            surface="surfels",
+            assd_pooled=False,
+        ),
         # Maier et al. 2017
         Profile("isles2015", _OVERLAP_AND_HD, "native grid"),
         # Yu et al. 2022; "F1" is the same number as Dice and is shown once

@@ -1,4 +1,4 @@
-"""Surface distance weighted by surface area. Knows the 256 corner patterns of a 2 x 2 x 2 neighbourhood.
+"""Surface distances weighted by surface area. Knows the 256 corner patterns of a 2 x 2 x 2 neighbourhood.
 
 Between eight neighbouring voxel centres the surface of a mask is a few polygons (marching cubes; corners of a diagonal
 pair are kept apart, patterns of more than four corners are those of their complement). Its area is the weight of that
@@ -14,32 +14,24 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.metrics.nearest import Spacing, both_ways
 from strokelab.metrics.overlap import Mask
-from strokelab.metrics.surface import Spacing, both_ways
+from strokelab.metrics.surface import Distances
 
 _CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=np.float64)  # corner i is bit i of a pattern
 _Edge = tuple[int, int]  # two corners; the surface crosses the cube at its middle
 
 
-def average_distance_by_area(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
-    """Mean of the two directed, area-weighted mean surface distances of masks (X, Y, Z), mm.
+def surfel_distances(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> Distances:
+    """Directed distances both ways between the surface elements of masks (X, Y, Z), with their areas as weights.
 
-    Both empty: 0; one empty: infinite.
+    The variants of the surface-distance library and of Tomita et al. 2020: ``surface.hausdorff``,
+    ``surface.hausdorff_95`` and ``surface.average_distance(..., pooled=False)`` of these.
     """
-    empty = [not mask.any() for mask in (prediction, reference)]
-    if any(empty):
-        return 0.0 if all(empty) else float("inf")
-    patterns = [_patterns(mask) for mask in (prediction, reference)]
-    borders = [(pattern != 0) & (pattern != 255) for pattern in patterns]
     areas = surfel_areas(spacing_mm)
-    distances = both_ways(borders[0], borders[1], spacing_mm)
-    directed = []
-    for pattern, border, far in zip(
-        patterns, borders, (distances.from_prediction, distances.from_reference), strict=True
-    ):
-        weights = areas[pattern[border]]
-        directed.append(float(far @ weights / weights.sum()))
-    return sum(directed) / 2
+    patterns = [_patterns(mask) for mask in (prediction, reference)]
+    one, other = ((pattern != 0) & (pattern != 255) for pattern in patterns)
+    return Distances(*both_ways(one, other, spacing_mm), areas[patterns[0][one]], areas[patterns[1][other]])
 
 
 def surfel_areas(spacing_mm: Spacing) -> NDArray[np.float64]:
