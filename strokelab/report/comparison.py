@@ -1,4 +1,4 @@
-"""The papers' tables with our numbers beside theirs. Knows the material and the papers; knows no HTML."""
+"""The papers' tables with our numbers beside theirs, as tables of a page. Knows how they are laid out; no HTML."""
 
 from __future__ import annotations
 
@@ -6,142 +6,203 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from strokelab.metrics.profiles import CASE_METRICS
-from strokelab.report.material import Evaluation, RunMaterial
-from strokelab.report.paper_tables import PaperRow, PaperTable, site_number
-from strokelab.report.summary import with_sites
-from strokelab.report.tables import NOTHING, Cell, Table, plain_number
-from strokelab.statistics.aggregate import over_sites, summarize
+from strokelab.report.beside import Candidate, Ours, candidates, fits, ours
+from strokelab.report.cells import NOTHING, Cell, Table, listed, plain_number
+from strokelab.report.material import Evaluation
+from strokelab.report.paper_tables import GROUPS, Number, PaperRow, PaperTable, site_number
+from strokelab.report.protocols import differences, in_words, statistic
+from strokelab.statistics.aggregate import over_sites
 
-_SAME_AS = {"f1": "dice"}  # voxel F1 and Dice are one number
 _TUNED_SITE = "5"  # the site the SG-Net paper chose its settings on
-_PAPER_SCORES = (*CASE_METRICS, "f1")  # printed with four digits, costs with two
 
 
-@dataclass(frozen=True)
-class Ours:
-    """What stands beside a paper's row: column -> (mean, SD), and what it is made of."""
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A published table with ours: every row kept, ours or None, and the runs that stand in it."""
 
-    values: dict[str, tuple[float, float | None]]
-    basis: str  # in words, e.g. "27 cases, 3 runs"
+    table: PaperTable
+    rows: tuple[tuple[PaperRow, Ours | None], ...]
+    chosen: tuple[Candidate, ...]
+
+    @property
+    def matched(self) -> bool:
+        """Whether a run of ours is of the kind of a printed row."""
+        return any(own is not None and row.values for row, own in self.rows)
 
 
-def comparison(evaluation: Evaluation, table: PaperTable, rows: list[tuple[PaperRow, Ours | None]]) -> Table:
-    """A published table with our numbers beside it; columns that we have nothing for are left out."""
-    columns = [key for key in table.columns if any(own and key in own.values for _, own in rows)]
-    header = ["Method"] + ["Site"] * any(row.site for row, _ in rows)
-    for key in columns:
-        header += [f"{table.columns[key]}, paper", f"{table.columns[key]}, ours"]
+def paper_comparisons(evaluation: Evaluation) -> list[Table]:
+    """Every published table of the evaluated datasets with our numbers in its own terms.
+
+    Tables in which a run of ours is of the kind of a printed row come first. In the others our models are rows of their
+    own ("ours: unet2d"). The last table names those that are not shown and why.
+    """
+    of_interest = [table for table in evaluation.papers if {run.dataset for run in evaluation.runs} & {*table.datasets}]
+    pairs = [(table, beside(table, evaluation)) for table in of_interest]
+    found = sorted((b for _, b in pairs if isinstance(b, Beside)), key=lambda b: not b.matched)
+    left_out = [(table.title, reason) for table, reason in pairs if isinstance(reason, str)]
+    tables = [drawn(b, evaluation) for b in found]
+    if left_out:
+        rows = tuple((Cell(title, heading=True), Cell(reason, words=True)) for title, reason in left_out)
+        tables.append(Table("Published tables that are not shown", ("Table", "Why"), rows))
+    return tables
+
+
+def beside(table: PaperTable, evaluation: Evaluation) -> Beside | str:
+    """A published table with ours in it, or in words why there is nothing of ours to put there.
+
+    A run that is of the kind of a printed row stands beside it. All others get a row per model under each group of
+    rows. Groups that we have nothing of (a site, a dataset) are left out; ``drawn`` names them.
+    """
+    if table.needs and not any(table.needs in (run.parts or ()) for run in evaluation.runs):
+        return f"no run with {table.needs.replace('_', ' ')}"
+    chosen = candidates(table, evaluation)
+    loose = [c for c in chosen if not any(fits(row, c) for row in table.rows)]
+    rows: list[tuple[PaperRow, Ours | None]] = []
+    for where in _groups(table):
+        printed = [row for row in table.rows if dict(row.where) == where]
+        group = [(row, ours(table, where, [c for c in chosen if fits(row, c)])) for row in printed]
+        for model in dict.fromkeys(c.run.model for c in loose):
+            own = ours(table, where, [c for c in loose if c.run.model == model])
+            if own is not None:
+                note = printed[0].note if printed else ""
+                group.append((PaperRow(f"ours: {model}", {}, where=where, note=note), own))
+        if not where or any(own is not None for _, own in group):
+            rows += group
+    if not any(own is not None for _, own in rows):
+        return _reason(table)
+    standing = [c for c in chosen if c in loose or any(own and fits(row, c) for row, own in rows)]
+    return Beside(table, tuple(rows), tuple(standing))
+
+
+def drawn(found: Beside, evaluation: Evaluation) -> Table:
+    """A published table as printed, with a column of ours beside each column that we have something for."""
+    table, rows = found.table, found.rows
+    keys = [key for key in GROUPS if any(key in row.where for row, _ in rows)]
+    mine = [key for key in table.columns if any(own and key in own.values for _, own in rows)]
+    places = {key: _places(table, key) for key in table.columns}
+    header = ["Method", *(GROUPS[key] for key in keys), *table.ticks.values()]
+    for key, heading in table.columns.items():
+        header += [f"{heading}, paper", f"{heading}, ours"] if key in mine else [heading]
     body = []
     for row, own in rows:
-        cells = [Cell(row.method, heading=True)]
-        if "Site" in header:
-            cells.append(Cell(str(row.site or NOTHING)))
-        for key in columns:
-            printed, mine = row.values.get(key), own.values.get(key) if own else None
-            places = 4 if key in _PAPER_SCORES else 2
-            cells += [Cell(_mean_sd(printed, places)), Cell(_mean_sd(mine, places), ours=mine is not None)]
+        parts = row.parts if row.parts is not None else _parts(found, row)
+        cells = [Cell(row.method, heading=True), *(_group_cell(row, key) for key in keys)]
+        cells += [Cell("✓" if parts and part in parts else "") for part in table.ticks]
+        for key in table.columns:
+            cells.append(_cell(row.values.get(key), places[key]))
+            if key in mine:
+                cells.append(_cell(own.values.get(key) if own else None, places[key], ours=True))
         body.append((*cells, Cell(own.basis if own else NOTHING, words=True)))
-    scanners = dict.fromkeys(f"Site {row.site}: {row.site_note}" for row, _ in rows if row.site and row.site_note)
-    ours_protocol = "; ".join(f"{key}: {value}" for key, value in evaluation.protocol.items())
-    notes = [f"Paper: {table.citation}. Protocol: {'; '.join((*table.protocol, *scanners))}."]
-    notes.append(f"Ours: {evaluation.dataset}{'; ' + ours_protocol if ours_protocol else ''}.")
-    if table.over == "sites":
-        notes += [
-            f"{model} over the sites other than Site {_TUNED_SITE}: Dice {_mean_sd(rest, 4)}."
-            for model in evaluation.models
-            if (rest := without_site(evaluation, model, _TUNED_SITE)) is not None
-        ]
-    return Table(table.title, (*header, "Ours is made of"), tuple(body), notes=(*notes, *table.footnotes))
+    caption = f"{table.title} (ours: phantoms, not comparable)" if evaluation.phantom else table.title
+    header.append("Ours is made of")
+    return Table(caption, tuple(header), tuple(body), notes=_notes(found, evaluation), name=f"paper_{table.name}")
 
 
-def tables_of_interest(evaluation: Evaluation) -> list[tuple[PaperTable, list[tuple[PaperRow, Ours | None]]]]:
-    """The published tables that have at least one of our runs in them, each row with ours or None.
+def without_site(tables: Sequence[pd.DataFrame], site: str, metric: str = "dice") -> Number | None:
+    """Macro mean and SD over the sites other than one; None when that one, or every other one, is absent.
 
-    Rows about a site are kept only when we have that site.
+    Args:
+        tables: case tables of one model's runs.
+        site: the number of the site to leave out.
+        metric: what to average.
     """
-    kind = "phantom" if evaluation.phantom else evaluation.dataset
-    chosen = []
-    for table in evaluation.papers:
-        if kind not in table.datasets or not _needed(table, evaluation.runs):
-            continue
-        rows = [(row, ours(table, row, evaluation.runs)) for row in table.rows]
-        sites = {row.site for row, own in rows if own}
-        if sites:
-            chosen.append((table, [(row, own) for row, own in rows if row.site is None or row.site in sites]))
-    return chosen
-
-
-def ours(table: PaperTable, row: PaperRow, runs: Sequence[RunMaterial]) -> Ours | None:
-    """Our numbers in the terms of a published row, or None when no run of ours is of that kind.
-
-    Only cases from sites the run was not trained on count.
-    """
-    matching = [run for run in runs if row.parts is not None and run.parts == row.parts]
-    kept = [(run, rows) for run in matching if len(rows := _unseen(run, row.site))]
-    if not kept:
-        return None
-    values: dict[str, tuple[float, float | None]] = {}
-    for column in table.columns:
-        metric = _SAME_AS.get(column, column)
-        if metric in CASE_METRICS:
-            value = _over(table.over, [rows for _, rows in kept], metric)
-            if value is not None:
-                values[column] = value
-        elif metric in kept[0][0].cost:
-            values[column] = float(kept[0][0].cost[metric]), None
-    if not values:
-        return None
-    together = pd.concat([rows[["case", "site"]] for _, rows in kept])
-    counts = [(together["case"].nunique(), "case"), (together["site"].nunique(), "site"), (len(kept), "run")]
-    if row.site is not None:
-        del counts[1]
-    return Ours(values, ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts))
-
-
-def without_site(evaluation: Evaluation, model: str, site: str, metric: str = "dice") -> tuple[float, float] | None:
-    """Macro mean and SD of a model over the sites other than one; None when that one, or every other one, is absent."""
-    cases = evaluation.cases
-    cases = cases[(cases["model"] == model) & cases["site"].notna()]
+    cases = pd.concat(tables, ignore_index=True)
+    cases = cases[cases["site"].notna()]
     inside = cases["site"].map(str).map(site_number) == site
     if not inside.any() or inside.all():
         return None
     line = over_sites(cases[~inside], [metric]).iloc[0]
-    return float(line["site_mean"]), float(line["site_sd"])
+    return Number(float(line["site_mean"]), sd=float(line["site_sd"]))
 
 
-def _needed(table: PaperTable, runs: Sequence[RunMaterial]) -> bool:
-    return not table.needs or any(run.parts is not None and table.needs in run.parts for run in runs)
+def _groups(table: PaperTable) -> list[dict[str, str]]:
+    groups: list[dict[str, str]] = []
+    for row in table.rows:
+        if dict(row.where) not in groups:
+            groups.append(dict(row.where))
+    # A network of several inputs stands in no group of a single one, so there is a place for it behind them.
+    return [*groups, {}] if {} not in groups and any("modality" in where for where in groups) else groups
 
 
-def _unseen(run: RunMaterial, site: str | None) -> pd.DataFrame:
-    cases = with_sites(run.cases)
-    cases = cases[~cases["site"].isin(run.sites)]
-    return cases if site is None else cases[cases["site"].map(site_number) == site]
+def _reason(table: PaperTable) -> str:
+    wanted = {key: list(dict.fromkeys(row.where[key] for row in table.rows if key in row.where)) for key in GROUPS}
+    missing = [f"{GROUPS[key].lower()} {', '.join(names)}" for key, names in wanted.items() if names]
+    return f"nothing of ours is of {' and '.join(missing)}" if missing else "nothing of ours to put into its columns"
 
 
-def _over(over: str, tables: Sequence[pd.DataFrame], metric: str) -> tuple[float, float | None] | None:
-    """Mean and SD over what the published table runs over; None when nothing was scored."""
-    if over == "models":
-        means = pd.DataFrame({metric: [summarize(rows, [metric]).iloc[0]["mean"] for rows in tables]})
-        line = summarize(means.assign(case=means.index), [metric]).iloc[0]
-        mean, sd = line["mean"], line["sd"]
-    else:
-        # Seeds of one case first: the SD is then one over cases or sites, not over repeats.
-        cases = pd.concat(tables).groupby("case", as_index=False).agg({metric: "mean", "site": "first"})
-        line = over_sites(cases, [metric]).iloc[0]
-        mean, sd = (line["site_mean"], line["site_sd"]) if over == "sites" else (line["mean"], line["sd"])
-    if not np.isfinite(mean):
-        return None
-    return float(mean), float(sd) if np.isfinite(sd) else None
+def _parts(found: Beside, row: PaperRow) -> frozenset[str] | None:
+    """The parts of the model in a row of its own, where its runs have the same."""
+    kinds = {c.run.parts for c in found.chosen if row.method == f"ours: {c.run.model}"}
+    return next(iter(kinds)) if len(kinds) == 1 else None
 
 
-def _mean_sd(value: tuple[float, float | None] | None, places: int) -> str:
+def _notes(found: Beside, evaluation: Evaluation) -> tuple[str, ...]:
+    table, rows = found.table, found.rows
+    about = dict.fromkeys(
+        f"{GROUPS[key]} {value}: {row.note}"
+        for row, _ in rows
+        for key, value in row.where.items()
+        if row.note and key != "quarter"
+    )
+    notes = [f"Paper: {table.citation}. Protocol: {'; '.join((in_words(table), *about))}."]
+    protocol = "; ".join(f"{key}: {value}" for key, value in evaluation.protocol.items())
+    notes.append(f"Ours: {evaluation.dataset}; {statistic(table)}{'; ' + protocol if protocol else ''}.")
+    unlike = differences(table, evaluation, found.chosen, [own for _, own in rows if own is not None])
+    if unlike:
+        notes.append(f"Differs: {'; '.join(unlike)}.")
+    if hidden := _left_out(found):
+        notes.append(f"Not shown: {hidden}.")
+    if table.over == "sites":
+        notes += [
+            f"{model} over the sites other than Site {_TUNED_SITE}: Dice {_mean_sd(rest, 4)}."
+            for model in dict.fromkeys(c.run.model for c in found.chosen)
+            if (rest := without_site([c.cases for c in found.chosen if c.run.model == model], _TUNED_SITE))
+        ]
+    return (*notes, *table.footnotes)
+
+
+def _left_out(found: Beside) -> str:
+    """Printed groups without a case of ours, and sites of ours that the table does not have."""
+    shown = [dict(row.where) for row, _ in found.rows]
+    gone = [where for where in _groups(found.table) if where not in shown]
+    words = [f"the paper's {', '.join(f'{GROUPS[k].lower()} {v}' for k, v in where.items())}" for where in gone]
+    printed = {row.where["site"] for row in found.table.rows if "site" in row.where}
+    if printed:
+        names = dict.fromkeys(str(name) for c in found.chosen for name in c.cases["site"].dropna())
+        others = [name for name in names if site_number(name) not in printed]
+        words += [f"our sites {listed(others, 12)}, which the paper does not print"] if others else []
+    return "; ".join(words)
+
+
+def _group_cell(row: PaperRow, key: str) -> Cell:
+    if key == "quarter":
+        return Cell(row.note or row.where.get(key, NOTHING), words=True)
+    return Cell(row.where.get(key, {"fold": "all", "modality": "as trained"}.get(key, NOTHING)))
+
+
+def _places(table: PaperTable, column: str) -> int:
+    """Decimals as printed: the most that any number of the column has."""
+    numbers = [row.values[column] for row in table.rows if isinstance(row.values.get(column), Number)]
+    parts = [part for n in numbers if isinstance(n, Number) for part in (n.mean, n.sd, n.low, n.high)]
+    texts = [repr(part) for part in parts if part is not None and math.isfinite(part)]
+    return max((len(text.partition(".")[2].removesuffix("0")) for text in texts), default=2)
+
+
+def _cell(value: Number | str | None, places: int, *, ours: bool = False) -> Cell:
     if value is None:
-        return NOTHING
-    mean, sd = value
-    spread = "" if sd is None or math.isnan(sd) else f" ± {plain_number(sd, places)}"
-    return plain_number(mean, places) + spread
+        return Cell(NOTHING)
+    if isinstance(value, str):
+        return Cell(value, words=True)
+    number = value.mean if math.isfinite(value.mean) else None
+    return Cell(_mean_sd(value, places), number, ours=ours)
+
+
+def _mean_sd(value: Number, places: int) -> str:
+    text = plain_number(value.mean, places)
+    if value.sd is not None and not math.isnan(value.sd):
+        text += f" ± {plain_number(value.sd, places)}"
+    if value.low is not None and value.high is not None:
+        text += f" ({plain_number(value.low, places)}–{plain_number(value.high, places)})"
+    return f"{text} ({value.infinite} inf)" if value.infinite else text
