@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from strokelab.errors import DataError
 from strokelab.files import make_folder, replacing, write_text
-from strokelab.report.comparison import comparison, tables_of_interest
+from strokelab.report.comparison import paper_comparisons
 from strokelab.report.material import Evaluation
 from strokelab.report.sections import Picture, picture_sections
 from strokelab.report.summary import summary_table
@@ -53,7 +53,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
             evaluation=evaluation,
             lead=lead(evaluation, summary),
             results=result_tables(evaluation, summary),
-            comparisons=[comparison(evaluation, table, rows) for table, rows in tables_of_interest(evaluation)],
+            comparisons=paper_comparisons(evaluation),
             sections=sections,
             cases=case_table(evaluation),
             runs=run_list(evaluation),
