@@ -1,4 +1,4 @@
-"""The ``strokelab`` command: phantom, check, predict, report. Nothing here is written twice: each calls its room."""
+"""The ``strokelab`` command. Nothing here is written twice: each of its commands calls its room."""
 
 from __future__ import annotations
 
@@ -117,6 +117,55 @@ def report(
         key: ",".join(f"'{path}'" for path in runs if is_sweep(path) == (key == "sweep")) for key in ("runs", "sweep")
     }
     evaluate(compose("evaluate", [*(f"{key}=[{paths}]" for key, paths in listed.items()), f"out='{out}'"]))
+
+
+@app.command()
+def score(
+    predictions: Annotated[str | None, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")] = None,
+    references: Annotated[str | None, typer.Argument(help="The drawn masks: the same.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Instead of both: a csv with the columns case, prediction, reference [image, subject ...]."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="REFERENCES is the folder of this dataset, e.g. atlas_v2.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where tables and report go.")] = Path("scores"),
+    profile: Annotated[
+        str, typer.Option(help="default, atlas, isles22, synthstroke, tomita, isles2015 ...")
+    ] = "default",
+    name: Annotated[str | None, typer.Option(help="Of the first method; default: its folder's name.")] = None,
+    beside: Annotated[list[str] | None, typer.Option(help="NAME=PLACE of a further method; repeatable.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder with the scans, for the ground under overlays.")] = None,
+    participants: Annotated[Path | None, typer.Option(help="participants.tsv with site and scanner.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Predictions are probability maps: p >= this.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels of the predictions that mean lesion: 1,2.")] = None,
+    reference_threshold: Annotated[float | None, typer.Option(help="As --threshold, of the references.")] = None,
+    reference_labels: Annotated[str | None, typer.Option(help="As --labels, of the references.")] = None,
+    allow_extra: Annotated[bool, typer.Option(help="Leave predictions without a reference aside.")] = False,
+    strict_grid: Annotated[bool, typer.Option(help="Refuse masks on other grids than their reference's.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+) -> None:
+    """Score masks made by any tool: per-case table, summary, report. Exit status 1 when a case could not be scored."""
+    from strokelab.scoreboard.command import Sources, score_masks
+    from strokelab.scoreboard.masks import MaskRule, labels_of
+    from strokelab.scoreboard.score import Rules
+
+    of_predictions = MaskRule(threshold, labels_of(labels))
+    of_references = MaskRule(reference_threshold, labels_of(reference_labels))
+    sources = Sources(
+        predictions,
+        references,
+        pairs=pairs,
+        dataset=dataset,
+        name=name,
+        beside=beside or (),
+        images=images,
+        participants=participants,
+        allow_extra=allow_extra,
+    )
+    rules = Rules(of_predictions, of_references, profile, strict_grid)
+    score_masks(sources, rules, out, workers=workers, console=console)
 
 
 if __name__ == "__main__":

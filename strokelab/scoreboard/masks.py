@@ -1,0 +1,141 @@
+"""Mask files as they are scored: read by a stated rule, brought to one grid. Knows files; knows no pairs, no score."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.grid import Grid, resample
+from strokelab.metrics.masks import ROUNDING, binary_mask, check_rule
+from strokelab.nifti import read_voxels
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which voxels are lesion, as ``metrics.masks.binary_mask`` has it: without a rule those of the only value but 0.
+
+    Raises:
+        ConfigError: both a threshold and labels, or one that makes no sense.
+    """
+
+    threshold: float | None = None
+    labels: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_rule(self.threshold, self.labels)
+
+    def __str__(self) -> str:
+        if self.threshold is not None:
+            return f"p >= {self.threshold:g}"
+        return "" if self.labels is None else f"labels {', '.join(map(str, self.labels))}"
+
+
+def labels_of(text: str | None) -> tuple[int, ...] | None:
+    """Labels from the command line, e.g. ``"1,2"``.
+
+    Raises:
+        ConfigError: these are no whole numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            "labels", found=repr(text), expected="whole numbers with commas between", remedy="e.g. --labels 1,2"
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class ReadMask:
+    """One mask with what was noticed when it was read."""
+
+    mask: NDArray[np.bool_]  # (X, Y, Z)
+    grid: Grid
+    probability: NDArray[np.float32] | None = None  # (X, Y, Z), 0 to 1, where the mask was made from such a map
+    notes: tuple[str, ...] = ()
+
+
+def read_mask(files: Sequence[Path], rule: MaskRule) -> ReadMask:
+    """The union of a case's mask files.
+
+    Raises:
+        DataError: a file cannot be read, holds values that the rule does not cover, or lies on another grid than the
+            first.
+    """
+    first = _read_one(files[0], rule)
+    for path in files[1:]:
+        other = _read_one(path, rule)
+        if not other.grid.matches(first.grid):
+            raise DataError(
+                path,
+                found=other.grid.describe(),
+                expected=f"the grid of {files[0]}: {first.grid.describe()}",
+                remedy="bring the masks of one case onto one grid first",
+            )
+        first = ReadMask(first.mask | other.mask, first.grid, notes=(*first.notes, *other.notes))
+    return first
+
+
+def noted(read: Callable[[], ReadMask]) -> ReadMask:
+    """What ``read`` gives, with the warnings it raised about imperfect data as notes of the mask."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        found = read()
+    said = tuple(str(one.message) for one in caught if issubclass(one.category, DataWarning))
+    return replace(found, notes=(*said, *found.notes))
+
+
+def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False) -> ReadMask:
+    """A mask on another grid, by nearest neighbour through the affines, with a note; the same object on the same grid.
+
+    Args:
+        read: the mask.
+        target: the grid to end on.
+        where: the file, for messages.
+        strict: refuse instead.
+
+    Raises:
+        DataError: the two volumes do not overlap in the world, or ``strict`` and the grids differ.
+    """
+    if read.grid.matches(target):
+        return read
+    apart = not _overlap(read.grid, target)
+    if strict or apart:
+        raise DataError(
+            where,
+            found=read.grid.describe(),
+            expected=("a volume that overlaps " if apart else "") + f"the reference's grid: {target.describe()}",
+            remedy="the header is probably wrong: copy the affine of the image that was segmented"
+            if apart
+            else "resample the mask, or leave --strict-grid away: nearest neighbour, with a note",
+        )
+    mask = resample(read.mask, read.grid, target, "nearest")
+    before, after = (
+        float(np.count_nonzero(m)) * g.voxel_volume_mm3 / 1000 for m, g in ((read.mask, read.grid), (mask, target))
+    )
+    note = f"brought to the reference's grid by nearest neighbour ({before:.2f} ml before, {after:.2f} ml after)"
+    probability = None if read.probability is None else resample(read.probability, read.grid, target, "nearest")
+    return replace(read, mask=mask, grid=target, probability=probability, notes=(*read.notes, note))
+
+
+def _read_one(path: Path, rule: MaskRule) -> ReadMask:
+    voxels, grid = read_voxels(path)
+    mask = binary_mask(voxels, str(path), threshold=rule.threshold, labels=rule.labels)
+    is_map = rule.threshold is not None and float(voxels.max()) <= 1 + ROUNDING
+    return ReadMask(mask, grid, voxels if is_map else None)
+
+
+def _overlap(one: Grid, other: Grid) -> bool:
+    """Whether the box around one volume, in the other's voxels, meets the other volume."""
+    edges = itertools.product(*[(-0.5, n - 0.5) for n in one.shape])
+    corners = np.array([[*corner, 1.0] for corner in edges]).T
+    inside = (np.linalg.inv(other.matrix) @ one.matrix @ corners)[:3]
+    return bool(((inside.max(axis=1) > -0.5) & (inside.min(axis=1) < np.asarray(other.shape) - 0.5)).all())
