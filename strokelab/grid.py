@@ -48,8 +48,11 @@ class Grid:
 
     @property
     def voxel_volume_mm3(self) -> float:
-        """Volume of one voxel, |det| of the affine's 3 x 3 part, mm^3."""
-        return float(abs(np.linalg.det(self.matrix[:3, :3])))
+        """Volume of one voxel, |det| of the affine's 3 x 3 part, mm^3, in the single precision of file headers.
+
+        Further digits are rounding of the header: an oblique grid of 2 mm has 8 mm^3, not 8.00000004.
+        """
+        return float(np.float32(abs(np.linalg.det(self.matrix[:3, :3]))))
 
     @property
     def orientation(self) -> str:
