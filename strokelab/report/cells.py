@@ -20,6 +20,7 @@ class Cell:
     ours: bool = False
     heading: bool = False
     words: bool = False  # may be broken into lines
+    further: tuple[tuple[str, float], ...] = ()  # other numbers in the text by name: sd; low and high
 
 
 @dataclass(frozen=True)

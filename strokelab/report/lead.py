@@ -7,7 +7,7 @@ import pandas as pd
 from strokelab.files import natural_key
 from strokelab.report.cells import between, counted, listed, plural
 from strokelab.report.material import Evaluation
-from strokelab.report.significance import comparison_of, sentence
+from strokelab.report.significance import sentence, tests, worth_telling
 from strokelab.report.summary import line_of
 from strokelab.statistics.aggregate import has_failed
 
@@ -33,16 +33,8 @@ def lead_sentences(
 
 def comparison_sentences(evaluation: Evaluation, summary: pd.DataFrame, found: pd.DataFrame) -> list[str]:
     """The two best models against each other, then every model against the first one of the evaluation."""
-    best = [model for model, _ in _by_mean(evaluation, summary)[:2]]
-    pairs = [tuple(best)] if len(best) == 2 else []
-    pairs += [(evaluation.models[0], other) for other in evaluation.models[1:]]
-    told: dict[frozenset[str], str] = {}
-    tests = int(found["p"].notna().sum())
-    for one, other in pairs:
-        row = comparison_of(found, one, other)
-        if row is not None and frozenset((one, other)) not in told:
-            told[frozenset((one, other))] = sentence(row, tests)
-    return list(told.values())
+    best = [model for model, _ in _by_mean(evaluation, summary)]
+    return [sentence(row, tests(found)) for row in worth_telling(found, evaluation.models, best)]
 
 
 def _what(evaluation: Evaluation, cases: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from strokelab.files import natural_key
 from strokelab.metrics.profiles import CASE_METRICS
 from strokelab.report.cells import NOTHING, Cell, Table, count_cell, counted, with_infinity
 from strokelab.report.material import Evaluation, digits, heading
-from strokelab.report.summary import CLUSTER, HEADLINE, MDSC, MDSC_COMMON, RESAMPLES, SEED, line_of
+from strokelab.report.summary import CLUSTER, HEADLINE, MDSC, MDSC_COMMON, RESAMPLES, SEED, line_of, told_apart
 from strokelab.statistics.aggregate import format_mean_sd, has_failed
 from strokelab.statistics.bootstrap import MICRO_DICE, format_interval
 
@@ -27,7 +27,8 @@ def result_tables(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataF
     """
     tables = [_per_model(evaluation, cases, summary)]
     for key in _GROUP_TITLES:
-        if _tells_apart(evaluation, cases, key):
+        several_runs = len(evaluation.runs) > len(evaluation.models)
+        if several_runs if key == "run" else told_apart(cases, key):
             tables.append(_per_group(evaluation, cases, summary, key))
     return tables
 
@@ -90,20 +91,22 @@ def bootstrap_note(cases: pd.DataFrame) -> str:
 
 
 def _per_model(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataFrame) -> Table:
+    units = ("site", "fold") if told_apart(cases, "fold") else ("site",)
     rows = []
     for model in evaluation.models:
         runs = sum(run.model == model for run in evaluation.runs)
         where = {"level": "model", "model": model}
         cells = [Cell(model, heading=True), count_cell(runs), _cases(cases[cases["model"] == model])]
         values = [_mean_sd(line_of(summary, metric, **where), metric, evaluation.profile) for metric in HEADLINE]
-        rows.append((*cells, *values, _mean_sd(line_of(summary, **where), "dice", evaluation.profile, sites=True)))
+        over = [_mean_sd(line_of(summary, **where), "dice", evaluation.profile, over=unit) for unit in units]
+        rows.append((*cells, *values, *over))
     notes = ["SD is the sample SD (n - 1). ↑ higher is better, ↓ lower is better."]
     if cases.duplicated(["model", "case"]).any():
         notes.append("A case that several runs of a model (seeds) evaluated counts once for every run.")
     notes += case_notes(cases)
     return Table(
-        "Mean ± SD over cases, and the macro mean ± SD over sites",
-        ("Model", "Runs", "Cases", *_measures(evaluation), "Dice, over\u00a0sites\u00a0↑"),
+        f"Mean ± SD over cases, and over the means of {' and of '.join(f'{unit}s' for unit in units)}",
+        ("Model", "Runs", "Cases", *_measures(evaluation), *(f"Dice, over\u00a0{unit}s\u00a0↑" for unit in units)),
         tuple(rows),
         notes=tuple(notes),
         name="results",
@@ -121,16 +124,6 @@ def _per_group(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataFram
     return Table(f"{_GROUP_TITLES[key]}: mean ± SD over cases", header, tuple(rows), name=f"by_{key}")
 
 
-def _tells_apart(evaluation: Evaluation, cases: pd.DataFrame, key: str) -> bool:
-    """Whether a table by this column says more than those before it."""
-    if key == "run":
-        return len(evaluation.runs) > len(evaluation.models)
-    if key not in cases.columns or cases[key].nunique() < 2:
-        return False
-    # Folds that are the sites (leave one site out) stand in the table by site already.
-    return key != "fold" or len(cases[["site", "fold"]].drop_duplicates()) > cases["site"].nunique()
-
-
 def _measures(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(heading(metric, evaluation.profile) for metric in HEADLINE)
 
@@ -141,12 +134,13 @@ def _cases(rows: pd.DataFrame) -> Cell:
     return Cell(f"{number}{f' ({failed} {what})' if failed else ''}", float(number))
 
 
-def _mean_sd(line: pd.Series, metric: str, profile: str, *, sites: bool = False) -> Cell:
+def _mean_sd(line: pd.Series, metric: str, profile: str, *, over: str = "") -> Cell:
     # Failed rows stand once in the column of cases, not in every cell.
     line = pd.concat([line.drop("failed"), pd.Series({"failed": 0})])
-    mean = float(line["site_mean" if sites else "mean"])
-    text = format_mean_sd(line, digits(metric, profile), sites=sites)
-    return Cell(with_infinity(text), None if np.isnan(mean) else mean)
+    mean = float(line[f"{over}_mean" if over else "mean"])
+    text = format_mean_sd(line, digits(metric, profile), sites=over == "site", folds=over == "fold")
+    sd = float(line[f"{over}_sd" if over else "sd"])
+    return Cell(with_infinity(text), None if np.isnan(mean) else mean, further=(("sd", sd),))
 
 
 def _median(line: pd.Series | None) -> pd.Series | None:
@@ -166,7 +160,8 @@ def _interval(line: pd.Series | None, places: int) -> Cell:
     text = with_infinity(text)
     if pd.notna(threshold := line.get("threshold", np.nan)):
         text += f" at {threshold:.2f}"
-    return Cell(text, None if np.isnan(estimate) else estimate)
+    ends = (("low", float(line["low"])), ("high", float(line["high"])))
+    return Cell(text, None if np.isnan(estimate) else estimate, further=ends)
 
 
 def _interval_notes(cases: pd.DataFrame, known: set[str]) -> tuple[str, ...]:

@@ -59,18 +59,30 @@ def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence
     return found.iloc[np.lexsort([place.to_numpy() for place in places])].reset_index(drop=True)
 
 
-def comparison_of(found: pd.DataFrame, one: str, other: str, metric: str = "dice") -> pd.Series | None:
-    """The row of two models in either order, or None."""
-    pair = found["first"].isin([one, other]) & found["second"].isin([one, other]) & (found["metric"] == metric)
-    return found[pair].iloc[0] if pair.any() else None
+def worth_telling(found: pd.DataFrame, models: Sequence[str], best: Sequence[str]) -> list[pd.Series]:
+    """The Dice rows of the two best models, and of every model against the first.
+
+    Args:
+        found: of ``comparisons``.
+        models: in order of appearance.
+        best: those with a scored case, best first.
+    """
+    rows = {frozenset((row["first"], row["second"])): row for _, row in found[found["metric"] == "dice"].iterrows()}
+    pairs = [frozenset(best[:2]), *(frozenset((models[0], other)) for other in models[1:])]
+    return [rows[pair] for pair in dict.fromkeys(pairs) if pair in rows]
 
 
-def sentence(row: pd.Series, tests: int) -> str:
+def tests(found: pd.DataFrame) -> int:
+    """How many comparisons Holm's correction ran over."""
+    return int(found["p"].notna().sum())
+
+
+def sentence(row: pd.Series, corrected_for: int) -> str:
     """One comparison as a sentence that can be quoted.
 
     Args:
         row: of ``comparisons``.
-        tests: how many comparisons Holm's correction ran over.
+        corrected_for: how many comparisons Holm's correction ran over.
 
     Returns:
         E.g. "sgnet is ahead of unet2d by 0.089 Dice (95 % CI 0.041 to 0.137; Wilcoxon p = 0.0012 over 108 cases,
@@ -94,7 +106,9 @@ def sentence(row: pd.Series, tests: int) -> str:
         text = f"{first} is ahead of {second} by {size} {title}"
     if n == 1:
         return f"{text} on the only case they share; one case is too few to compare models."
-    return f"{text} ({_evidence(row, low, high, places, tests)}){_reading(row, low, high, places, tests)}"
+    return (
+        f"{text} ({_evidence(row, low, high, places, corrected_for)}){_reading(row, low, high, places, corrected_for)}"
+    )
 
 
 def comparison_table(found: pd.DataFrame, profile: str) -> Table:
@@ -114,7 +128,11 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
                 Cell(_left_out(row), words=True),
                 number_cell(float(row["mean_first"]), places),
                 number_cell(float(row["mean_second"]), places),
-                Cell(f"{difference} ({ends})" if ends else difference, _number(row["difference"])),
+                Cell(
+                    f"{difference} ({ends})" if ends else difference,
+                    _number(row["difference"]),
+                    further=(("low", low), ("high", high)),
+                ),
                 Cell(p_value(float(row["p"])), _number(row["p"])),
                 Cell(p_value(float(row["p_holm"])), _number(row["p_holm"])),
                 Cell(f"{row['stars'] or NOTHING}{'†' if row['few'] and row['n'] else ''}"),
@@ -132,15 +150,15 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
     )
 
 
-def _evidence(row: pd.Series, low: float, high: float, places: int, tests: int) -> str:
+def _evidence(row: pd.Series, low: float, high: float, places: int, corrected_for: int) -> str:
     shared = "shared " if row["only_first"] or row["only_second"] or row["failed"] else ""
     ends = between(low, high, places)
-    corrected = f", Holm-corrected for {tests} comparisons" if tests > 1 else ""
+    corrected = f", Holm-corrected for {corrected_for} comparisons" if corrected_for > 1 else ""
     interval = f"95 % CI {ends}; " if ends else ""
     return f"{interval}Wilcoxon {p_equation(float(row['p_holm']))} over {int(row['n'])} {shared}cases{corrected}"
 
 
-def _reading(row: pd.Series, low: float, high: float, places: int, tests: int) -> str:
+def _reading(row: pd.Series, low: float, high: float, places: int, corrected_for: int) -> str:
     """What the numbers do and do not say, behind the brackets."""
     if row["stars"] != "ns":
         if low <= 0 <= high:
@@ -153,7 +171,7 @@ def _reading(row: pd.Series, low: float, high: float, places: int, tests: int) -
         return ": not significant."
     return (
         f": not significant; with {int(row['n'])} cases a difference of {plain_number(detectable, places)} could have "
-        f"been detected ({_POWER}{', uncorrected' if tests > 1 else ''}), a smaller one may well exist."
+        f"been detected ({_POWER}{', uncorrected' if corrected_for > 1 else ''}), a smaller one may well exist."
     )
 
 
@@ -173,7 +191,7 @@ def _notes(found: pd.DataFrame) -> tuple[str, ...]:
         "Difference: mean over the pairs of first − second with its 95 % bootstrap interval "
         f"({RESAMPLES} resamples, seed {SEED}, scans of one subject drawn together). "
         "p: two-sided Wilcoxon signed-rank test of the same cases.",
-        f"Holm's correction runs over the {counted(int(found['p'].notna().sum()), 'test')} of this table; stars are of "
+        f"Holm's correction runs over the {counted(tests(found), 'test')} of this table; stars are of "
         "the corrected p: ns p > 0.05, * ≤ 0.05, ** ≤ 0.01, *** ≤ 0.001, **** ≤ 0.0001.",
         f"Detectable difference: the smallest true mean difference this many cases would have shown with {_POWER} at "
         "p = 0.05, uncorrected, given the spread seen. “Not significant” does not mean “equal”: anything smaller than "

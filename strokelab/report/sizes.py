@@ -61,7 +61,8 @@ def _described(line: pd.Series) -> list[Cell]:
     number = count_cell(int(line["cases"]))
     low, high = float(line["ml_min"]), float(line["ml_max"])
     ends = [plain_number(end, 2) for end in (low, high)]
-    volume = Cell(ends[0] if ends[0] == ends[1] else f"{ends[0]}–{ends[1]}", None if pd.isna(low) else low)
+    text = ends[0] if ends[0] == ends[1] else f"{ends[0]}–{ends[1]}"
+    volume = Cell(text, None if pd.isna(low) else low, further=(("high", high),))
     what = "failed" if line["rows"] == line["cases"] else f"of {line['rows']} rows failed"
     return [Cell(f"{number.text} ({failed} {what})", number.number) if failed else number, volume]
 
@@ -70,4 +71,5 @@ def _interval(line: pd.Series, places: int) -> Cell:
     # Failed rows stand once, beside the number of cases.
     estimate = float(line["estimate"])
     text = format_interval(pd.concat([line.drop("failed"), pd.Series({"failed": 0})]), places)
-    return Cell(with_infinity(text), None if pd.isna(estimate) else estimate)
+    ends = (("low", float(line["low"])), ("high", float(line["high"])))
+    return Cell(with_infinity(text), None if pd.isna(estimate) else estimate, further=ends)

@@ -10,7 +10,7 @@ import pandas as pd
 from strokelab.metrics.profiles import CASE_METRICS, find_profile
 from strokelab.metrics.thresholds import dice_at_thresholds, from_rows, max_dice_common
 from strokelab.report.material import Evaluation
-from strokelab.statistics.aggregate import has_failed, over_sites, summarize
+from strokelab.statistics.aggregate import has_failed, over_folds, over_sites, summarize
 from strokelab.statistics.bootstrap import MICRO_DICE, bootstrap_intervals, interval_of_best_column
 
 UNKNOWN = "unknown"
@@ -25,6 +25,7 @@ RESAMPLES, SEED, CLUSTER = 1000, 0, "subject"
 
 MDSC, MDSC_COMMON = "mdsc", "mdsc_common"
 
+_OF_FOLDS = ("folds", "fold_mean", "fold_sd", "folds_infinite")
 _COUNTS = ("tp", "fp", "fn", "tn")
 
 
@@ -43,29 +44,45 @@ def measured(cases: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
     return [metric for metric in metrics if metric in cases.columns and cases[metric].notna().any()]
 
 
+def told_apart(cases: pd.DataFrame, column: str) -> bool:
+    """Whether a column of ``GROUPS`` holds several groups that no other table shows.
+
+    Folds that are the sites (leave one site out) stand in the table by site already.
+    """
+    if column not in cases.columns or cases[column].nunique() < 2:
+        return False
+    return column != "fold" or len(cases[["site", "fold"]].drop_duplicates()) > cases["site"].nunique()
+
+
 def summary_table(evaluation: Evaluation) -> pd.DataFrame:
     """Long form, the file ``summary.csv``: one row per level, group of that level and metric.
 
-    Levels are ``model`` (all runs of a model), ``run``, ``site`` (of a model), and ``scanner`` and ``fold`` where the
-    cases tell several apart. Columns: ``n`` to ``failed`` and the macro mean over sites (levels model and run) as in
-    ``statistics.aggregate.over_sites``; ``low`` and ``high``, the 95 % bootstrap interval of the mean, from so many
-    ``clusters`` (subjects); ``median_low`` and ``median_high`` for metrics with infinite values. ``micro_dice`` has in
-    ``mean`` the Dice of the pooled voxel counts. ``mdsc_common``, where probabilities are known, is the best mean Dice
-    that one ``threshold`` for all cases of a model reaches.
+    Levels are ``model`` (all runs of a model), ``run``, ``site`` (of a model), and ``scanner`` and ``fold`` where they
+    are ``told_apart``. Columns: ``n`` to ``failed`` and the macro mean over sites (levels model and run) as in
+    ``statistics.aggregate.over_sites``; the mean over folds (level model) as in ``over_folds``; ``low`` and ``high``,
+    the 95 % bootstrap interval of the mean, from so many ``clusters`` (subjects); ``median_low`` and ``median_high``
+    for metrics with infinite values. ``micro_dice`` has in ``mean`` the Dice of the pooled voxel counts.
+    ``mdsc_common``, where probabilities are known, is the best mean Dice that one ``threshold`` for all cases of a
+    model reaches.
     """
-    cases, raw = with_sites(evaluation.cases), evaluation.cases
+    cases = with_sites(evaluation.cases)
+    # A site or fold that is not known is none to average over.
+    raw = cases.assign(**{name: cases[name].where(cases[name] != UNKNOWN) for name in GROUPS if name in cases.columns})
     metrics = [*CASE_METRICS, *measured(cases, [MDSC])]
     tables = []
     for level in ("model", "run", *GROUPS):
         by = list(dict.fromkeys(["model", level]))
         if level in ("model", "run"):
-            lines = over_sites(raw, metrics, by=by)  # a site that is not known is no site
-        elif level == "site" or (level in cases.columns and cases[level].nunique() > 1):
+            lines = over_sites(raw, metrics, by=by)
+        elif level == "site" or told_apart(cases, level):
             lines = summarize(cases, metrics, by=by)
         else:
             continue
         lines = _with_intervals(lines, cases, metrics, by)
         if level == "model":
+            if told_apart(cases, "fold"):
+                folds = over_folds(raw, metrics, by=by)[[*by, "metric", *_OF_FOLDS]]
+                lines = lines.merge(folds, on=[*by, "metric"], how="left")
             lines = pd.concat([lines, _common_thresholds(evaluation)], ignore_index=True)
         tables.append(lines.assign(level=level))
     table = pd.concat([lines.dropna(axis="columns", how="all") for lines in tables], ignore_index=True)

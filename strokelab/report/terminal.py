@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from strokelab.report.cells import counted
+from strokelab.report.significance import comparisons, sentence, tests, worth_telling
 
 COLUMNS = {"dice": "Dice", "recall": "recall", "precision": "precision", "hd95": "HD95 mm", "lesion_f1": "lesion F1"}
 
+_MOST_COMPARISONS = 3  # the report has them all
 
-def results_table(cases: pd.DataFrame, title: str) -> Table:
+
+def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] | None = None) -> Table:
     """Mean±SD per run over all cases and, where there are several, per site; infinite distances are counted.
+
+    With several models the paired comparison stands underneath: difference, interval and p as in the report.
 
     Args:
         cases: a case table as ``scoring.score_cases`` gives it.
         title: above the table.
+        models: model of each run; default: every run is a model of its own.
     """
     # As narrow as legible: eighty columns hold it, only long names of runs are folded.
     layout = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
@@ -32,7 +42,28 @@ def results_table(cases: pd.DataFrame, title: str) -> Table:
         for index, (site, part) in enumerate(sites if len(sites) > 1 else ()):
             last = index == len(sites) - 1
             table.add_row(f"  {escape(str(site))}", str(len(part)), *_cells(part), end_section=last, style="dim")
+    lines = comparison_lines(cases, models)
+    if lines:
+        table.caption, table.caption_justify, table.caption_style = Text("\n".join(lines)), "left", ""
     return table
+
+
+def comparison_lines(cases: pd.DataFrame, models: Mapping[str, str] | None = None) -> list[str]:
+    """The comparisons worth telling, in sentences; none for one model, or where no case is shared.
+
+    Args:
+        cases: a case table.
+        models: as for ``results_table``.
+    """
+    if "dice" not in cases.columns:
+        return []  # every case failed
+    named = cases.assign(model=cases["run"].map(models) if models is not None else cases["run"])
+    found = comparisons(named)
+    best = named.groupby("model", sort=False)["dice"].mean().dropna().sort_values(ascending=False, kind="stable").index
+    rows = [row for row in worth_telling(found, list(named["model"].unique()), list(best)) if row["n"]]
+    lines = [sentence(row, tests(found)) for row in rows[:_MOST_COMPARISONS]]
+    more = len(rows) - len(lines)
+    return [*lines, f"{counted(more, 'more comparison')}: see the report."] if more else lines
 
 
 def _cells(rows: pd.DataFrame) -> list[str]:
