@@ -63,6 +63,34 @@ class PooledDice(Metric):
         return torch.tensor(dice(counts), dtype=torch.float64)
 
 
+class SampleMean(Metric):
+    """Mean over the samples of an epoch of a number that comes batch by batch, each batch with its own weight.
+
+    Not Lightning's mean of ``log``, which over processes rounds their mean number of samples to a whole one (2.6), nor
+    ``torchmetrics.MeanMetric``, which leaves out what is not a number, or else the weights (1.9).
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    total: Tensor
+    samples: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_state("total", default=torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("samples", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, mean: Tensor, samples: int) -> None:
+        """Add a batch: its mean () and how many samples it has."""
+        self.total += mean.detach() * samples
+        self.samples += samples
+
+    def compute(self) -> Tensor:
+        """Float32 (); NaN without a sample, or when a batch had none."""
+        return self.total / self.samples
+
+
 class CaseRows(Metric):
     """The rows of a case table, gathered from all processes: every case once, in the order of the case indices.
 

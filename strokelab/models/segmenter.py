@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
 
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
-from strokelab.metrics.live import PooledDice
+from strokelab.metrics.live import PooledDice, SampleMean
 from strokelab.models.epoch_means import EpochMeans
 
 
@@ -131,7 +130,7 @@ class Segmenter(L.LightningModule):
         self.lesion_channel = lesion_channel
         self.mask_input = mask_input
         self.pooled_dice = PooledDice()
-        self.validation_loss = MeanMetric(nan_strategy="disable")  # a loss that is no number is to be seen
+        self.validation_loss = SampleMean()
         self.epoch_means = EpochMeans()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -172,7 +171,6 @@ class Segmenter(L.LightningModule):
         lesion = probability(logits)[:, self.lesion_channel] >= 0.5
         self.pooled_dice.update(lesion, halves["lesion"][:, 0])  # counts of halves sum up to those of wholes
         size = len(batch["image"])
-        # Not Lightning's own mean: over processes it rounds the number of samples of each to their whole mean.
         self.validation_loss.update(loss, size)
         self.log("val/loss", self.validation_loss, on_epoch=True, batch_size=size)
         self.log("val/pooled_dice", self.pooled_dice, on_epoch=True, prog_bar=True, batch_size=size)

@@ -1,9 +1,9 @@
-"""The epoch's Dice against one volume that holds all batches."""
+"""What an epoch accumulates, against one volume that holds all batches and one table that holds all cases."""
 
 import pytest
 import torch
 
-from strokelab.metrics.live import PooledDice
+from strokelab.metrics.live import CaseRows, PooledDice, SampleMean
 
 
 def test_counts_are_pooled_not_averaged():
@@ -65,3 +65,29 @@ def test_two_processes_add_up():
 def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match="differ"):
         PooledDice().update(torch.ones(3), torch.ones(1, 3))
+
+
+def test_the_mean_over_samples_weighs_batches_and_hides_nothing():
+    metric = SampleMean()
+    for mean, samples in ((1.0, 16), (2.0, 16), (5.0, 3)):
+        metric.update(torch.tensor(mean, requires_grad=True), samples)
+    assert metric.compute().item() == pytest.approx((16 * 1 + 16 * 2 + 3 * 5) / 35)
+    assert not metric.compute().requires_grad
+    metric.update(torch.tensor(float("nan")), 1)
+    assert metric.compute().isnan(), "a loss that is not a number is to be seen"
+
+
+def test_case_rows_come_once_each_in_the_order_of_the_cases():
+    rows = CaseRows(("dice", "tp"))
+    for case, dice in ((5, 0.1), (0, 1 / 3), (5, 0.1), (2, float("inf"))):
+        rows.update(case, {"dice": dice, "tp": 2**53 - 1, "profile": "default"})
+    rows.update(9, {"failed": 1.0})
+    table = rows.compute()
+    assert table["case"].tolist() == [0, 2, 5, 9]
+    assert table["dice"].tolist()[:3] == [1 / 3, float("inf"), 0.1]
+    assert table["tp"].tolist()[:3] == [2**53 - 1] * 3
+    assert table.loc[3, ["dice", "tp"]].isna().all()
+    assert list(table) == ["case", "dice", "tp"]
+    rows.reset()
+    rows.update(1, {"dice": 1.0})
+    assert rows.compute()["case"].tolist() == [1]

@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from torch.utils.data import DistributedSampler
 
 from strokelab.metrics import overlap, score_row
-from strokelab.metrics.live import CaseRows, PooledDice
+from strokelab.metrics.live import CaseRows, PooledDice, SampleMean
 from strokelab.statistics.aggregate import micro_dice, summarize
 
 CASES = 7
@@ -45,6 +45,14 @@ def pooled(cases, size):
     return metric.compute()
 
 
+def weighted(rank, world):
+    """A loss over nine samples, of which the first of two processes has five."""
+    metric = SampleMean()
+    for sample in range(rank, 9, world):
+        metric.update(torch.tensor(float(sample)), 1)
+    return metric.compute()
+
+
 def scored(rank, world):
     """Everything that is compared, from one process of several."""
     sampler = DistributedSampler(range(CASES), num_replicas=world, rank=rank, shuffle=False)
@@ -57,6 +65,7 @@ def scored(rank, world):
         "one case": table_of(range(rank, 1, world)),
         "no case": table_of([]),
         "pooled": pooled(range(rank, CASES, world), 100 + rank),
+        "weighted": weighted(rank, world),
         "pooled one": pooled(range(rank, 1, world), 100),
     }
 
@@ -108,3 +117,7 @@ def test_pooled_dice_of_two_processes_is_that_of_one(one, two):
     for rank in range(2):
         assert two[rank]["pooled"].item() == one["pooled"].item() == overlap.dice(sums)
         assert two[rank]["pooled one"].item() == one["pooled one"].item(), "a process without a batch"
+
+
+def test_means_over_samples_weigh_processes_by_their_samples(one, two):
+    assert [two[rank]["weighted"].item() for rank in range(2)] == [4.0, 4.0] == [one["weighted"].item()] * 2
