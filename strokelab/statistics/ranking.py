@@ -12,7 +12,7 @@ from scipy import stats
 from strokelab.errors import DataError
 from strokelab.metrics.profiles import METRICS
 from strokelab.statistics.repeats import average_repeats
-from strokelab.statistics.resampling import Floats, bootstrap, means, percentile_interval
+from strokelab.statistics.resampling import Floats, bootstrap, means
 
 
 def rank(
@@ -76,14 +76,14 @@ def rank(
     estimate, samples = bootstrap(per_metric, codes, resamples=resamples, seed=seed)
     mean_ranks = _over_metrics(np.vstack([estimate, samples]).reshape(-1, *shape))
     places = _places(mean_ranks)
-    low, high = percentile_interval(places[1:])
-    best = places[1:] == places[1:].min(axis=1, keepdims=True)
+    resampled = places[1:]
+    best = resampled == resampled.min(axis=1, keepdims=True)
     result = pd.DataFrame({column: methods, "mean_rank": mean_ranks[0], "place": places[0]})
     for i, metric in enumerate(metrics):
         result[f"rank_{metric}"] = estimate.reshape(shape)[:, i]
-    result["holds_place"] = (places[1:] == places[0]).mean(axis=0)
+    result["holds_place"] = (resampled == places[0]).mean(axis=0)
     result["first_share"] = (best / np.maximum(best.sum(axis=1, keepdims=True), 1)).mean(axis=0)
-    result["place_low"], result["place_high"] = low, high
+    result["place_low"], result["place_high"] = _middle_places(resampled)
     result["cases"], result["failed"] = len(shared), failed.sum(axis=1)
     result["not_shared"] = [len(rows) - len(shared) for rows in tables]
     result["undefined"] = int(np.isnan(ranks).any(axis=0).sum())
@@ -111,3 +111,13 @@ def _over_metrics(ranks: Floats) -> Floats:
 def _places(mean_ranks: Floats) -> Floats:
     """Places (resamples, methods) by mean rank; NaN for a resample without ranks."""
     return np.asarray(stats.rankdata(mean_ranks, axis=1), dtype=np.float64)
+
+
+def _middle_places(places: Floats) -> tuple[Floats, Floats]:
+    """2.5th and 97.5th percentile of each method's places; places are not interpolated."""
+    known = places[~np.isnan(places).any(axis=1)]
+    if len(known) == 0:
+        nowhere = np.full(places.shape[1], np.nan)
+        return nowhere, nowhere
+    low, high = np.quantile(known, [0.025, 0.975], axis=0, method="inverted_cdf")
+    return low, high
