@@ -43,10 +43,18 @@ def read_voxels(path: Path) -> tuple[NDArray[np.float32], Grid]:
     """The volume (X, Y, Z) as float32 with its grid; NaN and Inf become 0 with a warning that counts them.
 
     Raises:
-        DataError: as ``read_grid``, and when the voxels cannot be read (truncated or damaged file).
+        DataError: as ``read_grid``, and when the voxels cannot be read (truncated or damaged file) or are no real
+            numbers (complex, colours).
     """
     image = _open(path)
     grid = _grid(path, image)
+    if image.get_data_dtype().kind not in "iuf":
+        raise DataError(
+            path,
+            found=f"voxels of type {image.header.get_value_label('datatype')}",
+            expected="whole or real numbers",
+            remedy="save the magnitude, or one channel, as its own file",
+        )
     try:
         voxels = np.asanyarray(image.dataobj, dtype=np.float32).reshape(grid.shape)
     except (OSError, EOFError, ValueError, zlib.error) as error:

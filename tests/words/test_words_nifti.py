@@ -68,6 +68,13 @@ def test_not_a_number_becomes_zero_and_is_counted(tmp_path):
     assert read.sum() == voxels.size - 3
 
 
+@pytest.mark.parametrize("kind", ["c8", [("R", "u1"), ("G", "u1"), ("B", "u1")]], ids=["complex", "colours"])
+def test_voxels_that_are_no_real_numbers_are_refused(tmp_path, kind):
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, kind), AFFINE), tmp_path / "a.nii")
+    with pytest.raises(DataError, match=r"a\.nii\n.*(complex|RGB)"):
+        read_voxels(tmp_path / "a.nii")
+
+
 OTHER_FILES = {
     "empty": b"",
     "text": b"hello world" * 100,
