@@ -43,9 +43,10 @@ def summarize(table: pd.DataFrame, metrics: Sequence[str] = CASE_METRICS, *, by:
     groups = table.groupby(list(by), dropna=False, sort=True, observed=True) if by else [((), table)]
     lines = []
     for key, rows in groups:
+        labels, failed = dict(zip(by, key, strict=True)), has_failed(rows).to_numpy()
         for metric in metrics:
-            labels = dict(zip(by, key, strict=True))
-            lines.append({**labels, "metric": metric, **_describe(rows, metric)})
+            values = rows[metric].to_numpy(dtype=float)[~failed]
+            lines.append({**labels, "metric": metric, **_describe(values), "failed": int(failed.sum())})
     return pd.DataFrame(lines, columns=[*by, "metric", *_COLUMNS])
 
 
@@ -189,9 +190,7 @@ def _over(table: pd.DataFrame, metrics: Sequence[str], *, by: Sequence[str], uni
     return pd.concat([cases, pd.DataFrame(lines)], axis=1)
 
 
-def _describe(rows: pd.DataFrame, metric: str) -> dict[str, float | int]:
-    failed = has_failed(rows)
-    values = rows.loc[~failed, metric].to_numpy(dtype=float)
+def _describe(values: np.ndarray) -> dict[str, float | int]:
     known = values[~np.isnan(values)]
     finite = known[np.isfinite(known)]
     infinite = len(known) - len(finite)
@@ -204,7 +203,6 @@ def _describe(rows: pd.DataFrame, metric: str) -> dict[str, float | int]:
         "max": float(finite.max()) if len(finite) else float("nan"),
         "infinite": infinite,
         "undefined": len(values) - len(known),
-        "failed": int(failed.sum()),
     }
 
 
