@@ -1,24 +1,37 @@
-"""The page: tables and pictures into one offline file. Knows text and PNG bytes; computes no number."""
+"""The page: tables and pictures into one offline file. Knows text and picture bytes; computes no number."""
 
 from __future__ import annotations
 
 import base64
-import struct
+import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from strokelab.errors import DataError
 from strokelab.files import make_folder, replacing, write_text
 from strokelab.report.comparison import paper_comparisons
 from strokelab.report.material import Evaluation
-from strokelab.report.sections import Picture, picture_sections
-from strokelab.report.summary import summary_table
-from strokelab.report.tables import case_table, lead, result_tables, run_list
+from strokelab.report.overlays import KINDS, PLANES
+from strokelab.report.pictures import Picture, Section
+from strokelab.report.sections import picture_sections
+from strokelab.report.sweep import missing_members
+from strokelab.report.tables import Chapter, lead, measure, page_tables
+from strokelab.report.viewer import MOST_CASES, as_json, viewer_cases
+
+_PHOTO_QUALITY = 82  # of overlays in the page; the files beside it are lossless
+_ORDER = (
+    *("results", "sites", "comparison", "sizes", "thresholds", "overlays", "training", "intensities"),
+    *("cases", "runs"),
+)
+_UNKNOWN = "cases"  # what has no place of its own stands before the long table
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Write ``report.html`` (one file, opens offline), ``figures/*.png`` and ``summary.csv``.
+    """Write ``report.html`` (one file, opens offline), ``figures/*.png`` and ``*.pdf``, and ``summary.csv``.
 
     Args:
         evaluation: what to report.
@@ -38,34 +51,64 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
             remedy="check which cases the split leaves for evaluation",
         )
     make_folder(folder)
-    sections = picture_sections(evaluation)
+    numbers = measure(evaluation)
+    missing = missing_members(evaluation)
+    papers = paper_comparisons(evaluation)
+    sections = assemble(page_tables(evaluation, numbers), picture_sections(evaluation))
     for picture in (picture for section in sections for picture in section.pictures):
-        with replacing(folder / "figures" / f"{picture.name}.png") as temporary:
-            temporary.write_bytes(picture.png)
-    summary = summary_table(evaluation)
+        for suffix, content in ((".png", picture.png), (".pdf", picture.pdf)):
+            with replacing(folder / "figures" / f"{picture.name}{suffix}") as temporary:
+                temporary.write_bytes(content)
     with replacing(folder / "summary.csv") as temporary:
-        summary.to_csv(temporary, index=False)
+        numbers.summary.to_csv(temporary, index=False)
     page = _environment().get_template("template.html")
     path = folder / "report.html"
     write_text(
         path,
         page.render(
             evaluation=evaluation,
-            lead=lead(evaluation, summary),
-            results=result_tables(evaluation, summary),
-            comparisons=paper_comparisons(evaluation),
+            lead=lead(evaluation, numbers),
+            missing=missing,
             sections=sections,
-            cases=case_table(evaluation),
-            runs=run_list(evaluation),
+            viewer=as_json(viewer_cases(evaluation)),
+            most_cases=MOST_CASES,
+            kinds=[{"name": name, "colour": colour} for name, colour in KINDS.items()],
+            planes=PLANES,
+            papers=papers,
         ),
     )
     return path
 
 
+def assemble(chapters: Sequence[Chapter], pictures: Sequence[Section]) -> list[Section]:
+    """Tables and pictures of one subject under one heading, in the order of the page.
+
+    Args:
+        chapters: of ``tables.page_tables``.
+        pictures: of ``sections.picture_sections``; those with the anchor of a chapter join it.
+    """
+    found = {anchor: Section(anchor, title, (), said, tuple(tables)) for anchor, title, said, tables in chapters}
+    for section in pictures:
+        chapter = found.get(section.anchor, Section(section.anchor, section.title))
+        sentences = (*chapter.sentences, *section.sentences)
+        found[section.anchor] = replace(chapter, pictures=section.pictures, sentences=sentences)
+    return sorted(found.values(), key=lambda section: _place(section.anchor))
+
+
+def _place(anchor: str) -> int:
+    return _ORDER.index(anchor) if anchor in _ORDER else _ORDER.index(_UNKNOWN)
+
+
 def _embedded(picture: Picture) -> dict[str, str | int]:
     """Source and size of an image element: half the pixels, so that it is crisp on any screen."""
-    width, height = struct.unpack(">II", picture.png[16:24])
-    source = "data:image/png;base64," + base64.b64encode(picture.png).decode("ascii")
+    data, kind = picture.png, "png"
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        if picture.photo:  # a palette of grey noise hardly shrinks
+            packed = io.BytesIO()
+            image.convert("RGB").save(packed, format="WEBP", quality=_PHOTO_QUALITY)
+            data, kind = packed.getvalue(), "webp"
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
     return {"src": source, "width": width // 2, "height": height // 2}
 
 

@@ -26,6 +26,7 @@ Array = NDArray[Any]
 
 # Okabe and Ito's colours that stay apart on grey for every common kind of colour vision.
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = "#009E73", "#E69F00", "#56B4E9"
+KINDS = {"true positive": TRUE_POSITIVE, "false positive": FALSE_POSITIVE, "false negative": FALSE_NEGATIVE}
 _PREDICTION = "#E69F00"
 
 
@@ -98,10 +99,7 @@ def three_planes(overlays: Sequence[Overlay]) -> Figure:
     rows = figure.subfigures(len(views), 1, squeeze=False, height_ratios=heights)[:, 0]
     for row, view, title in zip(rows, views, titles, strict=True):
         view.draw(row, title)
-    names = ("true positive", "false positive", "false negative")
-    handles = [
-        Patch(color=c, label=n) for c, n in zip((TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE), names, strict=True)
-    ]
+    handles = [Patch(color=colour, label=name) for name, colour in KINDS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return figure
 
@@ -152,7 +150,7 @@ class _View:
         if len(shapes) > 1 or np.ndim(image) != 3:
             raise ValueError(f"one shape (X, Y, Z) expected, found {sorted(shapes)}")
         clean = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-        box = _head_box(clean, np.logical_or.reduce(list(paint.values())))
+        box = head_box(clean, np.logical_or.reduce(list(paint.values())))
         place = tuple(index - extent.start for index, extent in zip(centre, box, strict=True))
         return cls(clean[box], {colour: mask[box] for colour, mask in paint.items()}, spacing, place)
 
@@ -166,7 +164,7 @@ class _View:
 
     def draw(self, figure: Figure | SubFigure, title: str) -> None:
         figure.suptitle(title, fontsize=10, parse_math=False)
-        low, high = _window(self.image)
+        low, high = window(self.image)
         sizes = self.sizes()
         # Width ratios in mm: with equal aspect all three planes then share one scale.
         grid = figure.subplots(1, 3, gridspec_kw={"width_ratios": [width for width, _ in sizes]})
@@ -208,7 +206,7 @@ def _letters(axes: Axes, plane: Plane) -> None:
         text.set_path_effects([withStroke(linewidth=1.6, foreground="black")])
 
 
-def _head_box(image: Array, painted: Array) -> tuple[slice, slice, slice]:
+def head_box(image: Array, painted: Array) -> tuple[slice, slice, slice]:
     """The box around what is not background, with a margin; the whole volume when that cannot be told."""
     level, top = (float(v) for v in np.percentile(image, [1, 99]))
     inside = (image > level + 0.15 * (top - level)) | painted
@@ -226,6 +224,7 @@ def _head_box(image: Array, painted: Array) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def _window(image: Array) -> tuple[float, float]:
+def window(image: Array) -> tuple[float, float]:
+    """The grey values shown as black and as white, never equal."""
     low, high = (float(v) for v in np.percentile(image, [1, 99.5]))
     return (low, high) if high > low else (low - 0.5, low + 0.5)

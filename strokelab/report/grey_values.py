@@ -1,0 +1,98 @@
+"""What MAIN does to the grey values of the sites, drawn. Knows histograms; knows no images and no cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from strokelab.files import natural_key
+from strokelab.report.drawing import COLOURS, DASHES, colour_of, legend_below, plain
+from strokelab.report.intensities import GreyValues, SiteHistograms
+from strokelab.report.material import Evaluation, RunMaterial
+from strokelab.report.pictures import Section, file_name, stored
+
+TITLE = "Grey values per site"
+
+
+def grey_value_section(evaluation: Evaluation) -> Section:
+    """A figure per run that standardises its input, and who has none."""
+    shown = [run for run in evaluation.runs if run.grey_values is not None]
+    if not shown:
+        reason = "No run standardises its input (MAIN), so there is no before and after to show."
+        return Section("intensities", TITLE, sentences=(reason,))
+    pictures, sentences = [], []
+    for run in shown:
+        assert run.grey_values is not None
+        values = run.grey_values
+        pictures.append(
+            stored(
+                f"grey_values_{file_name(run.name)}",
+                grey_value_figure(values),
+                caption=f"{run.name}: grey values per site before and after MAIN, one axial slice (index 93 of 189 at "
+                f"1 mm) of each of {values.scans} scans. After MAIN everything outside the brain is 0.",
+                alt=f"Histograms of {run.name}, a line per site, before and after MAIN.",
+                wide=True,
+            )
+        )
+        sentences.append(_distance_sentence(run, values.before_brain, values.after_brain))
+    return Section("intensities", TITLE, tuple(pictures), (*sentences, *_absent(evaluation)))
+
+
+def grey_value_figure(values: GreyValues) -> Figure:
+    """Histograms per site: before and after MAIN, all pixels and brain pixels only (SG-Net, Fig. 5)."""
+    figure = Figure(figsize=(6.2, 5.0), layout="constrained", facecolor="white")
+    grid = figure.subplots(2, 2)
+    panels = (
+        (values.before_all, "before, all pixels", True),
+        (values.after_all, "after, all pixels", True),
+        (values.before_brain, "before, brain pixels", False),
+        (values.after_brain, "after, brain pixels", False),
+    )
+    sites = sorted({site for panel, _, _ in panels for site in panel.density}, key=natural_key)
+    colours = colour_of(sites)
+    for axes, (panel, title, logarithmic) in zip(np.ravel(grid), panels, strict=True):
+        _histogram(axes, panel, sites, colours)
+        axes.set_title(title, fontsize=9)
+        if logarithmic:  # background and mask make one bin thousands of times higher than the tissue
+            axes.set_yscale("log")
+        axes.set(xlabel="Grey value (model units)", ylabel="Density" + (", logarithmic" if logarithmic else ""))
+    handles = [
+        Line2D([], [], color=colours[site], linestyle=DASHES[i // len(COLOURS) % len(DASHES)], label=f"site {site}")
+        for i, site in enumerate(sites)
+    ]
+    legend_below(figure, handles, columns=5)
+    return figure
+
+
+def _histogram(axes: Axes, panel: SiteHistograms, sites: Sequence[str], colours: Mapping[str, str]) -> None:
+    centres = (panel.edges[:-1] + panel.edges[1:]) / 2
+    for index, site in enumerate(sites):
+        if site in panel.density:
+            dash = DASHES[index // len(COLOURS) % len(DASHES)]
+            axes.plot(centres, panel.density[site], dash, color=colours[site], linewidth=1.1)
+    plain(axes)
+    axes.tick_params(labelsize=7)
+    axes.xaxis.label.set_fontsize(8)
+    axes.yaxis.label.set_fontsize(8)
+
+
+def _absent(evaluation: Evaluation) -> list[str]:
+    absent = [run for run in evaluation.runs if run.grey_values is None]
+    with_main = [run.name for run in absent if run.parts is not None and "standardizer" in run.parts]
+    without = list(dict.fromkeys(run.model for run in absent if run.name not in with_main))
+    sentences = [f"Nothing to show for runs without MAIN ({', '.join(without)})."] if without else []
+    return sentences + ([f"Not drawn: {', '.join(with_main)}."] if with_main else [])
+
+
+def _distance_sentence(run: RunMaterial, before: SiteHistograms, after: SiteHistograms) -> str:
+    if before.distance != before.distance:  # NaN
+        return f"{run.name}: one site only, so there is no distance between sites."
+    return (
+        f"{run.name}: mean pairwise Wasserstein-1 distance between the sites' brain pixels "
+        f"{before.distance:.4f} before MAIN, {after.distance:.4f} after; in units of the pooled SD, which a mere "
+        f"rescaling leaves as it is, {before.relative_distance:.3f} before and {after.relative_distance:.3f} after."
+    )

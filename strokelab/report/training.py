@@ -1,0 +1,138 @@
+"""How the runs were trained: loss, validation Dice, site accuracy over epochs. Knows metrics.csv; knows no cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from strokelab.report.drawing import DASHES, GREY, PALE, colour_of, legend_below, new_figure
+from strokelab.report.material import Evaluation, RunMaterial
+from strokelab.report.pictures import Section, stored
+
+TITLE = "Training"
+
+
+def training_section(evaluation: Evaluation) -> Section:
+    """The three figures of the training log, or the sentence why one is not there."""
+    runs = evaluation.runs
+    if all(run.history is None for run in runs):
+        return Section("training", TITLE, sentences=("No training log (metrics.csv) came with these runs.",))
+    repeats = " Band: one SD over the runs of a model." if len(runs) > len(evaluation.models) else ""
+    drawn: list[tuple[str, Figure | None, str]] = [
+        (
+            "loss",
+            curves(runs, {"train/loss": "total loss"}, ylabel="Total training loss"),
+            "Total training loss per epoch, site loss included where there is one.",
+        ),
+        (
+            "validation_dice",
+            curves(runs, {"val/pooled_dice": "validation Dice"}, ylabel="Pooled Dice ↑"),
+            "Pooled Dice on the validation cases of the training sites, for orientation only.",
+        ),
+        (
+            "site_accuracy",
+            site_accuracy(runs),
+            "How well the site classifier tells the training sites apart; the reversed gradient is to bring it down to "
+            "chance (1/K). On sites of unequal size, always naming the largest gives the upper line.",
+        ),
+    ]
+    pictures = tuple(
+        stored(
+            name,
+            figure,
+            caption=caption + repeats,
+            alt=f"Lines over epochs, one per model: {name.replace('_', ' ')}.",
+        )
+        for name, figure, caption in drawn
+        if figure is not None
+    )
+    sentences = []
+    if not any(picture.name == "site_accuracy" for picture in pictures):
+        sentences.append("No run trained a site classifier, so there is no site accuracy to show.")
+    without = [run.name for run in runs if run.history is None]
+    if without:
+        sentences.append(f"Without a training log: {', '.join(without)}.")
+    return Section("training", TITLE, pictures, tuple(sentences))
+
+
+def epoch_values(history: pd.DataFrame, column: str) -> pd.Series:
+    """Mean of a sparse log column per epoch, epochs without a value left out."""
+    if column not in history:
+        return pd.Series(dtype=float)
+    return history.dropna(subset=[column]).groupby("epoch")[column].mean()
+
+
+def curves(runs: Sequence[RunMaterial], columns: Mapping[str, str], *, ylabel: str) -> Figure | None:
+    """Log columns over epochs: mean over the runs of a model, a band of one SD when there are several.
+
+    Args:
+        runs: of any models.
+        columns: log column -> its name in the legend; told apart by dashes.
+        ylabel: of the axis.
+
+    Returns:
+        None when no run has logged any of the columns.
+    """
+    figure, axes = new_figure(3.4)
+    models = list(dict.fromkeys(run.model for run in runs))
+    colours = colour_of(models)
+    for index, model in enumerate(models):
+        for position, (column, title) in enumerate(columns.items()):
+            histories = [run.history for run in runs if run.model == model and run.history is not None]
+            lines = [line for line in (epoch_values(history, column) for history in histories) if len(line)]
+            if not lines:
+                continue
+            table = pd.concat(lines, axis=1)
+            mean, sd = table.mean(axis=1), table.std(axis=1, ddof=1)
+            mark = "o" if len(mean) < 4 else ""
+            label = f"{model}: {title}" + (f" ({len(lines)} runs)" if len(lines) > 1 else "")
+            epochs = mean.index.to_numpy(dtype=float) + 1
+            # With one column the dash is free to tell the models apart without colour.
+            dash = DASHES[(position if len(columns) > 1 else index) % len(DASHES)]
+            axes.plot(epochs, mean, dash, color=colours[model], marker=mark, label=label, linewidth=1.6)
+            if len(lines) > 1:
+                axes.fill_between(epochs, mean - sd, mean + sd, color=colours[model], alpha=0.15, linewidth=0)
+    if not axes.lines:
+        return None
+    axes.set(xlabel="Epoch", ylabel=ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color=PALE, linewidth=0.7)
+    legend_below(figure, axes.get_legend_handles_labels()[0], columns=2)
+    return figure
+
+
+def site_accuracy(runs: Sequence[RunMaterial]) -> Figure | None:
+    """Site accuracy over epochs beside chance (1/K) and the share of the largest site (SG-Net, Fig. 4).
+
+    Returns:
+        None when no run has logged it.
+    """
+    columns = {"site/accuracy": "accuracy", "site/balanced_accuracy": "balanced accuracy"}
+    figure = curves(runs, columns, ylabel="Site classification")
+    if figure is None:
+        return None
+    axes = figure.axes[0]
+    logged = [run for run in runs if run.history is not None and len(epoch_values(run.history, "site/accuracy"))]
+    chance = sorted({share for run in logged if (share := chance_of(run)) is not None})
+    majority = [share for run in logged if (share := run.majority_share) is not None]
+    for level in chance:
+        axes.axhline(level, color=GREY, linestyle=(0, (1, 1.5)), linewidth=1.2, label=f"chance, {level:.3f}")
+    if majority:
+        level = float(np.mean(majority))
+        axes.axhline(
+            level, color=GREY, linestyle=(0, (6, 2)), linewidth=1.2, label=f"always the largest site, {level:.3f}"
+        )
+    axes.set_ylim(0, min(1.02, 1.15 * max(axes.get_ylim()[1], *chance, *majority, 0.2)))
+    legend_below(figure, axes.get_legend_handles_labels()[0], columns=2)
+    return figure
+
+
+def chance_of(run: RunMaterial) -> float | None:
+    """1/K as logged, else from the training sites; None when neither is known."""
+    if run.history is not None and "site/chance" in run.history and run.history["site/chance"].notna().any():
+        return round(float(run.history["site/chance"].dropna().iloc[-1]), 6)
+    return round(1 / len(run.sites), 6) if run.sites else None
