@@ -9,7 +9,7 @@ from strokelab.files import natural_key
 from strokelab.metrics.profiles import CASE_METRICS
 from strokelab.report.cells import NOTHING, Cell, Table, count_cell, counted, with_infinity
 from strokelab.report.material import Evaluation, digits, heading
-from strokelab.report.summary import CLUSTER, HEADLINE, MDSC, MDSC_COMMON, RESAMPLES, SEED, line_of, told_apart
+from strokelab.report.summary import CLUSTER, HEADLINE, MDSC, MDSC_COMMON, RESAMPLES, SEED, lines_of, told_apart
 from strokelab.statistics.aggregate import format_mean_sd, has_failed
 from strokelab.statistics.bootstrap import MICRO_DICE, format_interval
 
@@ -35,14 +35,13 @@ def result_tables(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataF
 
 def interval_table(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataFrame) -> Table:
     """Every metric with its 95 % bootstrap interval, one column per model; arguments as ``result_tables``."""
-    per_model = summary[summary["level"] == "model"]
-    lines = {(line["model"], line["metric"]): line for _, line in per_model.iterrows()}
-    known = set(per_model["metric"])
+    lines = lines_of(summary, "model")
+    known = {metric for _, _, metric in lines}
     rows = []
     for metric in ("dice", *_SHARES, *CASE_METRICS[1:]):
         if metric not in known:
             continue
-        own = [lines.get((model, metric)) for model in evaluation.models]
+        own = [lines.get((model, model, metric)) for model in evaluation.models]
         title = f"{_SHARES[metric]}\u00a0↑" if metric in _SHARES else heading(metric, evaluation.profile)
         places = 3 if metric in _SHARES else digits(metric, evaluation.profile)
         rows.append((Cell(title, heading=True), *(_interval(line, places) for line in own)))
@@ -91,14 +90,14 @@ def bootstrap_note(cases: pd.DataFrame) -> str:
 
 
 def _per_model(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataFrame) -> Table:
+    lines = lines_of(summary, "model")
     units = ("site", "fold") if told_apart(cases, "fold") else ("site",)
     rows = []
     for model in evaluation.models:
         runs = sum(run.model == model for run in evaluation.runs)
-        where = {"level": "model", "model": model}
         cells = [Cell(model, heading=True), count_cell(runs), _cases(cases[cases["model"] == model])]
-        values = [_mean_sd(line_of(summary, metric, **where), metric, evaluation.profile) for metric in HEADLINE]
-        over = [_mean_sd(line_of(summary, **where), "dice", evaluation.profile, over=unit) for unit in units]
+        values = [_mean_sd(lines[model, model, metric], metric, evaluation.profile) for metric in HEADLINE]
+        over = [_mean_sd(lines[model, model, "dice"], "dice", evaluation.profile, over=unit) for unit in units]
         rows.append((*cells, *values, *over))
     notes = ["SD is the sample SD (n - 1). ↑ higher is better, ↓ lower is better."]
     if cases.duplicated(["model", "case"]).any():
@@ -115,10 +114,10 @@ def _per_model(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataFram
 
 def _per_group(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataFrame, key: str) -> Table:
     groups = {(str(name), str(model)): own for (name, model), own in cases.groupby([key, "model"], sort=False)}
+    lines = lines_of(summary, key)
     rows = []
     for name, model in sorted(groups, key=lambda pair: (natural_key(pair[0]), evaluation.models.index(pair[1]))):
-        where = {"level": key, "model": model, key: name}
-        values = [_mean_sd(line_of(summary, metric, **where), metric, evaluation.profile) for metric in HEADLINE]
+        values = [_mean_sd(lines[name, model, metric], metric, evaluation.profile) for metric in HEADLINE]
         rows.append((Cell(name, heading=True), Cell(model), _cases(groups[name, model]), *values))
     header = (key.capitalize(), "Model", "Cases", *_measures(evaluation))
     return Table(f"{_GROUP_TITLES[key]}: mean ± SD over cases", header, tuple(rows), name=f"by_{key}")

@@ -99,6 +99,12 @@ def line_of(table: pd.DataFrame, metric: str = "dice", **where: str) -> pd.Serie
     return table[chosen].iloc[0]
 
 
+def lines_of(table: pd.DataFrame, level: str) -> dict[tuple[str, str, str], pd.Series]:
+    """The rows of a level of ``summary_table`` by (group, model, metric); the group of level model is the model."""
+    own = table[table["level"] == level]
+    return {(line[level], line["model"], line["metric"]): line for _, line in own.iterrows()}
+
+
 def _with_intervals(lines: pd.DataFrame, cases: pd.DataFrame, metrics: list[str], by: list[str]) -> pd.DataFrame:
     wanted = [*metrics, MICRO_DICE] if _counted(cases) else metrics
     found = bootstrap_intervals(cases, wanted, by=by, cluster=CLUSTER, resamples=RESAMPLES, seed=SEED)
