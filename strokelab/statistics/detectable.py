@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
+from strokelab.statistics.rank_sums import p_of_rank_sums
+
 EFFICIENCY = 3 / np.pi
 """Of the Wilcoxon signed-rank test relative to the t-test: 0.955 for normal differences, never below 0.864 (Pitman)."""
 
@@ -50,10 +52,7 @@ def _attainable_level(pairs: int, alpha: float) -> float:
     """The largest p not above alpha that the exact test of so many untied pairs can give; 0 if there is none."""
     if pairs > _EXACT_UP_TO:
         return alpha
-    ways = np.ones(1)  # number of sign patterns by sum of the positive ranks
-    for rank in range(1, pairs + 1):
-        ways = np.convolve(ways, np.eye(1, rank + 1, 0)[0] + np.eye(1, rank + 1, rank)[0])
-    possible = 2 * np.cumsum(ways) / 2.0**pairs
+    possible = p_of_rank_sums(np.arange(1.0, pairs + 1))
     return float(max(possible[possible <= alpha], default=0.0))
 
 

@@ -16,11 +16,14 @@ from scipy import stats as scipy_stats
 
 from strokelab.errors import DataError
 from strokelab.statistics.detectable import detectable_difference
+from strokelab.statistics.rank_sums import p_of_rank_sums
 from strokelab.statistics.repeats import average_repeats
 from strokelab.statistics.resampling import bootstrap, means, percentile_interval
 
 FEW_PAIRS = 6
 """With fewer non-zero differences the test cannot reach p = 0.05, whatever they are."""
+
+_EXACT, _EXACT_TIED = 50, 13  # pairs; SciPy's permutation test of tied pairs gives the same p, a thousand times slower
 
 _STARS = ((0.0001, "****"), (0.001, "***"), (0.01, "**"), (0.05, "*"))
 _COLUMNS = (
@@ -38,7 +41,7 @@ class Wilcoxon:
     p: float  # two-sided
     n: int  # pairs with a value on both sides
     nonzero: int  # of them, pairs that differ
-    method: str  # "exact", "permutation" (exact with ties), "normal" (approximation), "none"
+    method: str  # "exact", "normal" (approximation), "none" (nothing differs)
     few: bool  # fewer than 6 non-zero pairs
 
 
@@ -46,9 +49,9 @@ def wilcoxon(a: ArrayLike, b: ArrayLike) -> Wilcoxon:
     """Two-sided Wilcoxon signed-rank test of pairs.
 
     Differences are rounded to 10 decimals and zeros dropped; ties share the mean rank. Infinite differences take the
-    largest ranks, infinity minus infinity is zero. The p-value is exact for up to 50 pairs without ties, otherwise as
-    SciPy chooses: all sign changes of up to 13 tied pairs, else the normal approximation with tie correction. All
-    differences zero: p = 1; no pairs: p is NaN.
+    largest ranks, infinity minus infinity is zero. The p-value is exact for up to 50 pairs without ties and up to 13
+    with ties, otherwise the normal approximation with tie correction, as SciPy chooses. All differences zero: p = 1;
+    no pairs: p is NaN.
 
     Args:
         a: one value per pair; NaN on either side drops the pair.
@@ -76,10 +79,14 @@ def wilcoxon(a: ArrayLike, b: ArrayLike) -> Wilcoxon:
         return Wilcoxon(0.0 if n else float("nan"), 1.0 if n else float("nan"), n, 0, "none", few=True)
     # The test depends on signs and ranks alone; as ranks, infinities are numbers.
     ranks = scipy_stats.rankdata(np.abs(nonzero))
-    result = scipy_stats.wilcoxon(np.sign(nonzero) * ranks, method="auto")
+    positive = float(ranks[nonzero > 0].sum())
+    statistic = min(positive, float(ranks.sum()) - positive)
     tied = len(np.unique(ranks)) < k
-    method = "exact" if k <= 50 and not tied else "permutation" if k <= 13 else "normal"
-    return Wilcoxon(float(result.statistic), float(result.pvalue), n, k, method, few=k < FEW_PAIRS)
+    if k <= (_EXACT_TIED if tied else _EXACT):
+        p, method = float(p_of_rank_sums(ranks)[round(2 * positive)]), "exact"
+    else:
+        p, method = float(scipy_stats.wilcoxon(np.sign(nonzero) * ranks, method="auto").pvalue), "normal"
+    return Wilcoxon(statistic, p, n, k, method, few=k < FEW_PAIRS)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
