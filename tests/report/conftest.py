@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from report_material import ALL_PARTS, CONF, case_row, case_table, grey
 
-from strokelab.report.figures import png
+from strokelab.report.drawing import png
 from strokelab.report.material import Evaluation, Overlay, RunMaterial
 from strokelab.report.paper_tables import load_tables
 
@@ -82,4 +82,4 @@ def evaluation(overlay: Overlay, history: pd.DataFrame) -> Evaluation:
 @pytest.fixture
 def sketchy(monkeypatch):
     """Pictures at a fifth of the resolution, for tests that do not look at them."""
-    monkeypatch.setattr("strokelab.report.sections.png", lambda figure: png(figure, dpi=40))
+    monkeypatch.setattr("strokelab.report.pictures.png", lambda figure: png(figure, dpi=40))
