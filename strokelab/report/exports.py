@@ -43,7 +43,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
 def as_frame(table: Table) -> pd.DataFrame:
     """A table as columns: the text as shown and, where it says more or less than a number, the numbers behind it.
 
-    Behind ``"Dice"`` with ``"0.571 ± 0.196"`` stand ``"Dice [number]"``, the mean in full precision, and ``"Dice [sd]"``;
+    Behind ``"Dice"`` (``"0.571 ± 0.196"``) stand ``"Dice [number]"``, the mean in full precision, and ``"Dice [sd]"``;
     behind ``"0.571 (0.512-0.630)"`` ``[number]``, ``[low]`` and ``[high]``; inf for infinity, nothing where there is
     none. Columns whose text is the number (counts, seeds) stand alone.
     """
