@@ -195,8 +195,9 @@ def _cell(value: Number | str | None, places: int, *, ours: bool = False) -> Cel
         return Cell(NOTHING)
     if isinstance(value, str):
         return Cell(value, words=True)
-    number = value.mean if math.isfinite(value.mean) else None
-    return Cell(_mean_sd(value, places), number, ours=ours)
+    beside = (("sd", value.sd), ("low", value.low), ("high", value.high))
+    further = tuple((name, number) for name, number in beside if number is not None)
+    return Cell(_mean_sd(value, places), value.mean, ours=ours, further=further)
 
 
 def _mean_sd(value: Number, places: int) -> str:
