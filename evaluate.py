@@ -1,4 +1,6 @@
-"""Evaluate trained runs: ``python evaluate.py runs=[outputs/a,outputs/b]``."""
+"""Evaluate trained runs: ``python evaluate.py runs=[outputs/a,outputs/b]``, or ``sweep=multirun/DATE/TIME-NAME``."""
+
+import sys
 
 import hydra
 from omegaconf import DictConfig
@@ -13,6 +15,8 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    # To Hydra, sweep= is the choice of a file in conf/sweep, which is train.py's; the key is called sweeps.
+    sys.argv = ["sweeps=" + word.removeprefix("sweep=") if word.startswith("sweep=") else word for word in sys.argv]
     try:
         main()
     except SystemExit as stop:

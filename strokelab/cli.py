@@ -114,7 +114,7 @@ def report(
     from strokelab.evaluation import evaluate, is_sweep
 
     listed = {
-        key: ",".join(f"'{path}'" for path in runs if is_sweep(path) == (key == "sweep")) for key in ("runs", "sweep")
+        key: ",".join(f"'{path}'" for path in runs if is_sweep(path) == (key == "sweeps")) for key in ("runs", "sweeps")
     }
     evaluate(compose("evaluate", [*(f"{key}=[{paths}]" for key, paths in listed.items()), f"out='{out}'"]))
 
@@ -166,6 +166,31 @@ def score(
     )
     rules = Rules(of_predictions, of_references, profile, strict_grid)
     score_masks(sources, rules, out, workers=workers, console=console)
+
+
+@app.command()
+def agreement(
+    first: Annotated[
+        str | None, typer.Argument(help="Masks of one rater, model or day; or a dataset's folder.")
+    ] = None,
+    second: Annotated[str | None, typer.Argument(help="Masks of the other: file, folder or quoted pattern.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Instead: a csv with the columns case, first, second.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="FIRST is this dataset: visits of one person are compared.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where tables and figure go.")] = Path("agreement"),
+    threshold: Annotated[float | None, typer.Option(help="Probability maps: p >= this is lesion.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels that mean lesion: 1,2.")] = None,
+    strict_grid: Annotated[bool, typer.Option(help="Refuse masks on two grids.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+) -> None:
+    """Compare masks of which neither is the truth: two raters, two models, test and retest. Exit status as score."""
+    from strokelab.scoreboard.compare import Options, compare_masks, find_twins
+    from strokelab.scoreboard.masks import MaskRule, labels_of
+
+    rule = MaskRule(threshold, labels_of(labels))
+    twins = find_twins(first, second, pairs=pairs, dataset=dataset, graded=threshold is not None)
+    compare_masks(twins, Options(rule, strict_grid, workers), out, console=console)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ __all__ = ["KEYS", "evaluate", "evaluate_or_exit", "is_sweep", "save_qc"]
 
 KEYS = (
     "runs",
-    "sweep",
+    "sweeps",
     "data",
     "out",
     "part",
@@ -87,7 +87,7 @@ def evaluate(cfg: DictConfig) -> Path:
 
 
 def _evaluate(settings: Settings, out: Path) -> Path:
-    sweep = gather_all(_listed(settings["sweep"]))
+    sweep = gather_all(_listed(settings["sweeps"]))
     for line in unfinished(sweep.members):
         console.print(f"Not in the tables: {line}", markup=False, highlight=False, soft_wrap=True)
     # What can be wrong with a run or a dataset is found before the first of them is predicted.
@@ -138,7 +138,7 @@ def _check_profile(cases: pd.DataFrame) -> None:
 def _check(settings: Settings) -> None:
     check_keys(settings, KEYS, "config")
     find_profile(settings["profile"])
-    if not _listed(settings["runs"]) and not _listed(settings["sweep"]):
+    if not _listed(settings["runs"]) and not _listed(settings["sweeps"]):
         raise ConfigError(
             "runs, sweep",
             found="none",

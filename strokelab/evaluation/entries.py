@@ -71,7 +71,7 @@ def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
     try:
         cohort = cohorts.of(run)
     except DataError as error:
-        if not one.name or settings["data"]:
+        if not one.name or settings.get("data"):
             raise
         cohort = cohorts.elsewhere(run, error.where)  # its own tables may do
     return Entry(

@@ -19,7 +19,7 @@ def own_scores(entry: Entry, settings: Settings) -> Scores | str:
     strokelab, of exactly the cases asked for, and none of them failed. What changed in the images or masks since is
     not seen.
     """
-    if settings["data"] or settings["part"] != "test":
+    if settings.get("data") or settings["part"] != "test":
         return "other cases are asked for"
     try:
         scores = read_scores(entry.folder / runs.CASES, entry.folder / runs.PROBABILITIES)
