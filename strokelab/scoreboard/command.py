@@ -18,11 +18,10 @@ from strokelab.scoreboard.entries import (
     entries_of_table,
     matched_entries,
     methods_of,
-    references_in,
-    references_of,
     with_participants,
 )
 from strokelab.scoreboard.page import Written, failed_rows, write_scoreboard
+from strokelab.scoreboard.references import references_in, references_of
 from strokelab.scoreboard.score import Rules, score_entries
 
 _NAMED = 10  # failed rows that the last message names

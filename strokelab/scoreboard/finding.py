@@ -31,6 +31,13 @@ class Found:
     left_aside: tuple[Path, ...] = field(default=())  # NIfTI files whose names say that they are something else
     single: bool = False  # one file was named, so that its name need not fit anything
 
+    def aside(self, whose: str) -> tuple[str, ...]:
+        """A sentence about the files that were left aside, if there are any."""
+        if not self.left_aside:
+            return ()
+        names = ", ".join(str(path) for path in self.left_aside[:3]) + (" ..." if len(self.left_aside) > 3 else "")
+        return (f"{whose}: {len(self.left_aside)} files are called like images or other maps: {names}",)
+
 
 def find_masks(where: str | Path, *, graded: bool = False) -> Found:
     """The masks of a file, a folder or a pattern such as ``"runs/*/masks/*.nii.gz"``.

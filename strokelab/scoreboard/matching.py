@@ -23,7 +23,7 @@ class Matched:
     """Two searches side by side."""
 
     partners: tuple[Named | None, ...]  # of the predictions, in the order of the references
-    extra: tuple[Path, ...]  # predictions that belong to no reference
+    extra: tuple[Named, ...]  # predictions that belong to no reference
 
 
 def match(references: Found, predictions: Found) -> Matched:
@@ -59,7 +59,7 @@ def match(references: Found, predictions: Found) -> Matched:
             expected=f"files of the references in {references.where}: {_keys(references)}",
             remedy="rename one side, or name the pairs in a table: --pairs FILE.csv (case, prediction, reference)",
         )
-    return Matched(tuple(chosen), tuple(one.path for one in predictions.files if one.path not in claims))
+    return Matched(tuple(chosen), tuple(one for one in predictions.files if one.path not in claims))
 
 
 def closest_to(name: Name, files: Iterable[Named]) -> list[Named]:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.progress import track
 
 from strokelab import __version__
 from strokelab.contract import LesionFile
@@ -22,8 +21,8 @@ from strokelab.metrics.case import score_row
 from strokelab.metrics.profiles import find_profile
 from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
 from strokelab.nifti import read_grid, read_lesion
-from strokelab.preparation.parallel import WorkerDiedError, outcomes
 from strokelab.scoreboard.masks import MaskRule, ReadMask, bring_to, noted, read_mask
+from strokelab.scoreboard.workers import over_cases
 from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
 
 Row = dict[str, Any]
@@ -95,14 +94,10 @@ def score_entries(
     jobs: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: natural_key(entry.reference.case)):
         jobs.setdefault(entry.reference.case, []).append(entry)
-    processes = available_cores() if workers is None else max(1, workers)
     found: dict[tuple[str, str], _Outcome] = {}
-    done = outcomes(partial(score_case_of, rules=rules), list(jobs.values()), processes)
-    try:
-        for _, results in track(done, "Scoring", total=len(jobs), console=console, disable=console is None):
-            found |= {(row["run"], row["case"]): (row, counts, graded) for row, counts, graded in results}
-    except WorkerDiedError as error:
-        raise _killed(error, processes) from error
+    work = partial(score_case_of, rules=rules)
+    for case, results in over_cases(work, jobs, workers=workers, console=console, title="Scoring"):
+        found |= {(row["run"], case): (row, counts, graded) for row, counts, graded in results}
     ordered = [found[method, case] for method in methods for case in jobs if (method, case) in found]
     return _tables(ordered)
 
@@ -160,11 +155,6 @@ def read_prediction(path: Path, rule: MaskRule) -> ReadMask:
     return noted(partial(read_mask, (path,), rule))
 
 
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _origin(entry: Entry, rules: Rules) -> Row:
     """Everything about a row that is known before a file is opened; order of the table's columns."""
     case = entry.reference
@@ -208,14 +198,4 @@ def _no_prediction(entry: Entry) -> DataError:
         found=f"no prediction of {entry.method}",
         expected="one prediction for every reference",
         remedy="add the mask (an empty one where nothing was found), or take the reference away",
-    )
-
-
-def _killed(error: WorkerDiedError, workers: int) -> DataError:
-    names = ", ".join(job[0].reference.case for job in error.jobs if isinstance(job, list))
-    return DataError(
-        f"cases {names}",
-        found="a worker process that ended abruptly, usually for want of memory",
-        expected=f"{workers} workers that finish",
-        remedy="start again with fewer: --workers 1",
     )
