@@ -85,7 +85,10 @@ def summary_table(evaluation: Evaluation) -> pd.DataFrame:
                 lines = lines.merge(folds, on=[*by, "metric"], how="left")
             lines = pd.concat([lines, _common_thresholds(evaluation)], ignore_index=True)
         tables.append(lines.assign(level=level))
+    # Columns that are empty throughout (no site known, every case failed) trouble pandas' concat, but stay.
+    every = dict.fromkeys(column for lines in tables for column in lines.columns)
     table = pd.concat([lines.dropna(axis="columns", how="all") for lines in tables], ignore_index=True)
+    table = table.reindex(columns=list(every))
     keys = ["level", "model", "run", *(name for name in GROUPS if name == "site" or name in table.columns), "metric"]
     front = [*keys, "n", "mean", "sd", "low", "high", "median", "median_low", "median_high"]
     return table.reindex(columns=[*front, *(column for column in table.columns if column not in front)])
