@@ -45,6 +45,11 @@ def count_cell(number: int) -> Cell:
     return Cell(str(number), float(number))
 
 
+def further(**numbers: float) -> tuple[tuple[str, float], ...]:
+    """Other numbers of a cell by name, without those that do not exist."""
+    return tuple((name, float(number)) for name, number in numbers.items() if not math.isnan(number))
+
+
 def plain_number(value: float, places: int) -> str:
     """A number as text: "–" for NaN, "∞" for infinity, never "-0.000"."""
     if math.isnan(value):

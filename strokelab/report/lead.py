@@ -7,7 +7,7 @@ import pandas as pd
 from strokelab.files import natural_key
 from strokelab.report.cells import between, counted, listed, plural
 from strokelab.report.material import Evaluation
-from strokelab.report.significance import sentence, tests, worth_telling
+from strokelab.report.significance import number_of_tests, sentence, worth_telling
 from strokelab.report.summary import line_of
 from strokelab.statistics.aggregate import has_failed
 
@@ -34,7 +34,7 @@ def lead_sentences(
 def comparison_sentences(evaluation: Evaluation, summary: pd.DataFrame, found: pd.DataFrame) -> list[str]:
     """The two best models against each other, then every model against the first one of the evaluation."""
     best = [model for model, _ in _by_mean(evaluation, summary)]
-    return [sentence(row, tests(found)) for row in worth_telling(found, evaluation.models, best)]
+    return [sentence(row, number_of_tests(found)) for row in worth_telling(found, evaluation.models, best)]
 
 
 def _what(evaluation: Evaluation, cases: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from strokelab.files import natural_key
 from strokelab.metrics.profiles import CASE_METRICS
-from strokelab.report.cells import NOTHING, Cell, Table, count_cell, counted, with_infinity
+from strokelab.report.cells import NOTHING, Cell, Table, count_cell, counted, further, with_infinity
 from strokelab.report.material import Evaluation, digits, heading
 from strokelab.report.summary import CLUSTER, HEADLINE, MDSC, MDSC_COMMON, RESAMPLES, SEED, lines_of, told_apart
 from strokelab.statistics.aggregate import format_mean_sd, has_failed
@@ -139,7 +139,7 @@ def _mean_sd(line: pd.Series, metric: str, profile: str, *, over: str = "") -> C
     mean = float(line[f"{over}_mean" if over else "mean"])
     text = format_mean_sd(line, digits(metric, profile), sites=over == "site", folds=over == "fold")
     sd = float(line[f"{over}_sd" if over else "sd"])
-    return Cell(with_infinity(text), None if np.isnan(mean) else mean, further=(("sd", sd),))
+    return Cell(with_infinity(text), None if np.isnan(mean) else mean, further=further(sd=sd))
 
 
 def _median(line: pd.Series | None) -> pd.Series | None:
@@ -159,7 +159,7 @@ def _interval(line: pd.Series | None, places: int) -> Cell:
     text = with_infinity(text)
     if pd.notna(threshold := line.get("threshold", np.nan)):
         text += f" at {threshold:.2f}"
-    ends = (("low", float(line["low"])), ("high", float(line["high"])))
+    ends = further(low=float(line["low"]), high=float(line["high"]))
     return Cell(text, None if np.isnan(estimate) else estimate, further=ends)
 
 

@@ -20,6 +20,7 @@ from strokelab.report.cells import (
     between,
     count_cell,
     counted,
+    further,
     number_cell,
     p_equation,
     p_value,
@@ -72,7 +73,7 @@ def worth_telling(found: pd.DataFrame, models: Sequence[str], best: Sequence[str
     return [rows[pair] for pair in dict.fromkeys(pairs) if pair in rows]
 
 
-def tests(found: pd.DataFrame) -> int:
+def number_of_tests(found: pd.DataFrame) -> int:
     """How many comparisons Holm's correction ran over."""
     return int(found["p"].notna().sum())
 
@@ -92,6 +93,8 @@ def sentence(row: pd.Series, corrected_for: int) -> str:
     title = METRICS[str(row["metric"])].title
     if n == 0 or math.isnan(row["difference"]):
         return f"{first} and {second} have no scored case in common and cannot be compared."
+    if row["nonzero"] == 0:
+        return f"{first} and {second} have the same {title} on each of {counted(n, 'case')}."
     places = digits(str(row["metric"]))
     difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
     better = difference if METRICS[str(row["metric"])].higher_is_better else -difference
@@ -131,7 +134,7 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
                 Cell(
                     f"{difference} ({ends})" if ends else difference,
                     _number(row["difference"]),
-                    further=(("low", low), ("high", high)),
+                    further=further(low=low, high=high),
                 ),
                 Cell(p_value(float(row["p"])), _number(row["p"])),
                 Cell(p_value(float(row["p_holm"])), _number(row["p_holm"])),
@@ -191,7 +194,7 @@ def _notes(found: pd.DataFrame) -> tuple[str, ...]:
         "Difference: mean over the pairs of first − second with its 95 % bootstrap interval "
         f"({RESAMPLES} resamples, seed {SEED}, scans of one subject drawn together). "
         "p: two-sided Wilcoxon signed-rank test of the same cases.",
-        f"Holm's correction runs over the {counted(tests(found), 'test')} of this table; stars are of "
+        f"Holm's correction runs over the {counted(number_of_tests(found), 'test')} of this table; stars are of "
         "the corrected p: ns p > 0.05, * ≤ 0.05, ** ≤ 0.01, *** ≤ 0.001, **** ≤ 0.0001.",
         f"Detectable difference: the smallest true mean difference this many cases would have shown with {_POWER} at "
         "p = 0.05, uncorrected, given the spread seen. “Not significant” does not mean “equal”: anything smaller than "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from strokelab.report.cells import Cell, Table, count_cell, plain_number, with_infinity
+from strokelab.report.cells import Cell, Table, count_cell, further, plain_number, with_infinity
 from strokelab.report.material import Evaluation, digits, heading
 from strokelab.report.results import bootstrap_note
 from strokelab.report.summary import CLUSTER, HEADLINE, RESAMPLES, SEED, measured
@@ -62,7 +62,7 @@ def _described(line: pd.Series) -> list[Cell]:
     low, high = float(line["ml_min"]), float(line["ml_max"])
     ends = [plain_number(end, 2) for end in (low, high)]
     text = ends[0] if ends[0] == ends[1] else f"{ends[0]}–{ends[1]}"
-    volume = Cell(text, None if pd.isna(low) else low, further=(("high", high),))
+    volume = Cell(text, None if pd.isna(low) else low, further=further(high=high))
     what = "failed" if line["rows"] == line["cases"] else f"of {line['rows']} rows failed"
     return [Cell(f"{number.text} ({failed} {what})", number.number) if failed else number, volume]
 
@@ -71,5 +71,5 @@ def _interval(line: pd.Series, places: int) -> Cell:
     # Failed rows stand once, beside the number of cases.
     estimate = float(line["estimate"])
     text = format_interval(pd.concat([line.drop("failed"), pd.Series({"failed": 0})]), places)
-    ends = (("low", float(line["low"])), ("high", float(line["high"])))
+    ends = further(low=float(line["low"]), high=float(line["high"]))
     return Cell(with_infinity(text), None if pd.isna(estimate) else estimate, further=ends)

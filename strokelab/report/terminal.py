@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from strokelab.report.cells import counted
-from strokelab.report.significance import comparisons, sentence, tests, worth_telling
+from strokelab.report.significance import comparisons, number_of_tests, sentence, worth_telling
 
 COLUMNS = {"dice": "Dice", "recall": "recall", "precision": "precision", "hd95": "HD95 mm", "lesion_f1": "lesion F1"}
 
@@ -61,7 +61,7 @@ def comparison_lines(cases: pd.DataFrame, models: Mapping[str, str] | None = Non
     found = comparisons(named)
     best = named.groupby("model", sort=False)["dice"].mean().dropna().sort_values(ascending=False, kind="stable").index
     rows = [row for row in worth_telling(found, list(named["model"].unique()), list(best)) if row["n"]]
-    lines = [sentence(row, tests(found)) for row in rows[:_MOST_COMPARISONS]]
+    lines = [sentence(row, number_of_tests(found)) for row in rows[:_MOST_COMPARISONS]]
     more = len(rows) - len(lines)
     return [*lines, f"{counted(more, 'more comparison')}: see the report."] if more else lines
 
