@@ -25,7 +25,7 @@ def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] 
     With several models the paired comparison stands underneath: difference, interval and p as in the report.
 
     Args:
-        cases: a case table as ``scoring.score_cases`` gives it.
+        cases: a case table as ``scoring.score_cases`` gives it; several runs may stand under one name.
         title: above the table.
         models: model of each run; default: every run is a model of its own.
     """
@@ -57,7 +57,10 @@ def comparison_lines(cases: pd.DataFrame, models: Mapping[str, str] | None = Non
     """
     if "dice" not in cases.columns:
         return []  # every case failed
-    named = cases.assign(model=cases["run"].map(models) if models is not None else cases["run"])
+    # Members of a sweep may stand under one name: a case that comes again is a repeat of it.
+    repeat = cases.groupby(["run", "case"]).cumcount().astype(str)
+    model = cases["run"].map(models) if models is not None else cases["run"]
+    named = cases.assign(model=model, run=cases["run"].astype(str) + " " + repeat)
     found = comparisons(named)
     best = named.groupby("model", sort=False)["dice"].mean().dropna().sort_values(ascending=False, kind="stable").index
     rows = [row for row in worth_telling(found, list(named["model"].unique()), list(best)) if row["n"]]

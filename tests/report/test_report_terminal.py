@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from strokelab.report.terminal import results_table
+from strokelab.report.terminal import comparison_lines, results_table
 
 
 def shown(table, width=80):
@@ -17,7 +17,13 @@ def shown(table, width=80):
 
 
 def cases(**columns):
-    frame = {"run": "sgnet", "site": ["Site1", "Site1", "Site2"], "dice": [0.5, 0.75, 0.25], "recall": 0.5}
+    frame = {
+        "run": "sgnet",
+        "case": list("abc"),
+        "site": ["Site1", "Site1", "Site2"],
+        "dice": [0.5, 0.75, 0.25],
+        "recall": 0.5,
+    }
     frame |= {"precision": 0.5, "hd95": [10.0, 30.0, np.inf], "lesion_f1": [1.0, np.nan, 0.0]}
     return pd.DataFrame({**frame, **columns})
 
@@ -50,5 +56,51 @@ def test_numbers_are_whole_in_eighty_columns(run):
 
 
 def test_a_table_of_failures_only():
-    failed = pd.DataFrame({"run": ["a[b]"], "site": ["Site1"], "error": ["gone"]})
+    failed = pd.DataFrame({"run": ["a[b]"], "case": ["c"], "site": ["Site1"], "error": ["gone"]})
     assert rows(shown(failed))["a[b]"][1:] == ["1", "-", "-", "-", "-", "-"]
+
+
+def compared(runs, **columns):
+    """Case tables of runs on the same cases, Dice as given, the other metrics not measured."""
+    tables = []
+    for run, dice in runs.items():
+        ids = [f"c{i}" for i in range(len(dice))]
+        tables.append(pd.DataFrame({"run": run, "case": ids, "subject": ids, "site": "Site1", "dice": dice, **columns}))
+    return pd.concat(tables, ignore_index=True)
+
+
+FIRST = [0.61, 0.55, 0.72, 0.40, 0.83, 0.35, 0.90, 0.12, 0.66, 0.48]
+SECOND = [0.58, 0.50, 0.70, 0.45, 0.80, 0.30, 0.88, 0.10, 0.60, 0.40]
+
+
+def test_the_comparison_stands_underneath_in_eighty_columns():
+    text = shown(compared({"sgnet": FIRST, "unet2d": SECOND}))
+    assert max(map(len, text.splitlines())) <= 80
+    flat = " ".join(text.split())
+    assert "sgnet is ahead of unet2d by 0.031 Dice (95 % CI 0.0" in flat
+    assert "Wilcoxon p = 0.037 over 10 cases)." in flat
+
+
+def test_brackets_in_names_are_no_markup_in_the_comparison():
+    assert "[red]a is ahead of b" in " ".join(shown(compared({"[red]a": FIRST, "b": SECOND})).split())
+
+
+def test_runs_of_one_model_are_averaged_and_not_compared():
+    table = compared({"a 0": [value - 0.1 for value in FIRST], "a 1": [value + 0.1 for value in FIRST], "b": SECOND})
+    (line,) = comparison_lines(table, {"a 0": "a", "a 1": "a", "b": "b"})
+    assert line.startswith("a is ahead of b by 0.031 Dice")
+    under_one_name = table.assign(run=table["run"].str[0])
+    assert comparison_lines(under_one_name) == [line]
+
+
+def test_no_comparison_of_one_run_of_other_cases_or_of_failures():
+    assert comparison_lines(compared({"a": FIRST})) == []
+    apart = compared({"a": FIRST, "b": SECOND})
+    assert comparison_lines(apart.assign(case=apart["run"] + apart["case"])) == []
+    assert comparison_lines(pd.DataFrame({"run": ["a", "b"], "case": "c", "site": "1", "error": "gone"})) == []
+
+
+def test_of_many_comparisons_the_first_are_told_and_the_others_counted():
+    lines = comparison_lines(compared({name: [value + i / 100 for value in FIRST] for i, name in enumerate("abcdef")}))
+    assert [line.split(" by ")[0] for line in lines[:3]] == ["f is ahead of e", "b is ahead of a", "c is ahead of a"]
+    assert lines[3:] == ["3 more comparisons: see the report."]
