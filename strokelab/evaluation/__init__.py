@@ -115,7 +115,8 @@ def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
     )
     models = len({material.model for material in materials})
     counts = f"{len(materials)} run(s)" + (f" of {models} model(s)" if sweep.members else "")
-    console.print(results_table(cases, title=f"{counts}, native grid"))
+    of_run = None if sweep.members else {material.name: material.model for material in materials}
+    console.print(results_table(cases, title=f"{counts}, native grid", models=of_run))
     if sweep.members:
         missing = len(sweep.members) - len(sweep.finished)
         words = f"{missing} of {len(sweep.members)} members are not in these tables (named above)"
