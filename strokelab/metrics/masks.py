@@ -110,8 +110,10 @@ def _volume(source: Any, name: str) -> NDArray[Any]:
         source = (source.float() if str(source.dtype) == "torch.bfloat16" else source).numpy()
     try:
         array = np.asarray(source)
-    except (TypeError, ValueError) as error:
-        raise _no_mask(name, f"a {type(source).__name__}", "give an array, a tensor or the path of a file") from error
+    except (TypeError, ValueError):  # ragged lists
+        array = np.empty(())
+    if array.ndim == 0:
+        raise _no_mask(name, f"a {type(source).__name__}", "give an array, a tensor or the path of a NIfTI file")
     while array.ndim > 3 and array.shape[0] == 1:  # (1, X, Y, Z), (1, 1, X, Y, Z)
         array = array[0]
     if array.ndim != 3:
