@@ -16,7 +16,7 @@ from strokelab.metrics.profiles import METRICS
 from strokelab.report.drawing import COLOURS, GREY, PALE, legend_below, new_figure
 from strokelab.report.material import Evaluation, finite
 from strokelab.report.pictures import Section, stored
-from strokelab.statistics.paired import compare
+from strokelab.report.significance import comparisons
 from strokelab.statistics.repeats import average_repeats
 
 ANCHOR, TITLE = "comparison", "Comparison of the models"
@@ -63,12 +63,12 @@ def difference_section(evaluation: Evaluation) -> Section:
 
 
 def paired_differences(cases: pd.DataFrame, metric: str) -> list[Difference]:
-    """Every two models, in the order and with the numbers of ``statistics.paired.compare``; pairs without a case not.
+    """Every two models that share a case, in the order and with the numbers of ``significance.comparisons``.
 
     Raises:
         DataError: a case is listed twice in a run.
     """
-    lines = compare(cases, [metric])
+    lines = comparisons(cases, metrics=[metric])
     averaged = average_repeats(cases, [metric], column="model")[metric]
     found = []
     for line in lines.to_dict("records"):

@@ -48,6 +48,8 @@ def new_figure(height: float, *, width: float = WIDTH) -> tuple[Figure, Axes]:
 def plain(axes: Axes) -> None:
     """Small tick labels, no frame at the top and on the right."""
     axes.tick_params(labelsize=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_fontsize(9)
     axes.spines[["top", "right"]].set_visible(False)
 
 

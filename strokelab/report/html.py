@@ -14,6 +14,7 @@ from PIL import Image
 from strokelab.errors import DataError
 from strokelab.files import make_folder, replacing, write_text
 from strokelab.report.comparison import paper_comparisons
+from strokelab.report.exports import write_tables
 from strokelab.report.material import Evaluation
 from strokelab.report.overlays import KINDS, PLANES
 from strokelab.report.pictures import Picture, Section
@@ -31,7 +32,7 @@ _UNKNOWN = "cases"  # what has no place of its own stands before the long table
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Write ``report.html`` (one file, opens offline), ``figures/*.png`` and ``*.pdf``, and ``summary.csv``.
+    """Write ``report.html`` (one file, opens offline), ``figures/*.png|pdf``, ``tables/*.csv|tex`` and ``summary.csv``.
 
     Args:
         evaluation: what to report.
@@ -59,6 +60,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
         for suffix, content in ((".png", picture.png), (".pdf", picture.pdf)):
             with replacing(folder / "figures" / f"{picture.name}{suffix}") as temporary:
                 temporary.write_bytes(content)
+    tables = [table for section in sections for table in section.tables]
+    write_tables([*tables, *papers, *([missing] if missing else [])], folder)
     with replacing(folder / "summary.csv") as temporary:
         numbers.summary.to_csv(temporary, index=False)
     page = _environment().get_template("template.html")

@@ -28,6 +28,7 @@ Array = NDArray[Any]
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = "#009E73", "#E69F00", "#56B4E9"
 KINDS = {"true positive": TRUE_POSITIVE, "false positive": FALSE_POSITIVE, "false negative": FALSE_NEGATIVE}
 _PREDICTION = "#E69F00"
+_LARGE = 1_000_000  # voxels
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _letters(axes: Axes, plane: Plane) -> None:
 
 def head_box(image: Array, painted: Array) -> tuple[slice, slice, slice]:
     """The box around what is not background, with a margin; the whole volume when that cannot be told."""
-    level, top = (float(v) for v in np.percentile(image, [1, 99]))
+    level, top = (float(v) for v in np.percentile(_sampled(image), [1, 99]))
     inside = (image > level + 0.15 * (top - level)) | painted
     box = []
     for axis in range(3):
@@ -226,5 +227,10 @@ def head_box(image: Array, painted: Array) -> tuple[slice, slice, slice]:
 
 def window(image: Array) -> tuple[float, float]:
     """The grey values shown as black and as white, never equal."""
-    low, high = (float(v) for v in np.percentile(image, [1, 99.5]))
+    low, high = (float(v) for v in np.percentile(_sampled(image), [1, 99.5]))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def _sampled(image: Array) -> Array:
+    """Every voxel of a small image, every eighth of a large one: enough for percentiles, in an eighth of the time."""
+    return image if image.size < _LARGE else image[::2, ::2, ::2]

@@ -25,7 +25,7 @@ MOST_CASES, MOST_PER_MODEL = 6, 3
 BYTES = 1_300_000  # of all images together; as text in a page they take a third more
 _PIXELS = 8_000_000  # of a mosaic; phones refuse canvases of more than 16 million
 _FEW_VOXELS = 50_000  # coarser than this nothing can be seen, whatever the budget says
-_QUALITIES = (60, 40, 25)  # of WebP, tried in this order
+_QUALITIES = (50, 30)  # of WebP, tried in this order
 _LEVEL = 85  # grey levels between two kinds of marks: survives browsers that blur pixels they hand out
 
 Volume = NDArray[np.uint8]
@@ -125,7 +125,7 @@ def _packed_image(grey: NDArray[np.float32], spacing: Sequence[float], most_byte
     while True:
         picture = _averaged(grey, factors)
         for quality in _QUALITIES if picture.size <= _PIXELS else ():
-            encoded = _stored(_mosaic(picture), "WEBP", quality=quality, method=4)
+            encoded = _stored(_mosaic(picture), "WEBP", quality=quality, method=2)
             if len(encoded) <= most_bytes or (picture.size <= _FEW_VOXELS and quality == _QUALITIES[-1]):
                 return Packed(_uri(encoded, "webp"), picture.shape, tuple(factors))
         _coarsen(factors, spacing)
