@@ -73,13 +73,7 @@ def typed(cases: pd.DataFrame) -> pd.DataFrame:
 
 def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(_WORDS, str),
-            keep_default_na=False,
-            na_values=[""],  # a site may be called NA
-            float_precision="round_trip",  # the usual parser is off by a unit in the last place now and then
-        )
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])  # a site may be called NA
     except (OSError, ValueError) as error:
         gone = isinstance(error, FileNotFoundError)
         raise DataError(
@@ -96,8 +90,19 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
             expected=f"the columns {list(needed)}",
             remedy="score the run again",
         )
-    numbers = [name for name in table.columns if name not in _WORDS]
-    strange = [name for name in numbers if not pd.api.types.is_numeric_dtype(table[name])]
-    if strange:
-        raise DataError(path, found=f"text in column {strange[0]!r}", expected="numbers", remedy="score the run again")
+    for name in [name for name in table.columns if name not in _WORDS]:
+        try:
+            table[name] = _numbers(table[name])
+        except ValueError as error:
+            raise DataError(
+                path, found=f"column {name}: {error}", expected="numbers", remedy="score the run again"
+            ) from error
     return table
+
+
+def _numbers(words: pd.Series) -> pd.Series:
+    """Whole numbers where all are, else floats to the last bit, which not every version of ``read_csv`` gives."""
+    try:
+        return words.astype("int64")
+    except (ValueError, TypeError):
+        return words.astype(object).astype("float64")
