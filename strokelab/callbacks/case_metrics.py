@@ -38,14 +38,15 @@ class CaseMetrics(Callback):
     results are scored on the native grid.
 
     Args:
-        every_n_epochs: how often; whole volumes cost more than batches. None: never.
+        every_n_epochs: how often, among the epochs that validate; whole volumes cost more than batches. None: never.
         postprocess: probability (X, Y, Z) -> mask; the run's own (``conf/callbacks``).
         max_cases: only the first so many cases, for quick curves; None: all.
         profile: conventions of the metrics, e.g. ``default`` or ``isles22``.
         metrics: which ones; None: the twelve of ``score_case``.
 
     Raises:
-        ConfigError: the profile does not exist, or does not have one of the metrics.
+        ConfigError: the profile does not exist, or does not have one of the metrics; at the start of training, another
+            callback waits for one of these numbers in epochs that do not have it.
 
     Logs, besides each metric's mean over cases with a finite value (inf when there is none):
         ``val/micro_dice``: Dice of the pooled voxel counts of the whole volumes.
@@ -78,6 +79,20 @@ class CaseMetrics(Callback):
                 expected=f"some of {', '.join(known)}",
                 remedy="correct the names; leave the setting out for the usual twelve",
             )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what Lightning would end the training for after its first epoch."""
+        mine = {f"val/{name}" for name in (*self.metrics, "micro_dice")}
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            monitored, interval = getattr(callback, "monitor", None), getattr(callback, "every_n_epochs", 1)
+            if stage == "fit" and monitored in mine and (not self.every_n_epochs or interval % self.every_n_epochs):
+                raise ConfigError(
+                    f"{type(callback).__name__} with monitor={monitored}",
+                    found=f"it looks every {interval} epoch(s), case_metrics.every_n_epochs is {self.every_n_epochs}",
+                    expected="a number that is there when it looks",
+                    remedy="give both the same every_n_epochs, or monitor val/pooled_dice, which every epoch has",
+                )
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Predict, score and log, when it is an epoch's turn."""

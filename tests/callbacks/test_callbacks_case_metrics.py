@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from strokelab.callbacks.case_metrics import CaseMetrics
 from strokelab.contract import PreparedCase
@@ -205,6 +206,29 @@ def test_chosen_metrics_and_conventions():
 def test_what_is_not_a_metric_of_the_profile_is_refused_before_training(settings, message):
     with pytest.raises(ConfigError, match=message):
         CaseMetrics(**settings)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "looks_every", "every", "fits"),
+    [
+        ("val/dice", 1, 10, False),
+        ("val/micro_dice", 15, 10, False),
+        ("val/dice", 1, None, False),
+        ("val/dice", 20, 10, True),
+        ("val/dice", 1, 1, True),
+        ("val/pooled_dice", 1, 10, True),
+    ],
+)
+def test_a_callback_that_waits_for_a_number_finds_it(monitor, looks_every, every, fits):
+    best = ModelCheckpoint(monitor=monitor, every_n_epochs=looks_every)
+    callback = CaseMetrics(every)
+    trainer = SimpleNamespace(callbacks=[callback, EarlyStopping("val/loss"), best])
+    callback.setup(trainer, Model(logged={}), "validate")
+    if fits:
+        assert callback.setup(trainer, Model(logged={}), "fit") is None
+    else:
+        with pytest.raises(ConfigError, match=f"monitor={monitor}.*\n.*looks every {looks_every} epoch"):
+            callback.setup(trainer, Model(logged={}), "fit")
 
 
 def test_the_usual_metrics_are_those_of_score_case():
