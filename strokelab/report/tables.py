@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -17,6 +17,8 @@ from strokelab.report.sizes import size_tables
 from strokelab.report.summary import summary_table, with_sites
 
 __all__ = ["NOTHING", "Cell", "Numbers", "Table", "lead", "measure", "page_tables", "plain_number"]
+
+PHANTOM = "Phantom data: synthetic images, not comparable with numbers from patients."
 
 Chapter = tuple[str, str, tuple[str, ...], list[Table]]
 """Anchor, title, sentences and tables of a section of the page."""
@@ -66,15 +68,22 @@ def page_tables(evaluation: Evaluation, numbers: Numbers | None = None) -> list[
     numbers = numbers or measure(evaluation)
     cases, summary = numbers.cases, numbers.summary
     results = [*result_tables(evaluation, cases, summary), interval_table(evaluation, cases, summary)]
-    chapters: list[Chapter] = [("results", "Results", (), results)]
+    chapters: list[Chapter] = [("results", "Results", (), _marked(evaluation, results))]
     if len(numbers.comparisons):
         told = comparison_sentences(evaluation, summary, numbers.comparisons)
         ranking = ranking_table(evaluation, cases)
         tables = [comparison_table(numbers.comparisons, evaluation.profile), *([ranking] if ranking else [])]
-        chapters.append(("comparison", "Comparison of the models", tuple(told[MOST_COMPARISONS:]), tables))
+        chapters.append(
+            ("comparison", "Comparison of the models", tuple(told[MOST_COMPARISONS:]), _marked(evaluation, tables))
+        )
     if sizes := size_tables(evaluation, cases):
-        chapters.append(("sizes", "By lesion size", (), sizes))
+        chapters.append(("sizes", "By lesion size", (), _marked(evaluation, sizes)))
     members = member_list(evaluation)
     chapters.append(("cases", "Every case", (), [case_table(evaluation, cases)]))
     chapters.append(("runs", "Runs", (), [run_list(evaluation), *([members] if members else [])]))
     return chapters
+
+
+def _marked(evaluation: Evaluation, tables: list[Table]) -> list[Table]:
+    """Numbers of phantoms say so wherever a table goes: a file of it has no page around it."""
+    return [replace(table, notes=(*table.notes, PHANTOM)) for table in tables] if evaluation.phantom else tables

@@ -252,6 +252,13 @@ def test_members_of_a_sweep_stand_with_their_state():
     assert lead(evaluation)[-1] == "Of 3 members of the sweep 2 are in no number: 1 missing (10); 1 failed (2)."
 
 
+def test_tables_of_phantoms_say_so_on_their_own():
+    evaluation = evaluation_of(scored_run("a", TEN), scored_run("b", TEN))
+    for name, table in tables(dataclasses.replace(evaluation, phantom=True)).items():
+        assert any(note.startswith("Phantom data") for note in table.notes) == (name not in ("cases", "runs")), name
+    assert not any("Phantom" in note for table in tables(evaluation).values() for note in table.notes)
+
+
 def test_the_same_numbers_twice():
     evaluation = evaluation_of(scored_run("a", TEN), scored_run("b", TEN[::-1]))
     assert page_tables(evaluation) == page_tables(evaluation)
