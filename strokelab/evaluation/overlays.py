@@ -1,19 +1,16 @@
-"""Which cases a report shows, and their masks: kept while they are predicted, so that none is predicted twice."""
+"""The masks of the cases a report shows: kept while they are predicted, so that none is predicted twice."""
 
 from __future__ import annotations
 
 import zlib
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from strokelab.contract import Case, Prediction
 from strokelab.grid import Orient
 from strokelab.nifti import read_lesion, read_voxels
 from strokelab.report.material import Overlay
-
-WORST = 3
 
 
 class KeptMasks:
@@ -35,28 +32,6 @@ class KeptMasks:
         shape, content = self._masks[case_id]
         bits = np.frombuffer(zlib.decompress(content), dtype=np.uint8)
         return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
-
-
-def cases_to_show(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Best, median and the three worst rows of a case table by Dice: (label, run, case), none twice.
-
-    Only scored cases that hold a lesion: the Dice of others is 0 or 1 by convention and shows nothing. Ties go by case
-    and run; the median is the lower one; where there are few rows there are fewer labels.
-    """
-    if not {"dice", "lesion_ml"} <= set(cases.columns):
-        return []  # every case failed
-    usable = cases[cases["dice"].notna() & (cases["lesion_ml"] > 0)].sort_values(["dice", "case", "run"])
-    rows = [(str(run), str(case)) for run, case in zip(usable["run"], usable["case"], strict=True)]
-    if not rows:
-        return []
-    ranks = {"best": len(rows) - 1, "worst": 0, "median": (len(rows) - 1) // 2}  # of two cases none is in the middle
-    ranks |= {f"worst {place + 1}": place for place in range(1, min(WORST, len(rows)))}
-    first: dict[int, str] = {}
-    for label, rank in ranks.items():
-        first.setdefault(rank, label)
-    order = ["best", "median", "worst"]
-    shown = sorted(first.items(), key=lambda pair: (order.index(pair[1].split()[0]), pair[1]))
-    return [(label, *rows[rank]) for rank, label in shown]
 
 
 def overlay_of(label: str, case: Case, mask: NDArray[np.uint8]) -> Overlay:
