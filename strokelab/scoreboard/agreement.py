@@ -33,11 +33,11 @@ MEASURES = {
     "hd": "HD (mm)",
     "hd95": "HD95 (mm)",
     "assd": "ASSD (mm)",
-    "lesion_agreement": "Lesions touched by the other mask, of both",
-    "first_touched": "Lesions of the first touched by the second",
-    "second_touched": "Lesions of the second touched by the first",
-    "lesion_f1_first": "Lesion F1, the first as reference",
-    "lesion_f1_second": "Lesion F1, the second as reference",
+    "lesion_agreement": "Lesions touched, of both",
+    "first_touched": "Lesions touched, of the first",
+    "second_touched": "Lesions touched, of the second",
+    "lesion_f1_first": "Lesion F1, first as truth",
+    "lesion_f1_second": "Lesion F1, second as truth",
 }
 """Columns of ``agreement.csv`` that are averaged, with titles."""
 
@@ -133,11 +133,11 @@ def summary_of(table: pd.DataFrame, volumes: VolumeAgreement) -> pd.DataFrame:
     d, r, icc = volumes.differences, volumes.ratios, volumes.icc
     of_volume: list[tuple[str, str, int, float, tuple[float, float]]] = [
         ("volume difference (ml)", "bias", d.n, d.bias, d.bias_interval),
-        ("volume difference (ml)", "lower limit of agreement", d.n, d.lower, d.lower_interval),
-        ("volume difference (ml)", "upper limit of agreement", d.n, d.upper, d.upper_interval),
+        ("volume difference (ml)", "lower limit", d.n, d.lower, d.lower_interval),
+        ("volume difference (ml)", "upper limit", d.n, d.upper, d.upper_interval),
         ("volume ratio", "bias", r.n, *_exp(r.bias, r.bias_interval)),
-        ("volume ratio", "lower limit of agreement", r.n, *_exp(r.lower, r.lower_interval)),
-        ("volume ratio", "upper limit of agreement", r.n, *_exp(r.upper, r.upper_interval)),
+        ("volume ratio", "lower limit", r.n, *_exp(r.lower, r.lower_interval)),
+        ("volume ratio", "upper limit", r.n, *_exp(r.upper, r.upper_interval)),
         ("volume (ml)", "ICC(A,1)", icc.n, icc.icc, (icc.low, icc.high)),
         ("volume difference (ml)", "slope on the mean", d.n, d.slope, (np.nan, np.nan)),
         ("volume difference (ml)", "p of the slope", d.n, d.slope_p, (np.nan, np.nan)),

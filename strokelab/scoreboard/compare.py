@@ -18,6 +18,7 @@ from strokelab.report.bland_altman import bland_altman
 from strokelab.report.drawing import pdf, png
 from strokelab.scoreboard.agreement import MEASURES, VolumeAgreement, agree, of_volumes, summary_of
 from strokelab.scoreboard.masks import MaskRule
+from strokelab.scoreboard.page import told
 from strokelab.scoreboard.twins import Twins, retests, twins_in, twins_of_table
 from strokelab.scoring.tables import write_table
 from strokelab.statistics.aggregate import failures, has_failed
@@ -145,7 +146,7 @@ def _remarks(table: pd.DataFrame, volumes: VolumeAgreement) -> Sequence[str]:
 
 
 def _refuse_failed(table: pd.DataFrame, out: Path) -> None:
-    failed = failures(table)
+    failed = [told(line) for line in failures(table)]
     if failed:
         more = f"\n  and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         raise DataError(

@@ -36,15 +36,17 @@ class Found:
         if not self.left_aside:
             return ()
         names = ", ".join(str(path) for path in self.left_aside[:3]) + (" ..." if len(self.left_aside) > 3 else "")
-        return (f"{whose}: {len(self.left_aside)} files are called like images or other maps: {names}",)
+        return (
+            f"{whose}: {len(self.left_aside)} files are called like images or other maps, or name no person: {names}",
+        )
 
 
 def find_masks(where: str | Path, *, graded: bool = False) -> Found:
     """The masks of a file, a folder or a pattern such as ``"runs/*/masks/*.nii.gz"``.
 
     Dot files are not seen. Files called like images (``T1w``, ``dwi``, ``desc-brain_mask`` ...) are left aside unless
-    all are called so. Of a scan's masks and probability maps (``probseg``, ``prob`` ...) the maps are taken when
-    ``graded``, the masks otherwise.
+    all are called so, and so are files that name no person (templates, atlases) where others are BIDS. Of a scan's
+    masks and probability maps (``probseg``, ``prob`` ...) the maps are taken when ``graded``, the masks otherwise.
 
     Args:
         where: the place.
@@ -67,6 +69,7 @@ def find_masks(where: str | Path, *, graded: bool = False) -> Found:
     root = path if path.is_dir() else _stem_of_pattern(path)
     named = [Named(file, name) for file, name in zip(paths, read_names(paths, root), strict=True)]
     masks = [one for one in named if one.name.kind not in ("image", "other")] or named
+    masks = [one for one in masks if one.name.person.startswith("sub-")] or masks
     kept = _of_one_kind(masks, graded)
     chosen = {one.path for one in kept}
     return Found(str(where), tuple(kept), tuple(file for file in paths if file not in chosen))

@@ -15,11 +15,12 @@ from strokelab.errors import DataError
 from strokelab.files import make_folder
 from strokelab.grid import Grid, Orient, resample
 from strokelab.nifti import read_grid, read_voxels
-from strokelab.phantoms.cohort import RECORD
+from strokelab.report.choice import cases_to_show
 from strokelab.report.html import write_report
-from strokelab.report.material import Evaluation, Overlay, RunMaterial, best_median_worst
+from strokelab.report.material import Evaluation, Overlay, RunMaterial
 from strokelab.scoreboard.entries import Entries
 from strokelab.scoreboard.masks import bring_to
+from strokelab.scoreboard.references import is_phantom
 from strokelab.scoreboard.score import Entry, Reference, Rules, read_prediction, read_reference
 from strokelab.scoring.tables import Scores, write_table
 from strokelab.statistics.aggregate import has_failed
@@ -83,7 +84,7 @@ def evaluation_of(found: Entries, scores: Scores, rules: Rules, *, command: str 
         title=f"{', '.join(methods)} against {found.dataset}",
         dataset=found.dataset,
         runs=tuple(materials),
-        phantom=_is_phantom(found.where),
+        phantom=is_phantom(found.where),
         protocol=_protocol(rules),
         profile=rules.profile,
         versions={"strokelab": version("strokelab"), **{name: version(name) for name in _PACKAGES}},
@@ -115,13 +116,13 @@ def _about_cases(cases: pd.DataFrame) -> list[str]:
 def _overlays(
     found: Entries, tables: Mapping[str, pd.DataFrame], rules: Rules
 ) -> tuple[dict[str, list[Overlay]], list[str]]:
-    """Best, median and worst case of each method, and which of them have no image below."""
+    """Best, median and worst cases of each method, and which of them have no image below."""
     entries = {(entry.method, entry.reference.case): entry for entry in found.entries}
     overlays: dict[str, list[Overlay]] = {}
     plain: dict[str, None] = {}
     for method, table in tables.items():
         overlays[method] = []
-        for label, case in best_median_worst(table):
+        for label, _, case in cases_to_show(table):
             entry, dice = entries[method, case], float(table.loc[table["case"] == case, "dice"].iloc[0])
             overlays[method].append(_overlay(entry, rules, label=label, dice=dice))
             if not entry.reference.images:
@@ -165,12 +166,12 @@ def _grid_or_none(path: Path) -> Grid | None:
         return None
 
 
-def _is_phantom(where: Path) -> bool:
-    place = where.resolve()
-    return any((folder / RECORD).is_file() for folder in (place, *place.parents))
-
-
 def failed_rows(cases: pd.DataFrame) -> Sequence[str]:
-    """Case, method and error of every row that could not be scored."""
-    failed = cases[has_failed(cases)]
-    return [f"{case} ({run}): {error}" for run, case, error in failed[["run", "case", "error"]].itertuples(index=False)]
+    """Case, method and what was found wrong, for every row that could not be scored."""
+    failed = cases[has_failed(cases)][["run", "case", "error"]]
+    return [f"{case} ({run}): {told(error)}" for run, case, error in failed.itertuples(index=False)]
+
+
+def told(error: str) -> str:
+    """The half of an error in one line that says what was found where; the table has all of it."""
+    return error.partition(" expected: ")[0]

@@ -11,6 +11,7 @@ from strokelab.contract import Case, LesionFile
 from strokelab.data import read_cases
 from strokelab.data.readers._tree import nifti_files
 from strokelab.errors import DataError
+from strokelab.phantoms.cohort import RECORD
 from strokelab.scoreboard.finding import Found, Named, find_masks
 from strokelab.scoreboard.names import case_ids, read_name, read_names
 from strokelab.scoreboard.score import Reference
@@ -53,7 +54,16 @@ def references_of(dataset: str, root: Path) -> tuple[Found, list[Reference]]:
     if not cases:
         raise DataError(root, found="no labelled case", expected="masks", remedy="point to the part with masks")
     named = tuple(Named(case.lesions[0].path, read_name(Path(f"{case.case_id}.nii.gz"))) for case in cases)
-    return Found(str(root), named), [reference_of_case(case, dataset) for case in cases]
+    references = [reference_of_case(case, dataset) for case in cases]
+    if is_phantom(root):  # what is known of the real sites' scanners is not true of synthetic images
+        references = [replace(reference, scanner=None) for reference in references]
+    return Found(str(root), named), references
+
+
+def is_phantom(place: Path) -> bool:
+    """Whether a place lies in a phantom cohort: synthetic data."""
+    resolved = place.resolve()
+    return any((folder / RECORD).is_file() for folder in (resolved, *resolved.parents))
 
 
 def reference_of_case(case: Case, dataset: str) -> Reference:
