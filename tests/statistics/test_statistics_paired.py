@@ -231,10 +231,10 @@ def test_no_shared_case_is_a_line_without_a_p():
 
 
 def test_failed_cases_are_counted_and_repeats_without_them_averaged():
-    first = pd.concat([model("a", [0.2, 0.4, 0.6], run="a0"), model("a", [0.4, np.nan, np.nan], run="a1")])
+    first = pd.concat([model("a", [0.2, 0.4, 0.6], run="a0"), model("a", [0.4, 0.9, np.nan], run="a1")])
     first["error"] = ["", "", "no prediction", "", "no prediction", "truncated file"]
     line = only(compare(pd.concat([first, model("b", [0.1, 0.1, 0.1])]), ["dice"]))
-    # c0: mean of 0.2 and 0.4; c1: 0.4 alone; c2: nothing but errors.
+    # c0: mean of 0.2 and 0.4; c1: 0.4 alone, what stands beside an error does not count; c2: nothing but errors.
     assert (line["n"], line["failed"], line["failed_rows"], line["repeats"]) == (2, 1, 3, 2)
     assert line["mean_first"] == pytest.approx((0.3 + 0.4) / 2)
 
@@ -274,10 +274,12 @@ def test_site_means_can_be_paired_instead_of_cases():
     assert line["difference"] == pytest.approx((a - b).mean())
     assert line["p"] == wilcoxon(a, b).p
     assert line["mean_first"] == pytest.approx(a.mean())
-    rows.loc[rows["case"] == "c0", "dice"] = INF
+    # A site with an infinite pair is compared by its other cases.
+    rows.loc[(rows["case"] == "c0") & (rows["model"] == "a"), "dice"] = INF
     line = only(compare(rows, ["dice"], unit="site"))
+    a, b = (pd.Series(values[1:]).groupby(sites[1:]).mean().to_numpy() for values in (A, B))
     assert (line["n"], line["infinite"]) == (3, 1)
-    assert np.isfinite(line["difference"])
+    assert line["difference"] == pytest.approx((a - b).mean())
 
 
 def test_what_cannot_be_compared_is_refused_by_name():

@@ -54,6 +54,7 @@ def test_31_scans_make_quarters_of_8_8_8_7():
     assert [int((labels == name).sum()) for name in size_order(labels)] == [8, 8, 8, 7]
     assert size_order(labels) == ["0-25 %", "25-50 %", "50-75 %", "75-100 %"]
     assert labels.iloc[-8:].tolist() == ["0-25 %"] * 8
+    assert labels.min() == "0-25 %"  # labels know their order
 
 
 def test_equal_volumes_are_split_by_case_id():
