@@ -86,8 +86,9 @@ def sentence(row: pd.Series, corrected_for: int) -> str:
         corrected_for: how many comparisons Holm's correction ran over.
 
     Returns:
-        E.g. "sgnet is ahead of unet2d by 0.089 Dice (95 % CI 0.041 to 0.137; Wilcoxon p = 0.0012 over 108 cases,
-        Holm-corrected for 6 comparisons)."; where it is not significant, how large a difference could have been seen.
+        E.g. "sgnet is ahead of unet2d by 0.089 Dice (95 % CI 0.041 to 0.137; Wilcoxon p = 0.0002 over 108 cases;
+        p = 0.0012 after Holm's correction for 6 comparisons)."; where it is not significant, how large a
+        difference could have been seen.
     """
     first, second, n = str(row["first"]), str(row["second"]), int(row["n"])
     title = METRICS[str(row["metric"])].title
@@ -156,9 +157,13 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
 def _evidence(row: pd.Series, low: float, high: float, places: int, corrected_for: int) -> str:
     shared = "shared " if row["only_first"] or row["only_second"] or row["failed"] else ""
     ends = between(low, high, places)
-    corrected = f", Holm-corrected for {corrected_for} comparisons" if corrected_for > 1 else ""
+    corrected = (
+        f"; {p_equation(float(row['p_holm']))} after Holm's correction for {corrected_for} comparisons"
+        if corrected_for > 1
+        else ""
+    )
     interval = f"95 % CI {ends}; " if ends else ""
-    return f"{interval}Wilcoxon {p_equation(float(row['p_holm']))} over {int(row['n'])} {shared}cases{corrected}"
+    return f"{interval}Wilcoxon {p_equation(float(row['p']))} over {int(row['n'])} {shared}cases{corrected}"
 
 
 def _reading(row: pd.Series, low: float, high: float, places: int, corrected_for: int) -> str:

@@ -35,7 +35,7 @@ def test_the_best_pair_is_told_then_each_with_the_first():
         "b is ahead of a by 0.200",
         "c is ahead of a by 0.100",
     ]
-    assert all("over 10 cases, Holm-corrected for 3 comparisons)." in sentence for sentence in told)
+    assert all("after Holm's correction for 3 comparisons)." in sentence for sentence in told)
 
 
 def test_many_models_do_not_make_a_long_lead_and_none_is_lost():
