@@ -17,7 +17,7 @@ from strokelab.report.pictures import Picture, Section, file_name, listed, store
 from strokelab.report.training import training_section
 
 BOX_METRICS = ("dice", "recall", "precision", "lesion_f1")
-MOST_OVERLAYS = 6  # pictures of runs on the page; further ones lie in the folder
+MOST_OVERLAYS = 4  # runs on the page, unless there are more models; further ones lie in the folder
 
 
 def picture_sections(evaluation: Evaluation) -> list[Section]:
@@ -69,15 +69,15 @@ def by_size(evaluation: Evaluation) -> Section:
 
 
 def overlay_section(evaluation: Evaluation) -> Section:
-    """Three planes of the cases that came with a run; the runs with the worst of them first where not all fit."""
+    """Three planes of the cases that came with a run; where they are many, of some runs only."""
     shown = _on_page([run for run in evaluation.runs if run.overlays])
     pictures = [_overlay_picture(run, on_page=run.name in shown) for run in evaluation.runs if run.overlays]
     sentences = [] if pictures else ["No overlays: no case with both a lesion and a prediction came with these runs."]
     further = [picture.name for picture in pictures if not picture.on_page]
     if further:
         sentences.append(
-            f"Shown are the runs with the lowest Dice, so that this file stays small. In figures/ lie {len(further)} "
-            f"more: {', '.join(further)}."
+            f"Shown are the runs of each model with the lowest Dice, so that this file stays small. In figures/ lie "
+            f"{len(further)} more: {', '.join(further)}."
         )
     return Section("overlays", "Cases to look at", tuple(pictures), tuple(sentences))
 
@@ -97,5 +97,11 @@ def _overlay_picture(run: RunMaterial, *, on_page: bool) -> Picture:
 
 
 def _on_page(runs: Sequence[RunMaterial]) -> set[str]:
-    lowest = pd.Series({run.name: min(overlay.dice for overlay in run.overlays) for run in runs}, dtype=float)
-    return set(lowest.sort_values(kind="stable").index[:MOST_OVERLAYS])
+    """Every model's run with the lowest Dice, then their second ones, until the page has enough."""
+    lowest = pd.DataFrame(
+        [(run.name, run.model, min(overlay.dice for overlay in run.overlays)) for run in runs],
+        columns=["run", "model", "dice"],
+    )
+    lowest["turn"] = lowest.groupby("model")["dice"].rank(method="first")
+    most = max(MOST_OVERLAYS, lowest["model"].nunique())
+    return set(lowest.sort_values(["turn", "dice"], kind="stable")["run"][:most])
