@@ -193,5 +193,21 @@ def agreement(
     compare_masks(twins, Options(rule, strict_grid, workers), out, console=console)
 
 
+@app.command()
+def cost(
+    models: Annotated[list[str] | None, typer.Argument(help="Names in conf/model; default: every one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write tables/costs.csv and .tex into this folder.")] = None,
+    seconds: Annotated[bool, typer.Option(help="Time a synthetic case of the model's own grid.")] = True,
+    samples: Annotated[
+        int, typer.Option(help="Slices or patches to compute for that, the rest is reckoned; 0: all.")
+    ] = 4,
+    device: Annotated[str, typer.Option(help="Where to time: cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Parameters, multiply-adds, memory and seconds per case of every model, beside SG-Net's Tables IV and V."""
+    from strokelab.costs import print_costs
+
+    print_costs(models or (), out=out, seconds=seconds, samples=samples, device=device, console=console)
+
+
 if __name__ == "__main__":
     main()

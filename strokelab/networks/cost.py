@@ -1,10 +1,12 @@
 """What a network costs: parameters, multiply-adds, activation memory. Knows layers and shapes; runs on ``meta`` too.
 
-Two readings. ``cost_of`` is the honest one: multiply-accumulates of convolutions and linear layers, and bytes of all
-layer outputs. ``torchstat_reading`` reproduces what the counter torchstat prints, the columns "memory", "MACC" and
+Two readings. ``cost_of`` is the honest one: multiply-accumulates that PyTorch itself counts (``torch.utils``), of
+convolutions, linear layers and matrix products, functional ones too, and bytes of all layer outputs.
+``torchstat_reading`` reproduces what the counter torchstat prints, the columns "memory", "MACC" and
 "FLOPs" of Yu 2022, Tables IV and V: memory in MiB of float32 outputs for one sample, "MACC" multiplications *plus*
-additions (about twice the MACs), "FLOPs" MACs plus norm plus ReLU. Both see layers, not functional calls: U-Net pools
+additions (about twice the MACs), "FLOPs" MACs plus norm plus ReLU. It sees layers, not functional calls: U-Net pools
 and interpolates by function, MAIN and the site classifier by layer, and with that the published figures come out.
+Layers of volumes and further norms and activations are counted by analogy.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 Observer = Callable[[nn.Module, Tensor, Tensor], None]
 
@@ -25,7 +28,7 @@ class Cost:
     """Cost of one forward pass; costs of parts add up."""
 
     parameters: int
-    macs: int  # multiply-accumulates of convolutions and linear layers
+    macs: int  # multiply-accumulates
     activation_bytes: int  # outputs of all layers, in their own dtype
 
     def __add__(self, other: Cost) -> Cost:
@@ -65,15 +68,36 @@ def cost_of(module: nn.Module, *inputs: Tensor) -> Cost:
         module: any network; on the ``meta`` device nothing is computed.
         inputs: its positional arguments.
     """
-    macs = activation_bytes = 0
+    activation_bytes = 0
 
     def observe(layer: nn.Module, x: Tensor, y: Tensor) -> None:
-        nonlocal macs, activation_bytes
-        macs += _macs(layer, y)
+        nonlocal activation_bytes
         activation_bytes += y.numel() * y.element_size()
 
-    _watch(module, inputs, observe)
-    return Cost(count_parameters(module), macs, activation_bytes)
+    with FlopCounterMode(display=False) as counter:
+        _watch(module, inputs, observe)
+    return Cost(count_parameters(module), counter.get_total_flops() // 2, activation_bytes)
+
+
+def saved_bytes(module: nn.Module, *inputs: Tensor) -> int:
+    """Bytes of activations that ``module(*inputs)`` keeps for its backward pass, as in training; parameters apart.
+
+    Args:
+        module: any network, in the mode it is to be measured in.
+        inputs: its positional arguments.
+    """
+    own = {tensor.untyped_storage()._cdata for tensor in (*module.parameters(), *module.buffers())}
+    kept: dict[int, UntypedStorage] = {}  # holding on to them, so that no address comes twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        module(*inputs)
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def torchstat_reading(module: nn.Module, *inputs: Tensor) -> TorchstatReading:
@@ -98,17 +122,11 @@ def torchstat_reading(module: nn.Module, *inputs: Tensor) -> TorchstatReading:
 
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
-_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
 _POOLS = (nn.MaxPool2d, nn.MaxPool3d)
-_COUNTED = (*_CONVOLUTIONS, *_NORMS, *_POOLS, nn.ReLU, nn.Linear, nn.Sigmoid)
-
-
-def _macs(layer: nn.Module, y: Tensor) -> int:
-    if isinstance(layer, _CONVOLUTIONS):
-        return y.numel() * layer.weight[0].numel()
-    if isinstance(layer, nn.Linear):
-        return y.numel() * layer.in_features
-    return 0
+_RECTIFIERS = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
+_COUNTED = (*_CONVOLUTIONS, *_TRANSPOSED, *_NORMS, *_POOLS, *_RECTIFIERS, nn.Linear, nn.Sigmoid)
 
 
 def _torchstat_counts(layer: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
@@ -116,6 +134,9 @@ def _torchstat_counts(layer: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]
     if isinstance(layer, _CONVOLUTIONS):
         taps, bias = layer.weight[0].numel(), int(layer.bias is not None)
         return y.numel() * (2 * taps - 1 + bias), y.numel() * (taps + bias)
+    if isinstance(layer, _TRANSPOSED):
+        macs, bias = x.numel() * layer.weight[0].numel(), y.numel() * int(layer.bias is not None)
+        return 2 * macs - y.numel() + bias, macs + bias
     if isinstance(layer, nn.Linear):
         return y.numel() * (2 * layer.in_features - 1), y.numel() * layer.in_features
     if isinstance(layer, _NORMS):
@@ -123,7 +144,7 @@ def _torchstat_counts(layer: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]
     if isinstance(layer, _POOLS):
         window = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * (x.ndim - 2)
         return y.numel() * (math.prod(window) - 1), x.numel()
-    if isinstance(layer, nn.ReLU):
+    if isinstance(layer, _RECTIFIERS):
         return x.numel(), x.numel()
     return 0, 0  # sigmoid: its output is counted, its arithmetic is not
 

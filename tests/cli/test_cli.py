@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from strokelab import cli
 from strokelab.errors import DataError
 
-COMMANDS = ("phantom", "check", "predict", "report")
+COMMANDS = ("phantom", "check", "predict", "report", "cost")
 
 
 def test_help_names_every_command_and_every_command_explains_itself():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from strokelab.networks.cost import Cost, TorchstatReading, cost_of, count_parameters, torchstat_reading
+from strokelab.networks.cost import Cost, TorchstatReading, cost_of, count_parameters, saved_bytes, torchstat_reading
 
 
 def test_a_block_by_hand():
@@ -41,3 +41,32 @@ def test_costs_add_up_and_nothing_is_left_behind():
     assert module[1].num_batches_tracked == 0
     assert not module[0]._forward_hooks
     assert count_parameters(module) == 9 + 1 + 2
+
+
+def test_layers_of_3d_networks_by_hand():
+    module = nn.Sequential(
+        nn.ConvTranspose3d(2, 3, 2, stride=2, bias=False), nn.InstanceNorm3d(3, affine=True), nn.LeakyReLU()
+    )
+    x = torch.zeros(1, 2, 2, 2, 2)
+    outputs, macs = 64 * 3, 8 * 2 * 3 * 8
+    assert cost_of(module, x) == Cost(parameters=48 + 6, macs=macs, activation_bytes=3 * outputs * 4)
+    assert torchstat_reading(module, x) == TorchstatReading(
+        memory_bytes=4 * 3 * outputs, madds=2 * macs - outputs + 4 * outputs + outputs, flops=macs + 3 * outputs
+    )
+
+
+def test_products_outside_layers_are_counted():
+    class Product(nn.Module):
+        def forward(self, x):
+            return x @ x
+
+    assert cost_of(Product(), torch.zeros(5, 5)).macs == 125
+
+
+def test_what_a_training_step_keeps_by_hand():
+    # The convolution keeps its input, the rectifier its output; both convolutions' weights are no activations.
+    module = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Conv2d(3, 1, 1))
+    x = torch.zeros(1, 1, 4, 4)
+    assert saved_bytes(module, x) == (16 + 48) * 4
+    with torch.no_grad():
+        assert saved_bytes(module, x) == (16 + 48) * 4, "whatever the caller switched off"

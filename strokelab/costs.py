@@ -1,0 +1,258 @@
+"""``strokelab cost``: what every model costs, counted and timed, beside what SG-Net's paper prints. Knows no case."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rich.table
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+
+from strokelab.configuration import bind, build, build_model, compose, conf_folder, plain
+from strokelab.configuration.building import DEFAULT_FACTS
+from strokelab.errors import ConfigError
+from strokelab.files import make_folder
+from strokelab.grid import resample
+from strokelab.inference.timing import Timing, time_case
+from strokelab.models.cost import ModelCost, model_cost
+from strokelab.preparation.recipe import plan_steps
+from strokelab.preparation.template import MNI, template_brain
+from strokelab.report.cells import NOTHING, Cell, Table, number_cell
+from strokelab.report.exports import write_tables
+from strokelab.report.paper_tables import Number, load_tables
+
+if TYPE_CHECKING:
+    from strokelab.models.segmenter import Segmenter
+    from strokelab.view import View
+
+PARTS = ("standardizer", "hemispheres", "adversary")
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model of ``conf/model``."""
+
+    name: str
+    cost: ModelCost
+    parts: frozenset[str]  # of SG-Net's that are switched on
+    timing: Timing | None = None
+
+
+def every_model() -> list[str]:
+    """The names in ``conf/model``."""
+    return sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+
+
+def measure(name: str, *, seconds: bool = True, samples: int = 4, device: str = "cpu") -> Measured:
+    """Build a model with fresh weights, count it, and time it on a synthetic case of its own grid.
+
+    Args:
+        name: of a file in ``conf/model``.
+        seconds: whether to time it.
+        samples: how many samples of the case to compute; 0 = all.
+        device: where to time.
+
+    Raises:
+        ConfigError: there is no such model, it does not say what it sees, or the device is not there.
+    """
+    model = build_model(name).eval()
+    view: View = build(bind(plain(compose("train", [f"model={name}"]))["view"], DEFAULT_FACTS))
+    sample = view.input_shape
+    if sample is None:
+        raise ConfigError(
+            f"conf/model/{name}.yaml",
+            found="a view whose samples take their size from the case",
+            expected="a size, on which costs can be counted",
+            remedy="set view.preparation.crop",
+        )
+    cost = model_cost(model, sample)
+    parts = frozenset(part for part in PARTS if getattr(model, part) is not None)
+    return Measured(name, cost, parts, _time(model, view, samples, device) if seconds else None)
+
+
+def cost_table(measured: Sequence[Measured], *, machine: str) -> Table:
+    """All models, one row each.
+
+    Args:
+        measured: the models.
+        machine: where they were timed, for the note.
+    """
+    timed = any(item.timing for item in measured)
+    header = [
+        "Model",
+        "Sample",
+        "Parameters (M)",
+        "of these in training only (M)",
+        "GMAC",
+        "GFLOP",
+        "GMAC, training forward",
+        "Layer outputs (MiB)",
+        "Kept for backward (MiB)",
+        *(["Samples per case", "TMAC per case", "Seconds per case"] if timed else []),
+    ]
+    return Table(
+        "What a model costs",
+        tuple(header),
+        tuple(_row(m, timed) for m in measured),
+        _notes(measured, machine),
+        name="costs",
+    )
+
+
+def beside_the_paper(measured: Sequence[Measured]) -> Table | None:
+    """The cost columns of SG-Net's Tables IV and V with ours; None when no model is of its family."""
+    rows = []
+    tables = [table for table in load_tables(conf_folder(), "sgnet_*") if any("macc_g" in key for key in table.columns)]
+    columns = ("parameters_m", "memory_mb", "macc_g", "flops_g")
+    for table in tables:
+        for printed in table.rows:
+            values = {key.removeprefix("training_"): value for key, value in printed.values.items()}
+            prefix = "training_" if any(key.startswith("training_") for key in table.columns) else ""
+            for own in (m for m in measured if printed.parts is not None and m.parts == printed.parts):
+                cells = [Cell(own.name, heading=True), Cell(f"{table.title.partition(':')[0]}, {printed.method}")]
+                for key in columns:
+                    theirs, ours = values.get(key), own.cost.torchstat.get(f"{prefix}{key}" if key in values else "")
+                    cells.append(number_cell(theirs.mean, 2) if isinstance(theirs, Number) else Cell(NOTHING))
+                    cells.append(Cell(NOTHING) if ours is None else Cell(f"{ours:.2f}", ours, ours=True))
+                rows.append(tuple(cells))
+    if not rows:
+        return None
+    names = ("Parameters (M)", "Memory (MB)", "MACC (G)", "FLOPs (G)")
+    header = ("Model", "Row of the paper", *(f"{name}, {whose}" for name in names for whose in ("paper", "ours")))
+    notes = (
+        "In the units of torchstat, as the paper has them: memory is the float32 outputs of the layers it counts; "
+        "MACC is multiplications and additions, about twice the multiply-accumulates; FLOPs are multiply-accumulates, "
+        "norms and activations. With hemispheres memory and MACC are those of one half, FLOPs those of both. Table IV "
+        "counts the site classifier, Table V does not.",
+        *dict.fromkeys(note for table in tables for note in table.footnotes if "33.6" in note),
+    )
+    return Table("SG-Net's Tables IV and V, counted again", header, tuple(rows), notes, name="costs_sgnet")
+
+
+def print_costs(
+    names: Sequence[str], *, out: Path | None, seconds: bool, samples: int, device: str, console: Console
+) -> list[Table]:
+    """The command: measure, print, write.
+
+    Args:
+        names: models; none = all.
+        out: folder for ``tables/costs.csv`` and ``.tex``; None writes nothing.
+        seconds: whether to time.
+        samples: see ``measure``.
+        device: see ``measure``.
+        console: where to print.
+
+    Raises:
+        ConfigError: see ``measure``.
+        DataError: the folder cannot be written to.
+    """
+    if out is not None:
+        make_folder(out)  # before minutes of timing
+    measured = []
+    for name in names or every_model():
+        with console.status(f"{name}: counting{' and timing' if seconds else ''}"):
+            measured.append(measure(name, seconds=seconds, samples=samples, device=device))
+    tables = [cost_table(measured, machine=machine_of(device)), beside_the_paper(measured)]
+    found = [table for table in tables if table is not None]
+    for table in found:
+        console.print(_upright(table))
+        for note in table.notes:
+            console.print(f"- {note}", style="dim", markup=False, highlight=False)
+    if out is not None:
+        for path in write_tables(found, out):
+            console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    return found
+
+
+def _upright(table: Table) -> rich.table.Table:
+    """For the terminal: models side by side, quantities below each other, so that it fits eighty columns."""
+    shown = rich.table.Table(title=table.caption, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    shown.add_column(table.header[0])
+    for row in table.rows:
+        shown.add_column(escape(row[0].text), justify="right")
+    for index, heading in enumerate(table.header[1:], start=1):
+        shown.add_row(escape(heading), *(escape(row[index].text) for row in table.rows))
+    return shown
+
+
+def machine_of(device: str) -> str:
+    """Processor and threads, or the name of the GPU."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = names[0] if names else platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    return f"{processor}, {threads} thread{'' if threads == 1 else 's'}, PyTorch {torch.__version__}"
+
+
+def _time(model: Segmenter, view: View, samples: int, device: str) -> Timing:
+    steps = plan_steps(MNI, view.preparation)
+    grid = steps[-1].target if steps else MNI
+    brain = resample(template_brain(MNI).astype(np.float32), MNI, grid, "linear") >= 0.5
+    noise = np.random.default_rng(0).standard_normal((len(view.modalities), *grid.shape), dtype=np.float32)
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
+        raise ConfigError(
+            f"--device {device}",
+            found=str(error).splitlines()[0],
+            expected="a device of this machine, e.g. cpu or cuda:0",
+            remedy="use --device cpu, or --no-seconds",
+        ) from error
+    arguments: dict[str, Any] = {"predict": model.predict_scores, "windows": view.windows}
+    return time_case(noise * brain, brain, samples=samples, device=device, **arguments)
+
+
+def _row(item: Measured, timed: bool) -> tuple[Cell, ...]:
+    cost, timing = item.cost, item.timing
+    training_only = cost.parameters - cost.parameters_inference
+    cells = [
+        Cell(item.name, heading=True),
+        Cell(" x ".join(map(str, cost.sample))),
+        number_cell(cost.parameters / 1e6, 3),
+        number_cell(training_only / 1e6, 3),
+        number_cell(cost.macs / 1e9, 3),
+        number_cell(2 * cost.macs / 1e9, 3),
+        number_cell(cost.training_macs / 1e9, 3),
+        number_cell(cost.activation_bytes / _MIB, 1),
+        number_cell(cost.saved_bytes / _MIB, 1),
+    ]
+    if timed and timing is None:
+        cells += [Cell(NOTHING)] * 3
+    elif timing is not None:
+        approximate = "≈ " if timing.scaled else ""
+        cells += [
+            Cell(str(timing.samples), float(timing.samples)),
+            number_cell(cost.macs * timing.samples / 1e12, 3),
+            Cell(f"{approximate}{timing.seconds:.1f}", timing.seconds),
+        ]
+    return tuple(cells)
+
+
+def _notes(measured: Sequence[Measured], machine: str) -> tuple[str, ...]:
+    notes = [
+        "One sample is a whole slice or patch, one channel, both hemispheres where they are split. GMAC: "
+        "multiply-accumulates of a prediction as PyTorch counts them; GFLOP is twice that. Layer outputs: of a "
+        "prediction, float32. Kept for backward: activations of a training step of one sample, float32; weights and "
+        "optimiser come on top.",
+    ]
+    timed = [(item.name, item.timing) for item in measured if item.timing is not None]
+    if timed:
+        notes.append(
+            "Seconds: fresh weights, one synthetic case with the MNI brain on the model's grid, network and windows "
+            f"without preparation and without the way back, on {machine}."
+        )
+    parts = [f"{name} from {timing.timed} of {timing.samples} samples" for name, timing in timed if timing.scaled]
+    return (*notes, f"≈ is reckoned from a part of the case: {', '.join(parts)}.") if parts else tuple(notes)

@@ -1,0 +1,90 @@
+"""``strokelab cost``: every model has a row, SG-Net's published columns come out, files are written."""
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from strokelab import cli
+from strokelab.costs import Measured, beside_the_paper, cost_table, every_model, machine_of, measure
+from strokelab.errors import ConfigError
+from strokelab.inference.timing import Timing
+
+
+@pytest.fixture(scope="module")
+def counted() -> dict[str, Measured]:
+    return {name: measure(name, seconds=False) for name in every_model()}
+
+
+def test_every_model_of_the_config_has_a_row(counted):
+    table = cost_table(list(counted.values()), machine="m")
+    assert {"sgnet", "unet2d"} <= set(every_model())
+    assert [row[0].text for row in table.rows] == every_model()
+    assert all(len(row) == len(table.header) for row in table.rows)
+    assert "Seconds per case" not in table.header
+
+
+def test_numbers_of_the_u_net_and_sgnet(counted):
+    table = cost_table([counted["unet2d"], counted["sgnet"]], machine="m")
+    shown = {row[0].text: dict(zip(table.header, (cell.text for cell in row), strict=True)) for row in table.rows}
+    assert shown["unet2d"]["Sample"] == "224 x 192"
+    assert (shown["unet2d"]["GMAC"], shown["unet2d"]["GFLOP"]) == ("31.560", "63.121")
+    assert (shown["sgnet"]["Parameters (M)"], shown["sgnet"]["of these in training only (M)"]) == ("48.523", "18.887")
+    assert shown["sgnet"]["GMAC, training forward"] == "33.543"
+
+
+def test_the_papers_columns_stand_beside_ours_as_printed(counted):
+    table = beside_the_paper(list(counted.values()))
+    rows = {row[1].text: dict(zip(table.header, (cell.text for cell in row), strict=True)) for row in table.rows}
+    assert set(rows) == {"SG-Net Table IV, SG-Net with DA", "SG-Net Table V, U-Net", "SG-Net Table V, SG-Net"}
+    misprints = {("SG-Net Table V, SG-Net", "FLOPs (G)"), ("SG-Net Table V, U-Net", "MACC (G)")}
+    misprints |= {("SG-Net Table V, U-Net", "Parameters (M)")}
+    for method, row in rows.items():
+        for column in ("Parameters (M)", "Memory (MB)", "MACC (G)", "FLOPs (G)"):
+            alike = row[f"{column}, paper"] == row[f"{column}, ours"]
+            assert alike != ((method, column) in misprints), (method, column)
+    assert rows["SG-Net Table IV, SG-Net with DA"]["MACC (G), ours"] == "33.59"
+    assert any("misprint" in note for note in table.notes)
+
+
+def test_models_of_other_kinds_stand_beside_no_row(counted):
+    odd = Measured("odd", counted["sgnet"].cost, frozenset({"hemispheres"}))
+    assert beside_the_paper([odd]) is None
+
+
+def test_reckoned_seconds_are_marked_and_explained(counted):
+    cost = counted["unet2d"].cost
+    parts = Measured("a", cost, frozenset(), Timing(160.0, samples=150, timed=4))
+    whole = Measured("b", cost, frozenset(), Timing(158.0, samples=150, timed=150))
+    table = cost_table([parts, whole, counted["sgnet"]], machine="an abacus, 1 thread")
+    column = table.header.index("Seconds per case")
+    assert [row[column].text for row in table.rows] == ["≈ 160.0", "158.0", "–"]
+    assert table.rows[0][column].number == 160.0
+    assert table.rows[0][column - 1].text == f"{cost.macs * 150 / 1e12:.3f}"
+    assert "an abacus, 1 thread" in " ".join(table.notes)
+    assert "a from 4 of 150 samples." in table.notes[-1]
+
+
+def test_the_command_prints_and_writes(tmp_path):
+    done = CliRunner().invoke(
+        cli.app, ["cost", "unet2d", "--samples", "1", "--out", str(tmp_path)], env={"COLUMNS": "80"}
+    )
+    assert done.exit_code == 0, done.output
+    for words in ("Seconds per case", "153", "28.948", "SG-Net Table V", "from 1 of 153 samples"):
+        assert words in done.output
+    table = pd.read_csv(tmp_path / "tables" / "costs.csv")
+    assert table["Model"].tolist() == ["unet2d"]
+    assert table["Seconds per case [number]"].item() > 1
+    assert "unet2d" in (tmp_path / "tables" / "costs.tex").read_text()
+    assert (tmp_path / "tables" / "costs_sgnet.csv").is_file()
+
+
+def test_a_model_that_is_not_there_and_a_device_that_is_not(monkeypatch):
+    with pytest.raises(ConfigError, match="did you mean 'sgnet'"):
+        measure("sgnett")
+    with pytest.raises(ConfigError, match="--device cuda:99"):
+        measure("unet2d", device="cuda:99")
+
+
+def test_the_machine_is_named_with_its_threads():
+    assert "thread" in machine_of("cpu")
+    assert "PyTorch" in machine_of("cpu")
