@@ -8,7 +8,7 @@ to DeepMind's ``surface-distance`` in value.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 
 import numpy as np
@@ -34,20 +34,22 @@ def surfel_distances(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> 
     return Distances(*both_ways(one, other, spacing_mm), areas[patterns[0][one]], areas[patterns[1][other]])
 
 
+@lru_cache(maxsize=32)
 def surfel_areas(spacing_mm: Spacing) -> NDArray[np.float64]:
     """Area (256,) in mm^2 of the surface inside a 2 x 2 x 2 neighbourhood, by the pattern of its set corners."""
     x, y, z = spacing_mm
     scale = np.array([y * z, x * z, x * y])  # what stretching the axes does to a vector product
-    return np.array([np.linalg.norm(normals * scale, axis=1).sum() for normals in _normals()])
+    areas = np.array([np.linalg.norm(normals * scale, axis=1).sum() for normals in _normals()])
+    areas.setflags(write=False)  # shared by all calls
+    return areas
 
 
 def _patterns(mask: Mask) -> NDArray[np.uint8]:
     """The pattern at every meeting point of eight voxels, (X + 1, Y + 1, Z + 1), outside = background."""
-    padded = np.pad(mask, 1).astype(np.uint8)
-    patterns = np.zeros(tuple(n + 1 for n in mask.shape), dtype=np.uint8)
-    for bit, corner in enumerate(_CORNERS.astype(int)):
-        window = tuple(slice(c, c + n) for c, n in zip(corner, patterns.shape, strict=True))
-        patterns |= padded[window] << np.uint8(bit)
+    pairs = np.pad(mask, 1).view(np.uint8)
+    pairs = pairs[:, :, :-1] | pairs[:, :, 1:] << np.uint8(1)
+    squares = pairs[:, :-1] | pairs[:, 1:] << np.uint8(2)
+    patterns: NDArray[np.uint8] = squares[:-1] | squares[1:] << np.uint8(4)
     return patterns
 
 
