@@ -20,6 +20,7 @@ PARTS = {
     "zscore": ("benchmarks.zscore", "rows"),
     "loading": ("benchmarks.loading", "rows"),
     "prepare": ("benchmarks.case", "prepare_rows"),
+    "scoreboard": ("benchmarks.scoreboard", "rows"),
     "predict": ("benchmarks.case", "predict_rows"),
 }
 HEADER = ("work", "ours", "peer", "ratio", "goal", "note")
