@@ -41,7 +41,7 @@ def evaluation(overlay: Overlay, history: pd.DataFrame) -> Evaluation:
     unet = RunMaterial(
         name="unet-0",
         model="unet2d",
-        dataset="phantom",
+        dataset="atlas_v1",
         cases=case_table(
             case_row("a1", "5", 0.25), case_row("a2", "5", 0.5, hd95=np.inf), case_row("a10", "5", 0.75, lesion_ml=0.2)
         ),
@@ -54,7 +54,7 @@ def evaluation(overlay: Overlay, history: pd.DataFrame) -> Evaluation:
     sgnet = RunMaterial(
         name="sgnet-0",
         model="sgnet",
-        dataset="phantom",
+        dataset="atlas_v1",
         cases=case_table(
             case_row("a1", "5", 0.6), case_row("a2", "5", 0.7), case_row("a10", "5", np.nan, error="truncated file")
         ),
