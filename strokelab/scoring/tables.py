@@ -16,7 +16,7 @@ RECIPE = ("checkpoint", "weights", "postprocessing", "profile", "version")
 """Columns that say how it was predicted and scored; equal recipes give equal rows."""
 PROBABILITY_COLUMNS = ("run", "case", "bin", "lesion", "healthy", "mass")
 
-_WORDS = (*(name for name in (*ORIGIN, *RECIPE) if name != "seed"), "error")
+_WORDS = (*(name for name in (*ORIGIN, *RECIPE) if name != "seed"), "note", "error", "prediction", "reference")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Scores:
 
     def named(self, run: str) -> Scores:
         """The same scores under another name of the run."""
-        return Scores(self.cases.assign(run=run), self.probabilities.assign(run=run))
+        return Scores(typed(self.cases.assign(run=run)), typed(self.probabilities.assign(run=run)))
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
@@ -56,12 +56,15 @@ def read_scores(cases: Path, probabilities: Path) -> Scores:
     Raises:
         DataError: a file is missing or no table, or lacks a column; tables of earlier versions do.
     """
-    return Scores(typed(_read(cases, (*ORIGIN, *RECIPE, "error"))), _read(probabilities, PROBABILITY_COLUMNS))
+    return Scores(
+        typed(_read(cases, (*ORIGIN, *RECIPE, "error"))),
+        typed(_read(probabilities, PROBABILITY_COLUMNS)),
+    )
 
 
-def typed(cases: pd.DataFrame) -> pd.DataFrame:
-    """A case table whose words are text or None and whose ``error`` is text, as after writing and reading."""
-    table = cases.copy()
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy whose words are text or None and whose ``error`` is text: the same when made, and when read again."""
+    table = table.copy()
     for name in _WORDS:
         if name in table:
             words = table[name].astype(object)
