@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -107,7 +106,7 @@ def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False)
     """
     if read.grid.matches(target):
         return read
-    apart = not _overlap(read.grid, target)
+    apart = not read.grid.overlaps(target)
     if strict or apart:
         raise DataError(
             where,
@@ -131,11 +130,3 @@ def _read_one(path: Path, rule: MaskRule) -> ReadMask:
     mask = binary_mask(voxels, str(path), threshold=rule.threshold, labels=rule.labels)
     is_map = rule.threshold is not None and float(voxels.max()) <= 1 + ROUNDING
     return ReadMask(mask, grid, voxels if is_map else None)
-
-
-def _overlap(one: Grid, other: Grid) -> bool:
-    """Whether the box around one volume, in the other's voxels, meets the other volume."""
-    edges = itertools.product(*[(-0.5, n - 0.5) for n in one.shape])
-    corners = np.array([[*corner, 1.0] for corner in edges]).T
-    inside = (np.linalg.inv(other.matrix) @ one.matrix @ corners)[:3]
-    return bool(((inside.max(axis=1) > -0.5) & (inside.min(axis=1) < np.asarray(other.shape) - 0.5)).all())

@@ -105,7 +105,7 @@ def _protocol(rules: Rules) -> Mapping[str, str]:
 
 def _about_cases(cases: pd.DataFrame) -> list[str]:
     """Which rows bear a note; the notes themselves stand in the table."""
-    noted = cases[~has_failed(cases) & (cases["note"] != "")]
+    noted = cases[~has_failed(cases) & cases["note"].notna()]
     if noted.empty:
         return []
     rows = [f"{case} ({run})" for run, case in noted[["run", "case"]].itertuples(index=False)]
