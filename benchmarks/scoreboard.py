@@ -11,6 +11,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from strokelab.lesions import count_lesions
 from strokelab.metrics import score_row
 
 GOAL = 10.0
+_PEERS = {"monai": "monai", "surface-distance": "surface_distance"}
 SHAPE = (197, 233, 189)
 SPACING = (1.0, 1.0, 1.0)
 Mask = NDArray[np.bool_]
@@ -34,6 +36,9 @@ def rows(folder: Path, rounds: int) -> list[Row]:
     """Four pairs of masks; ``folder`` is not needed, they are drawn in memory."""
     import torch
 
+    missing = [name for name, module in _PEERS.items() if find_spec(module) is None]
+    if missing:
+        raise SystemExit(f"{' and '.join(missing)} not installed: pip install -c constraints.txt -e '.[bench]'")
     torch.set_num_threads(1)
     lines = []
     for name, prediction, reference in pairs():
