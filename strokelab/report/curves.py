@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from strokelab.metrics.thresholds import (
@@ -151,6 +152,8 @@ def calibration_figure(counts: Counts, colours: Mapping[str, str] | None = None)
         axes.grid(color=PALE, linewidth=0.7)
     above.set(ylabel="Share of lesion", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.set(xlabel="Mean predicted probability", ylabel="Voxels", yscale="log")
+    below.yaxis.set_major_locator(LogLocator(numticks=4))
+    below.yaxis.set_minor_formatter(NullFormatter())  # in a strip this low they would lie upon each other
     legend_below(figure, above.get_legend_handles_labels()[0], columns=2)
     return figure
 

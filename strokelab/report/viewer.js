@@ -3,12 +3,12 @@
   const root = document.getElementById("viewer");
   if (!root) return;
   const cases = JSON.parse(document.getElementById("viewer-data").textContent);
-  const colours = [[0, 158, 115], [230, 159, 0], [86, 180, 233]]; // as in the overlays
   const kinds = ["nothing drawn or predicted", "true positive", "false positive (false alarm)", "false negative (missed)"];
   // Axes of a RAS+ array: what runs across a plane, what runs up it, and what a slice is numbered along.
   const planes = [{ across: 0, up: 1, normal: 2 }, { across: 0, up: 2, normal: 1 }, { across: 1, up: 2, normal: 0 }];
   const find = name => root.querySelector("[data-viewer=" + name + "]");
   const picker = find("case"), says = find("says"), boxes = [...root.querySelectorAll("[data-kind]")];
+  const colours = boxes.map(box => [1, 3, 5].map(i => parseInt(box.dataset.colour.slice(i, i + 2), 16)));
   const views = [...root.querySelectorAll("[data-plane]")].map((figure, i) => ({
     ...planes[i], figure, canvas: figure.querySelector("canvas"), slider: figure.querySelector("input"),
     number: figure.querySelector("output"),
