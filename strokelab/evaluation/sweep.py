@@ -77,9 +77,7 @@ def gather_all(folders: Sequence[str]) -> Sweep:
     twice = [path for index, path in enumerate(paths) if path in paths[:index]]
     if twice:
         raise RunError(twice[0], found="the same sweep twice", expected="each once", remedy="leave one out")
-    names = [path.name for path in paths]
-    ends = [path.name if names.count(path.name) == 1 else str(path) for path in paths]
-    sweeps = [gather(path, f"{end}/" if len(paths) > 1 else "") for path, end in zip(paths, ends, strict=True)]
+    sweeps = [gather(path, prefix) for path, prefix in zip(paths, _prefixes(paths), strict=True)]
     members = tuple(member for sweep in sweeps for member in sweep.members)
     if folders and not any(sweep.finished for sweep in sweeps):
         raise RunError(
@@ -99,6 +97,16 @@ def unfinished(members: Sequence[Member]) -> list[str]:
         for member in members
         if member.state != "finished"
     ]
+
+
+def _prefixes(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of paths that tell them apart; nothing where there is one path."""
+    ends = [""] * len(paths)
+    length = 0
+    while len(set(ends)) < len(paths):
+        length += 1
+        ends = ["/".join(path.parts[-length:]) + "/" for path in paths]
+    return ends
 
 
 def _places(asked: Multirun, folder: Path, found: Mapping[str, Path]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -77,7 +78,7 @@ def score_cases(
         rows += [future.result() for future in waiting]
     counted = [table for _, table in rows if table is not None]
     probabilities = pd.concat(counted, ignore_index=True) if counted else pd.DataFrame(columns=PROBABILITY_COLUMNS)
-    return Scores(typed(pd.DataFrame([row for row, _ in rows if row is not None])), probabilities)
+    return Scores(typed(pd.DataFrame([row for row, _ in rows if row is not None])), typed(probabilities))
 
 
 def recipe_of(run: Run, profile: str) -> Row:
@@ -85,7 +86,7 @@ def recipe_of(run: Run, profile: str) -> Row:
     return {
         "checkpoint": run.checkpoint.name,
         "weights": file_digest(run.checkpoint)[:16],
-        "postprocessing": str(run.provenance.get("postprocess", "")),
+        "postprocessing": json.dumps(json.loads(run.provenance.get("postprocess", "null")), sort_keys=True),
         "profile": find_profile(profile).name,
         "version": __version__,
     }
