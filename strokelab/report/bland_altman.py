@@ -78,7 +78,7 @@ def _limits(axes: Axes, values: Sequence[float], ends: NDArray[np.float64], *, u
         if np.isfinite([low, high]).all():
             axes.axhspan(low, high, color=GREY, alpha=0.12, linewidth=0)
         axes.annotate(
-            f"{name}\n{value:.2f}{unit}",
+            f"{name}\n{value:.2f}{unit}".replace("-", "−"),
             (1.0, value),
             (4, 0),
             xycoords=("axes fraction", "data"),
