@@ -149,7 +149,7 @@ def _notes(found: Beside, evaluation: Evaluation) -> tuple[str, ...]:
     notes = [f"Paper: {table.citation}. Protocol: {'; '.join((in_words(table), *about))}."]
     protocol = "; ".join(f"{key}: {value}" for key, value in evaluation.protocol.items())
     notes.append(f"Ours: {evaluation.dataset}; {statistic(table)}{'; ' + protocol if protocol else ''}.")
-    unlike = differences(table, evaluation, found.chosen, [own for _, own in rows if own is not None])
+    unlike = differences(table, evaluation, found.chosen, rows)
     if unlike:
         notes.append(f"Differs: {'; '.join(unlike)}.")
     if hidden := _left_out(found):

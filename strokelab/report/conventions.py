@@ -27,15 +27,16 @@ _LESION: Mapping[str, Callable[[LesionCounts], float]] = {
     "lesion_precision": lesionwise.lesion_precision,
     "lesion_recall": lesionwise.lesion_recall,
 }
-_SURFACE = {"voxels": "between surface voxels", "surfels": "between surface elements weighted by area"}
+_SURFACE = {"voxels": "between surface voxels", "surfels": "between surface elements"}
+_WEIGHTED = {"voxels": "", "surfels": " weighted by area"}
 _DISTANCE: Mapping[str, Callable[[Profile], str]] = {
     "hd": lambda profile: _SURFACE[profile.surface],
     "hd95": lambda profile: (
-        f"{_SURFACE[profile.surface]}, "
+        f"{_SURFACE[profile.surface]}{_WEIGHTED[profile.surface]}, "
         + ("one percentile over both directions" if profile.hd95_pooled else "the larger of two directed percentiles")
     ),
     "assd": lambda profile: (
-        f"{_SURFACE[profile.surface]}, "
+        f"{_SURFACE[profile.surface]}{_WEIGHTED[profile.surface]}, "
         + ("one mean over both directions" if profile.assd_pooled else "the mean of two directed means")
     ),
 }

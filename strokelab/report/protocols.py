@@ -11,8 +11,9 @@ import pandas as pd
 from strokelab.metrics.profiles import METRICS
 from strokelab.report.beside import Candidate, Ours, metric_of
 from strokelab.report.material import Evaluation
-from strokelab.report.paper_tables import PaperTable
+from strokelab.report.paper_tables import Number, PaperRow, PaperTable
 
+_ROUNDING = 0.01  # relative
 _STATISTICS = {
     "mean_sd": "mean ± SD",
     "mean_population_sd": "mean ± population SD",
@@ -39,7 +40,10 @@ def in_words(table: PaperTable) -> str:
 
 
 def differences(
-    table: PaperTable, evaluation: Evaluation, chosen: Sequence[Candidate], shown: Sequence[Ours]
+    table: PaperTable,
+    evaluation: Evaluation,
+    chosen: Sequence[Candidate],
+    rows: Sequence[tuple[PaperRow, Ours | None]],
 ) -> list[str]:
     """What is not alike, each with theirs and ours; empty where all that is known agrees.
 
@@ -47,10 +51,11 @@ def differences(
         table: the published table.
         evaluation: ours.
         chosen: the runs that stand in the table.
-        shown: our numbers in it.
+        rows: its rows, each with ours or None.
     """
-    if not table.over:  # costs: no case was scored
-        return []
+    if not table.over:  # no case was scored
+        return _costs(table, rows)
+    shown = [own for _, own in rows if own is not None]
     used = pd.concat([own.cases for own in shown], ignore_index=True)
     protocol, found = table.protocol, []
     if evaluation.phantom:
@@ -64,7 +69,7 @@ def differences(
     repeats = max(int(own.cases.groupby("case")["run"].nunique().max()) for own in shown)
     if repeats > 1 and table.over != "models":
         found.append(f"repeats: ours averages up to {repeats} runs of a case first")
-    return found + _metrics(table, chosen, shown)
+    return [*found, *_metrics(table, chosen, shown), *_costs(table, rows)]
 
 
 def statistic(table: PaperTable) -> str:
@@ -119,6 +124,21 @@ def _metrics(table: PaperTable, chosen: Sequence[Candidate], shown: Sequence[Our
             remarks = [f"{title} is not in our case table"]
         found += [f"{heading}: {remark}" for remark in remarks]
     return found
+
+
+def _costs(table: PaperTable, rows: Sequence[tuple[PaperRow, Ours | None]]) -> list[str]:
+    """A network of another width, or on other samples, is not the paper's, whatever its parts are called."""
+    columns = [column for column in table.columns if metric_of(column) is None]
+    for row, own in rows:
+        pairs = [(row.values.get(column), own.values.get(column)) for column in columns] if own else []
+        alike = [
+            math.isclose(theirs.mean, ours.mean, rel_tol=_ROUNDING)
+            for theirs, ours in pairs
+            if isinstance(theirs, Number) and ours is not None
+        ]
+        if alike and not any(alike):  # one column alone may be a misprint
+            return [f"costs: ours are of our runs' own widths and sample sizes ({row.method})"]
+    return []
 
 
 def _size(voxel_mm: tuple[float, float, float]) -> str:

@@ -300,6 +300,21 @@ def test_costs_alone_are_enough_for_a_table_of_costs():
     table = shown(evaluated(run))["paper_sgnet_table4"]
     assert line(table, "SG-Net with DA")["MACC (G), ours"] == "33.59"
     assert "Memory (MB)" in table.header
+    assert not any(text.startswith("Differs") for text in table.notes)
+
+
+def test_a_misprinted_cost_makes_no_other_network():
+    full = {"parameters_m": 29.636, "memory_mb": 130.79, "macc_g": 31.6, "flops_g": 31.63}  # the paper prints 33.63
+    table = shown(evaluated(held_out("sgnet", "5", [0.4, 0.6], cost=full)))["paper_sgnet_table5"]
+    assert line(table, "SG-Net")["FLOPs (G), ours"] == "31.63"
+    assert "costs:" not in note(table, "Differs")
+
+
+def test_costs_of_a_narrower_network_are_said_to_be_of_another_network():
+    run = a_run("sgnet", cases({"5": [0.4, 0.6]}), cost={"training_macc_g": 0.06, "macc_g": 0.05})
+    found = shown(evaluated(run))
+    for name in ("paper_sgnet_table4", "paper_sgnet_table5"):
+        assert "costs: ours are of our runs' own widths and sample sizes (SG-Net" in note(found[name], "Differs")
 
 
 def test_cells_carry_the_numbers_for_the_files():
