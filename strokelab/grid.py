@@ -67,6 +67,12 @@ class Grid:
         corners = np.concatenate([corners, np.ones((1, 8))])
         return bool(np.abs((self.matrix - other.matrix) @ corners).max() <= tolerance_mm)
 
+    def overlaps(self, other: Grid) -> bool:
+        """Whether the box around this volume, in the other's voxels, meets the other volume."""
+        corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in self.shape], indexing="ij")).reshape(3, -1)
+        inside = (np.linalg.inv(other.matrix) @ self.matrix @ np.concatenate([corners, np.ones((1, 8))]))[:3]
+        return bool(((inside.max(axis=1) > -0.5) & (inside.min(axis=1) < np.asarray(other.shape) - 0.5)).all())
+
     def describe(self) -> str:
         """One line for error messages: shape, spacing, orientation, affine rows."""
         rows = "; ".join("(" + ", ".join(f"{v:.4g}" for v in row) + ")" for row in self.affine[:3])

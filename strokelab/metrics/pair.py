@@ -114,12 +114,15 @@ def _box(mask: Mask) -> _Box | None:
 
 
 def _onto(mask: Mask, source: Grid, target: Grid, *, where: Any, strict: bool) -> Mask:
-    if strict:
+    apart = not source.overlaps(target)
+    if strict or apart:
         raise DataError(
             str(where),
             found=source.describe(),
-            expected=f"the reference's grid: {target.describe()}",
-            remedy="resample the prediction, or leave strict_grid off",
+            expected=f"{'a volume that overlaps ' if apart else ''}the reference's grid: {target.describe()}",
+            remedy="copy the affine of the image that was segmented: the header is probably wrong"
+            if apart
+            else "resample the prediction, or leave strict_grid off",
         )
     warnings.warn(f"{where}: brought to the reference's grid by nearest neighbour", DataWarning, stacklevel=4)
     return resample(mask, source, target, "nearest")

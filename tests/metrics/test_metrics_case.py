@@ -173,6 +173,11 @@ def test_files_on_different_grids_are_never_compared_silently(pair, tmp_path):
     assert scores == score_case(*pair, (1, 1, 2))
     with pytest.raises(DataError, match="the reference's grid"):
         score_row(tmp_path / "p.nii", tmp_path / "truth.nii", None, strict_grid=True)
+    elsewhere = np.diag([1.0, 1, 2, 1])
+    elsewhere[:3, 3] = 500
+    write_volume(tmp_path / "far.nii", pair[0].astype(np.uint8), Grid.of(pair[0].shape, elsewhere))
+    with pytest.raises(DataError, match=r"(?s)far\.nii.*a volume that overlaps"):
+        score_case(tmp_path / "far.nii", tmp_path / "truth.nii", None)
 
 
 @pytest.mark.parametrize(

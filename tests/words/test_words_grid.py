@@ -87,6 +87,19 @@ def test_grids_match_within_the_tolerance_at_the_farthest_corner():
     assert not grid.matches(grid_of(shape=(100, 5, 6)))
 
 
+def test_volumes_overlap_in_the_world_or_do_not():
+    grid = grid_of(shape=(4, 5, 6))
+
+    def moved(by):
+        matrix = grid.matrix.copy()
+        matrix[0, 3] += by * grid.spacing[0]
+        return Grid.of(grid.shape, matrix)
+
+    for by, expected in ((0, True), (3.9, True), (-3.9, True), (4.1, False), (-4.1, False)):
+        assert grid.overlaps(moved(by)) is moved(by).overlaps(grid) is expected
+    assert oblique().overlaps(oblique())
+
+
 def test_a_grid_describes_itself():
     text = grid_of("LAS").describe()
     for word in ("(4, 5, 6)", "1 x 2 x 3 mm", "LAS"):
