@@ -16,6 +16,8 @@ from strokelab.preparation.parallel import WorkerDiedError, outcomes
 J = TypeVar("J")
 R = TypeVar("R")
 
+_WORTH = 4  # cases that make a process worth its start
+
 
 def over_cases(
     work: Callable[[J], R], jobs: Mapping[str, J], *, workers: int | None, console: Console | None, title: str
@@ -25,14 +27,16 @@ def over_cases(
     Args:
         work: a module-level function, or a ``partial`` of one; its results should be small, they cross processes.
         jobs: case -> picklable job.
-        workers: processes, each at one case at a time; None: one per core this process may use.
+        workers: processes, each at one case at a time; None: one per core this process may use and four cases, since
+            a process takes as long to start as a few cases take.
         console: where a bar is shown; None: nowhere.
         title: of the bar.
 
     Raises:
         DataError: a worker was killed; the message names the cases at work.
     """
-    processes = available_cores() if workers is None else max(1, workers)
+    processes = min(available_cores(), len(jobs) // _WORTH) if workers is None else workers
+    processes = max(1, processes)
     done = outcomes(partial(_named, work), list(jobs.items()), processes)
     try:
         yield from (
