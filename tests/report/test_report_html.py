@@ -51,7 +51,7 @@ def page(written) -> Page:
 def test_one_file_that_opens_offline(page):
     loading = [value for tag, name, value in page.attributes if name in ("src", "srcset", "data", "poster")]
     assert len(loading) > 8
-    assert all(value.startswith("data:image/png;base64,") for value in loading)
+    assert all(value.startswith(("data:image/png;base64,", "data:image/webp;base64,")) for value in loading)
     links = [value for _, name, value in page.attributes if name in ("href", "action", "xlink:href")]
     assert links
     assert all(value.startswith("#") for value in links)
@@ -133,9 +133,14 @@ def test_files_beside_the_page(written):
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert {"dice_by_site.png", "loss.png", "site_accuracy.png", "dice_by_size.png"} <= figures
     assert {"grey_values_sgnet-0.png", "overlays_sgnet-0.png"} <= figures
-    assert all((folder / "figures" / name).read_bytes()[:4] == b"\x89PNG" for name in figures)
-    assert len(pd.read_csv(folder / "summary.csv")) == 72
-    assert {path.name for path in folder.iterdir()} == {"report.html", "summary.csv", "figures"}
+    starts = {".png": b"\x89PNG", ".pdf": b"%PDF"}
+    assert all((folder / "figures" / name).read_bytes()[:4] == starts[name[-4:]] for name in figures)
+    drawn = {kind: {name[:-4] for name in figures if name.endswith(kind)} for kind in starts}
+    assert drawn[".png"] == drawn[".pdf"]
+    summary = pd.read_csv(folder / "summary.csv")
+    assert set(summary.loc[summary["level"] == "model", "model"]) == {"unet2d", "sgnet"}
+    assert {"results.csv", "results.tex", "comparisons.csv"} <= {path.name for path in (folder / "tables").iterdir()}
+    assert {path.name for path in folder.iterdir()} == {"report.html", "summary.csv", "figures", "tables"}
 
 
 @pytest.mark.usefixtures("sketchy")
