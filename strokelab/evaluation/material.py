@@ -78,7 +78,6 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
     entry = outcome.entry
     split = entry.settings.get("split") or {}
     history = entry.folder / runs.METRICS
-    parts = [name for name in PARTS if entry.settings["model"].get(name)]
     return RunMaterial(
         name=entry.label,
         model=entry.model,
@@ -89,7 +88,7 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         seed=entry.settings.get("seed"),
         sites=tuple(entry.sites),
         folder=entry.folder.name,
-        parts=frozenset(parts + _site_balanced(entry)),
+        parts=_parts(entry),
         training_scans=entry.settings["cohort"].get("training_scans", {}),
         history=pd.read_csv(history) if history.is_file() else None,
         grey_values=grey,
@@ -97,6 +96,15 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         cost=cost,
         probabilities=outcome.scores.probabilities,
     )
+
+
+def _parts(entry: Entry) -> frozenset[str] | None:
+    """The parts of SG-Net that are on; None for another network, which is no row of its tables whatever it carries."""
+    model = entry.settings["model"]
+    network = model.get("network") or {}
+    if not str(network.get("_target_", "")).endswith(".unet.UNet") or network.get("dimensions", 2) != 2:
+        return None
+    return frozenset([name for name in PARTS if model.get(name)] + _site_balanced(entry))
 
 
 def _site_balanced(entry: Entry) -> list[str]:

@@ -1,0 +1,32 @@
+"""Which runs stand in SG-Net's tables by their parts: those on its own trunk."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from strokelab.configuration import compose, plain
+from strokelab.evaluation.material import _parts
+
+
+def entry(*overrides: str, **network: object) -> SimpleNamespace:
+    settings = plain(compose("train", list(overrides)))
+    settings["model"]["network"] |= network
+    return SimpleNamespace(settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["model=unet2d"], set()),
+        (["model=sgnet"], {"standardizer", "hemispheres", "adversary"}),
+        (["ablation=da_sl"], {"hemispheres", "adversary"}),
+        (["model=unet2d", "view.order._target_=strokelab.sampling.site_balanced.SiteBalanced"], {"site_balanced"}),
+    ],
+)
+def test_parts_are_those_that_are_on(overrides, parts):
+    assert _parts(entry(*overrides)) == parts
+
+
+def test_another_network_is_no_baseline_of_sgnet():
+    assert _parts(entry("model=unet2d", _target_="strokelab.networks.sunet.SUNet")) is None
+    assert _parts(entry("model=unet2d", dimensions=3)) is None
