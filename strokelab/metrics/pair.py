@@ -53,7 +53,8 @@ def read_pair(
     Args:
         prediction: mask (X, Y, Z): array or tensor of any dtype, or path of a NIfTI file; 0 and one other value.
         reference: the same, independently of the form of the prediction.
-        spacing_mm: voxel spacing in mm along X, Y, Z, or one number for all; None takes the reference file's.
+        spacing_mm: voxel spacing in mm along X, Y, Z, or one number for all; None takes the reference file's, from
+            which another one differs with a warning.
         voxel_volume_mm3: volume of a voxel; default: the reference file's, else the product of the spacing.
         strict_grid: refuse files on different grids instead of resampling the prediction (nearest neighbour).
         threshold: either map may hold probabilities, of which at least this is lesion.
@@ -80,14 +81,15 @@ def read_pair(
     spacing = _spacing(spacing_mm, grid)
     box = common_box(predicted, true) or (slice(0, 0),) * 3
     x, y, z = true.shape
-    volume = grid.voxel_volume_mm3 if grid is not None else float(np.prod(spacing))
-    volume = volume if voxel_volume_mm3 is None else voxel_volume_mm3
+    if voxel_volume_mm3 is None:
+        of_file = grid is not None and _same(grid.spacing, spacing)
+        voxel_volume_mm3 = grid.voxel_volume_mm3 if grid and of_file else float(np.prod(spacing))
     return Pair(
         np.ascontiguousarray(predicted[box]),
         np.ascontiguousarray(true[box]),
         shape=(x, y, z),
         spacing_mm=spacing,
-        voxel_mm3=volume,
+        voxel_mm3=voxel_volume_mm3,
     )
 
 
@@ -142,4 +144,15 @@ def _spacing(spacing_mm: float | Sequence[float] | None, grid: Grid | None) -> S
             expected="three positive lengths in mm, along X, Y, Z",
             remedy="take them from the reference's header, e.g. strokelab.nifti.read_grid(path).spacing",
         )
+    if grid is not None and not _same(grid.spacing, (x, y, z)):
+        own = " x ".join(f"{length:.4g}" for length in grid.spacing)
+        warnings.warn(
+            f"reference: scored with a spacing of {x:g} x {y:g} x {z:g} mm as given, the file says {own} mm",
+            DataWarning,
+            stacklevel=4,
+        )
     return x, y, z
+
+
+def _same(one: Spacing, other: Spacing) -> bool:
+    return bool(np.allclose(one, other, rtol=1e-3, atol=0))

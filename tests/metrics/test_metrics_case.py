@@ -180,6 +180,13 @@ def test_files_on_different_grids_are_never_compared_silently(pair, tmp_path):
         score_case(tmp_path / "far.nii", tmp_path / "truth.nii", None)
 
 
+def test_a_spacing_that_contradicts_the_file_is_said(pair, tmp_path):
+    path = write_volume(tmp_path / "truth.nii", pair[1].astype(np.uint8), affine_grid(pair[1].shape, (1, 1, 2)))
+    with pytest.warns(DataWarning, match="2 x 2 x 3 mm as given, the file says 1 x 1 x 2 mm"):
+        row = score_row(pair[0], path, (2, 2, 3))
+    assert row == score_row(*pair, (2, 2, 3))  # distances and volumes alike
+
+
 @pytest.mark.parametrize(
     ("prediction", "spacing", "profile", "error", "words"),
     [
