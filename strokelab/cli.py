@@ -125,7 +125,7 @@ def score(
     references: Annotated[str | None, typer.Argument(help="The drawn masks: the same.")] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(help="Instead of both: a csv with the columns case, prediction, reference [image, subject ...]."),
+        typer.Option(help="Instead of both: a csv with the columns case, prediction, reference."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="REFERENCES is the folder of this dataset, e.g. atlas_v2.")
@@ -189,7 +189,7 @@ def agreement(
     from strokelab.scoreboard.masks import MaskRule, labels_of
 
     rule = MaskRule(threshold, labels_of(labels))
-    twins = find_twins(first, second, pairs=pairs, dataset=dataset, graded=threshold is not None)
+    twins = find_twins(first, second, pairs=pairs, dataset=dataset, rule=rule)
     compare_masks(twins, Options(rule, strict_grid, workers), out, console=console)
 
 

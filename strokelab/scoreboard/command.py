@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import make_folder
@@ -20,6 +21,7 @@ from strokelab.scoreboard.entries import (
     methods_of,
     with_participants,
 )
+from strokelab.scoreboard.masks import MaskRule
 from strokelab.scoreboard.page import Written, failed_rows, write_scoreboard
 from strokelab.scoreboard.references import references_in, references_of
 from strokelab.scoreboard.score import Rules, score_entries
@@ -63,7 +65,8 @@ def score_masks(sources: Sources, rules: Rules, out: Path, *, workers: int | Non
     written = write_scoreboard(found, scores, rules, out, command=" ".join(["strokelab", *sys.argv[1:]]))
     methods = list(dict.fromkeys(entry.method for entry in found.entries))
     cases = scores.cases["case"].nunique()
-    console.print(results_table(scores.cases, title=f"{', '.join(methods)}: {cases} cases, profile {rules.profile}"))
+    title = escape(f"{', '.join(methods)}: {cases} cases, profile {rules.profile}")
+    console.print(results_table(scores.cases, title=title))
     for note in found.notes:
         console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
     for title, path in (("Cases", written.cases), ("Summary", written.summary), ("Report", written.report)):
@@ -110,7 +113,18 @@ def find_entries(sources: Sources, rules: Rules) -> Entries:
             graded = rules.reference.threshold is not None
             references = references_in(sources.references, graded=graded, images=sources.images)
         else:
+            _refuse_own_rules(sources, rules)
             references = references_of(sources.dataset, Path(sources.references))
         graded = rules.prediction.threshold is not None
         found = matched_entries(methods, references, graded=graded, allow_extra=sources.allow_extra)
     return found if sources.participants is None else with_participants(found, sources.participants)
+
+
+def _refuse_own_rules(sources: Sources, rules: Rules) -> None:
+    if sources.images is not None or rules.reference != MaskRule():
+        raise ConfigError(
+            "--dataset",
+            found="--images, --reference-threshold or --reference-labels beside it",
+            expected="the dataset's own images and its own rule for masks",
+            remedy="leave these options away, or leave --dataset away and name the folder of the masks",
+        )

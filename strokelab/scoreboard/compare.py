@@ -38,7 +38,7 @@ class Options:
 
 
 def find_twins(
-    first: str | None, second: str | None, *, pairs: Path | None, dataset: str | None, graded: bool
+    first: str | None, second: str | None, *, pairs: Path | None, dataset: str | None, rule: MaskRule
 ) -> Twins:
     """The pairs of two places, of a table, or of a dataset's test-retest visits.
 
@@ -46,13 +46,20 @@ def find_twins(
         ConfigError: none or several of these ways are asked for.
         DataError: files are missing or do not match.
     """
+    if dataset is not None and rule != MaskRule():
+        raise ConfigError(
+            "--dataset",
+            found="--threshold or --labels beside it",
+            expected="the dataset's own rule for masks",
+            remedy="leave these options away, or compare two folders of masks",
+        )
     match (first, second, pairs, dataset):
         case (None, None, Path(), None):
             return twins_of_table(pairs)
         case (str(), None, None, str()):
             return retests(dataset, Path(first))
         case (str(), str(), None, None):
-            return twins_in(first, second, graded=graded)
+            return twins_in(first, second, graded=rule.threshold is not None)
     raise ConfigError(
         "strokelab agreement",
         found=", ".join(

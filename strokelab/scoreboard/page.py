@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from strokelab.configuration import conf_folder
 from strokelab.errors import DataError
 from strokelab.files import make_folder
 from strokelab.grid import Grid, Orient, resample
@@ -18,6 +19,7 @@ from strokelab.nifti import read_grid, read_voxels
 from strokelab.report.choice import cases_to_show
 from strokelab.report.html import write_report
 from strokelab.report.material import Evaluation, Overlay, RunMaterial
+from strokelab.report.paper_tables import load_tables
 from strokelab.scoreboard.entries import Entries
 from strokelab.scoreboard.masks import bring_to
 from strokelab.scoreboard.references import is_phantom
@@ -87,6 +89,7 @@ def evaluation_of(found: Entries, scores: Scores, rules: Rules, *, command: str 
         phantom=is_phantom(found.where),
         protocol=_protocol(rules),
         profile=rules.profile,
+        papers=load_tables(conf_folder()),
         versions={"strokelab": version("strokelab"), **{name: version(name) for name in _PACKAGES}},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,

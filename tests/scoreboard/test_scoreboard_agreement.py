@@ -173,6 +173,11 @@ def test_visits_of_one_person_are_compared_with_the_next(t1_cohort, tmp_path, mo
     assert "persons were scanned once" in shown
 
 
+def test_a_dataset_has_its_own_rule_for_masks(t1_cohort, monkeypatch, capsys):
+    status, shown = run(monkeypatch, capsys, "agreement", t1_cohort, "--dataset", "atlas_v1", "--labels", "1")
+    assert (status, "own rule" in shown) == (1, True)
+
+
 def test_three_visits_are_two_pairs_and_other_grids_are_no_retest(tmp_path):
     for visit, (mask, spacing) in enumerate(
         [(block((1, 1, 1)), 2.0), (block((2, 1, 1)), 2.0), (block((2, 1, 1)), 3.0)]
