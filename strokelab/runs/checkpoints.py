@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,18 @@ def load_weights(model: Segmenter, path: Path) -> None:
             remedy="choose the checkpoint that lies in the same run folder",
         )
     model.load_state_dict(state)
+
+
+def weights_digest(model: Segmenter) -> str:
+    """SHA-256 of a model's weights and buffers; equal for equal numbers, whatever file they came from."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def relocate(node: Any, former: str, present: str) -> Any:

@@ -15,11 +15,11 @@ from rich.progress import track
 from strokelab import __version__
 from strokelab.contract import Case, Prediction
 from strokelab.errors import DataError
-from strokelab.files import file_digest
 from strokelab.metrics.case import score_row
 from strokelab.metrics.profiles import find_profile
 from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
 from strokelab.nifti import read_grid, read_lesion
+from strokelab.runs.checkpoints import weights_digest
 from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def recipe_of(run: Run, profile: str) -> Row:
     """The columns ``RECIPE``: what a row depends on besides the case's own files."""
     return {
         "checkpoint": run.checkpoint.name,
-        "weights": file_digest(run.checkpoint)[:16],
+        "weights": weights_digest(run.model)[:16],
         "postprocessing": json.dumps(json.loads(run.provenance.get("postprocess", "null")), sort_keys=True),
         "profile": find_profile(profile).name,
         "version": __version__,
