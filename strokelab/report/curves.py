@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from strokelab.files import natural_key
 from strokelab.metrics.thresholds import (
     THRESHOLDS,
     ProbabilityCounts,
@@ -19,9 +20,11 @@ from strokelab.metrics.thresholds import (
     from_rows,
     max_dice_common,
 )
+from strokelab.report.cells import listed as some
 from strokelab.report.drawing import GREY, PALE, WIDTH, colour_of, dash_of, legend_below, marker_of, new_figure, plain
-from strokelab.report.material import Evaluation
+from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.pictures import Section, listed, stored
+from strokelab.statistics.aggregate import has_failed
 
 TITLE = "Thresholds and calibration"
 USED_THRESHOLD = 0.5
@@ -41,6 +44,9 @@ def threshold_section(evaluation: Evaluation) -> Section:
     sentences.append("A threshold chosen on the very cases it is measured on gives an upper bound and no result.")
     if without:
         sentences.append(f"Without probabilities, and therefore not drawn: {', '.join(without)}.")
+    lacking = [said for run in evaluation.runs if run.name not in without and (said := _lacking(run))]
+    if lacking:
+        sentences.append(f"Cases without probabilities: {', '.join(lacking)}.")
     names = listed(list(counts))
     pictures = (
         stored(
@@ -156,6 +162,14 @@ def calibration_figure(counts: Counts, colours: Mapping[str, str] | None = None)
     below.yaxis.set_minor_formatter(NullFormatter())  # in a strip this low they would lie upon each other
     legend_below(figure, above.get_legend_handles_labels()[0], columns=2)
     return figure
+
+
+def _lacking(run: RunMaterial) -> str:
+    """Scored cases of a run with probabilities that have none themselves, e.g. "1 of sgnet-0 (a2)"."""
+    assert run.probabilities is not None
+    scored = run.cases.loc[~has_failed(run.cases), "case"].astype(str)
+    names = sorted({*scored} - {*run.probabilities["case"].astype(str)}, key=natural_key)
+    return f"{len(names)} of {run.name} ({some(names)})" if names else ""
 
 
 def _in_words(model: str, counts: tuple[ProbabilityCounts, ...]) -> str:

@@ -1,10 +1,15 @@
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from report_material import ALL_PARTS, CONF, case_row, case_table, grey
 
+from strokelab.metrics.thresholds import count_probabilities, to_rows
 from strokelab.report.drawing import png
-from strokelab.report.material import Evaluation, Overlay, RunMaterial
+from strokelab.report.html import write_report
+from strokelab.report.material import Evaluation, Member, Overlay, RunMaterial
 from strokelab.report.paper_tables import load_tables
 
 
@@ -79,7 +84,41 @@ def evaluation(overlay: Overlay, history: pd.DataFrame) -> Evaluation:
     )
 
 
+@pytest.fixture(scope="session")
+def full_evaluation(evaluation: Evaluation, overlay: Overlay) -> Evaluation:
+    """Everything a report can hold: worst cases to walk through, probabilities, a sweep with gaps."""
+    unet, sgnet = evaluation.runs
+    labels = {"worst": "a2", "worst 2": "a1"}
+    shifted = np.roll(overlay.prediction, 2, axis=1)  # false alarms right and in front, misses left and behind
+    worst = [dataclasses.replace(overlay, label=k, case=case, prediction=shifted) for k, case in labels.items()]
+    rng = np.random.default_rng(5)
+    reference = overlay.reference != 0
+    certain = np.clip(0.6 * reference + rng.normal(0.15, 0.1, reference.shape), 0, 1)
+    rows = to_rows(count_probabilities(certain, reference)).assign(run="sgnet-0", case="a1")
+    return dataclasses.replace(
+        evaluation,
+        runs=(
+            dataclasses.replace(unet, overlays=(overlay, worst[0])),
+            dataclasses.replace(sgnet, overlays=(overlay, *worst), probabilities=rows),
+        ),
+        members=(
+            Member("0", "finished", "model=unet2d"),
+            Member("1", "finished", "model=sgnet"),
+            Member("2", "failed", "model=sgnet seed=1", "DataError: no mask"),
+        ),
+    )
+
+
 @pytest.fixture
 def sketchy(monkeypatch):
     """Pictures at a fifth of the resolution, for tests that do not look at them."""
     monkeypatch.setattr("strokelab.report.pictures.png", lambda figure: png(figure, dpi=40))
+    monkeypatch.setattr("strokelab.report.pictures.pdf", lambda figure: b"%PDF-")
+
+
+@pytest.fixture(scope="session")
+def full_report(full_evaluation: Evaluation, tmp_path_factory) -> Path:
+    """The page of ``full_evaluation`` with coarse pictures; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("strokelab.report.pictures.png", lambda figure: png(figure, dpi=60))
+        return write_report(full_evaluation, tmp_path_factory.mktemp("full"))

@@ -6,18 +6,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from strokelab.report.figures import (
-    box_plots,
-    box_values,
-    chance_of,
-    curves,
-    epoch_values,
-    grey_value_figure,
-    png,
-    site_accuracy,
-    size_scatter,
-)
-from strokelab.report.sections import picture_sections
+from strokelab.report.drawing import pdf, png
+from strokelab.report.figures import box_plots, box_values, size_scatter
+from strokelab.report.grey_values import grey_value_figure
+from strokelab.report.sections import MOST_OVERLAYS, overlay_section, picture_sections
+from strokelab.report.training import chance_of, curves, epoch_values, site_accuracy
 
 
 def test_box_values_are_the_tables(evaluation):
@@ -47,7 +40,26 @@ def test_scatter_leaves_out_cases_without_lesion(evaluation):
     cases = evaluation.cases  # a new table
     cases.loc[cases["case"] == "a1", "lesion_ml"] = 0.0
     marks = {line.get_label(): line.get_xdata().tolist() for line in size_scatter(cases).axes[0].lines}
-    assert marks == {"unet2d": [3.0, 0.2], "sgnet": [3.0]}
+    assert marks == {"unet2d": [3.0, 0.2], "sgnet": [3.0]}  # two cases lie on a line, so none is drawn
+
+
+def test_scatter_draws_the_fit_on_the_logarithm_of_the_volume():
+    # Dice = 0.2 + 0.3 log10(ml) for one model exactly; of the other a third of the variance is explained
+    cases = pd.DataFrame(
+        {
+            "model": ["exact"] * 3 + ["loose"] * 4 + ["constant"] * 3,
+            "lesion_ml": [1.0, 10.0, 100.0, 1.0, 1.0, 10.0, 10.0, 1.0, 2.0, 3.0],
+            "dice": [0.2, 0.5, 0.8, 0.2, 0.4, 0.4, 0.4, 0.5, 0.5, 0.5],
+        }
+    )
+    figure = size_scatter(cases)
+    fits = [line for line in figure.axes[0].lines if line.get_marker() in ("", "None")]
+    assert fits[0].get_xdata().tolist() == [1.0, 100.0]
+    assert fits[0].get_ydata().tolist() == pytest.approx([0.2, 0.8])
+    assert fits[1].get_ydata().tolist() == pytest.approx([0.3, 0.4])
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["exact: R² 1.00 (n=3)", "loose: R² 0.33 (n=4)", "constant (n=3)"]
+    assert len(fits) == 2
 
 
 def test_sparse_logs_become_one_value_per_epoch(history):
@@ -98,6 +110,33 @@ def test_every_picture_is_crisp_and_not_blank(evaluation):
 
 def test_the_same_table_gives_the_same_picture(evaluation):
     assert png(box_plots(evaluation.cases, "dice")) == png(box_plots(evaluation.cases, "dice"))
+
+
+def test_the_same_table_gives_the_same_pdf_without_a_date(evaluation):
+    first, second = (pdf(box_plots(evaluation.cases, "dice")) for _ in range(2))
+    assert first == second
+    assert first.startswith(b"%PDF-")
+    assert b"CreationDate" not in first
+    assert b"/FontFile2" in first  # TrueType, not the Type 3 that journals refuse
+
+
+@pytest.mark.usefixtures("sketchy")
+def test_overlays_of_many_runs_stay_in_the_folder(evaluation, overlay):
+    dices = {("a", 0): 0.1, ("a", 1): 0.2, ("a", 2): 0.3, ("a", 3): 0.4, ("b", 0): 0.9, ("b", 1): 0.8}
+    runs = [
+        dataclasses.replace(
+            evaluation.runs[0],
+            name=f"{model}{k}",
+            model=model,
+            overlays=(dataclasses.replace(overlay, dice=dice), dataclasses.replace(overlay, dice=0.95)),
+        )
+        for (model, k), dice in dices.items()
+    ]
+    section = overlay_section(dataclasses.replace(evaluation, runs=tuple(runs)))
+    assert MOST_OVERLAYS == 4
+    shown = [picture.name for picture in section.pictures if picture.on_page]
+    assert shown == ["overlays_a0", "overlays_a1", "overlays_b0", "overlays_b1"]  # two of either model
+    assert "overlays_a2, overlays_a3" in section.sentences[0]
 
 
 def test_names_with_dollar_signs_are_names():

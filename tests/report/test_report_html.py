@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from report_material import case_row, case_table
 
 from strokelab.errors import DataError
-from strokelab.report.html import write_report
+from strokelab.report.drawing import png
+from strokelab.report.html import assemble, write_report
 from strokelab.report.material import Evaluation, RunMaterial
+from strokelab.report.pictures import Section
 
 
 class Page(HTMLParser):
@@ -184,3 +187,59 @@ def test_an_unwritable_folder_is_an_error(evaluation, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="file"):
         write_report(evaluation, tmp_path / "file")
+
+
+def test_every_figure_lies_beside_the_page_twice(full_report):
+    figures = full_report.parent / "figures"
+    names = {path.stem for path in figures.iterdir()}
+    assert {"paired_differences", "dice_by_threshold", "calibration", "overlays_unet-0"} <= names
+    for name in names:
+        assert (figures / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (figures / f"{name}.pdf").read_bytes()[:5] == b"%PDF-"
+    assert (full_report.parent / "tables" / "members_missing.csv").is_file()
+
+
+def test_the_full_page_is_one_file_that_describes_its_pictures(full_report):
+    page = Page(full_report.read_text(encoding="utf-8"))
+    sources = [value for _, name, value in page.attributes if name == "src"]
+    assert all(value.startswith(("data:image/png;base64,", "data:image/webp;base64,")) for value in sources)
+    alts = [value for tag, name, value in page.attributes if tag == "img" and name == "alt"]
+    assert len(alts) == page.elements.count("img") == len(sources)
+    assert all(len(alt) > 20 for alt in alts)
+    targets = [value for _, name, value in page.attributes if name == "id"]
+    assert len(set(targets)) == len(targets)
+    assert {value[1:] for _, name, value in page.attributes if name == "href"} <= set(targets)
+
+
+def test_members_without_a_result_are_a_warning_near_the_top(full_report, written):
+    source = full_report.read_text(encoding="utf-8")
+    warning = source.index("Incomplete sweep.")
+    assert warning < source.index("<nav")
+    assert "1 of 3 members of the sweep have no result" in source
+    assert "DataError: no mask" in source[warning : source.index("<nav")]
+    assert "Incomplete sweep." not in written.read_text(encoding="utf-8")
+
+
+def test_the_viewer_has_its_data_and_is_absent_without_worst_cases(full_report, written):
+    source = full_report.read_text(encoding="utf-8")
+    data = re.search(r'<script type="application/json" id="viewer-data">(.*?)</script>', source, re.DOTALL)
+    assert [case["title"] for case in json.loads(data[1])] == [
+        f"{name}, Dice 0.900" for name in ("unet-0: a2", "sgnet-0: a1", "sgnet-0: a2")
+    ]
+    assert 'id="viewer"' not in written.read_text(encoding="utf-8")
+
+
+def test_tables_and_pictures_of_a_subject_share_a_heading():
+    chapters = [("cases", "Every case", (), []), ("results", "Results", ("said",), []), ("extra", "More", (), [])]
+    pictures = [Section("results", "other title", sentences=("shown",)), Section("thresholds", "Thresholds")]
+    found = assemble(chapters, pictures)
+    assert [section.anchor for section in found] == ["results", "thresholds", "cases", "extra"]
+    assert (found[0].title, found[0].sentences) == ("Results", ("said", "shown"))
+
+
+def test_the_same_evaluation_gives_the_same_bytes(full_evaluation, full_report, tmp_path, monkeypatch):
+    monkeypatch.setattr("strokelab.report.pictures.png", lambda figure: png(figure, dpi=60))
+    again = write_report(full_evaluation, tmp_path)
+    first = {path.relative_to(full_report.parent): path for path in full_report.parent.rglob("*") if path.is_file()}
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == set(first)
+    assert all((again.parent / name).read_bytes() == path.read_bytes() for name, path in first.items())

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from strokelab.report.figures import png
+from strokelab.report.drawing import png
 from strokelab.report.overlays import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
