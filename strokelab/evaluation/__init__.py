@@ -15,7 +15,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.configuration import Settings, bind, check_arguments, check_keys, plain
 from strokelab.data.split_file import PARTS
-from strokelab.errors import ConfigError, DataError, StrokelabError
+from strokelab.errors import ConfigError, StrokelabError
 from strokelab.evaluation.entries import entries_of
 from strokelab.evaluation.material import evaluation_of, materials_of
 from strokelab.evaluation.outcomes import outcomes_of, save_qc, with_overlays
@@ -97,7 +97,6 @@ def _evaluate(settings: Settings, out: Path) -> Path:
         pd.concat([outcome.scores.cases for outcome in outcomes], ignore_index=True),
         pd.concat([outcome.scores.probabilities for outcome in outcomes], ignore_index=True),
     )
-    _check_profile(scores.cases)
     write_scores(scores, out / runs.CASES, out / runs.PROBABILITIES)
     materials = materials_of(outcomes, settings)
     report = write_report(evaluation_of(materials, outcomes, sweep, settings), out)
@@ -123,17 +122,6 @@ def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
         console.print(words if missing else f"All {len(sweep.members)} members of the sweep are in these tables.")
     for note in sweep.notes:
         console.print(note, markup=False, highlight=False)
-
-
-def _check_profile(cases: pd.DataFrame) -> None:
-    profiles = sorted(set(cases["profile"].dropna()))
-    if len(profiles) > 1:
-        raise DataError(
-            runs.CASES,
-            found=f"metrics of the profiles {profiles}",
-            expected="one profile: their distances and volumes cannot be compared",
-            remedy="score all runs again with rescore=true",
-        )
 
 
 def _check(settings: Settings) -> None:
