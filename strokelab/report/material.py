@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,27 +121,6 @@ class Evaluation:
     def models(self) -> list[str]:
         """Model names in order of appearance."""
         return list(dict.fromkeys(run.model for run in self.runs))
-
-
-def best_median_worst(cases: pd.DataFrame) -> list[tuple[str, str]]:
-    """Which cases to show: (label, case id), by Dice among the cases that hold a lesion and were scored.
-
-    Cases without a lesion are left out: their Dice is 0 or 1 by convention and shows nothing. With fewer than three
-    cases there are fewer labels, never a case twice. Ties are broken by case id, the median is the lower one.
-    """
-    if not {"dice", "lesion_ml"} <= set(cases.columns):
-        return []  # every case failed
-    usable = cases[cases["dice"].notna() & (cases["lesion_ml"] > 0)].sort_values(["dice", "case"])
-    ids = [str(case) for case in usable["case"]]
-    if not ids:
-        return []
-    picks = {"best": ids[-1], "median": ids[(len(ids) - 1) // 2], "worst": ids[0]}
-    order: Sequence[str] = ("best", "worst", "median")  # with two cases there is no middle
-    seen: dict[str, str] = {}
-    for label in order:
-        if picks[label] not in seen:
-            seen[picks[label]] = label
-    return sorted(((label, case) for case, label in seen.items()), key=lambda pair: list(picks).index(pair[0]))
 
 
 def finite(values: pd.Series) -> NDArray[np.float64]:

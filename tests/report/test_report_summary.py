@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from report_material import case_row, case_table, scored_run
 
-from strokelab.report.material import best_median_worst
 from strokelab.report.summary import line_of, summary_table
 
 
@@ -25,16 +24,6 @@ def test_summary_has_a_row_per_level_and_metric(evaluation):
     assert line[["mean", "n", "failed"]].tolist() == pytest.approx([0.65, 2, 1])
     assert line_of(table, "hd95", level="site", model="unet2d", site="5")["infinite"] == 1
     assert len(table) == 2 * 3 * 12
-
-
-def test_best_median_worst_never_repeat_a_case():
-    rows = [case_row(str(i), "1", dice) for i, dice in enumerate([0.3, 0.9, 0.1, 0.5])]
-    rows += [case_row("empty", "1", 1.0, lesion_ml=0.0), case_row("failed", "1", np.nan)]
-    assert best_median_worst(case_table(*rows)) == [("best", "1"), ("median", "0"), ("worst", "2")]
-    assert best_median_worst(case_table(*rows[:2])) == [("best", "1"), ("worst", "0")]
-    assert best_median_worst(case_table(rows[0])) == [("best", "0")]
-    assert best_median_worst(case_table(*rows[4:])) == []
-    assert best_median_worst(pd.DataFrame({"case": ["a"], "error": ["no mask"]})) == []
 
 
 def test_intervals_stand_beside_the_means(evaluation):
