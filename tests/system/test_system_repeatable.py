@@ -59,7 +59,7 @@ MOMENTS = {
     "between a step's checkpoint and its row": ("strokelab.callbacks.metrics_file.MetricsFile.log_metrics", 3),
     "between an epoch's checkpoint and its row": ("strokelab.callbacks.metrics_file.MetricsFile.log_metrics", 14),
     "before a checkpoint counts": ("strokelab.callbacks.resume_point.ResumePoint._publish", 5),
-    "after training, before scoring": ("strokelab.training._score_test", 1),
+    "after training, before scoring": ("strokelab.training.score_test", 1),
 }
 
 
