@@ -16,11 +16,13 @@ from typing import Any
 import yaml
 
 from strokelab.configuration.composition import conf_folder
+from strokelab.configuration.foreign_yaml import read_foreign_yaml
 from strokelab.errors import RunError
 
 MULTIRUN = "multirun.yaml"
 
 _MOST = 10_000  # jobs; more are a mistake or malice
+_MOST_STEPS, _MOST_LETTERS = 1_000, 10_000  # references followed for a file's values, length of one; likewise
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -83,13 +85,7 @@ def _content(folder: Path) -> dict[str, Any]:
             expected="the folder of a sweep, as train.py -m leaves it",
             remedy="name the folder above the members, or the runs themselves with runs=[...]",
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(
-            path, found=f"no plain YAML ({first})", expected="what Hydra writes", remedy="copy the sweep again"
-        ) from error
+    content = read_foreign_yaml(path, expected="what Hydra writes", remedy="copy the sweep again")
     hydra = content.get("hydra") if isinstance(content, dict) else None
     sections = {name: hydra.get(name) if isinstance(hydra, dict) else None for name in ("sweep", "sweeper")}
     missing = [name for name, section in sections.items() if not isinstance(section, dict)]
@@ -191,6 +187,7 @@ class _References:
 
     def __init__(self, layers: Sequence[Mapping[str, Any]]) -> None:
         self.layers = layers
+        self._steps = 0
 
     def follow(self, value: Any, place: tuple[str, ...], depth: int = 0) -> Any:
         """A value with its references replaced; ``place`` is where it stands.
@@ -200,12 +197,13 @@ class _References:
         """
         if not isinstance(value, str) or "${" not in value:
             return value
-        if depth > 10:
-            raise _UnknownError(f"{value!r} refers to itself")
+        self._steps += 1
+        if depth > 10 or self._steps > _MOST_STEPS or len(value) > _MOST_LETTERS:
+            raise _UnknownError(f"{value[:80]!r} refers to itself, or to too much")
         whole = _REFERENCE.fullmatch(value)
         if whole:
             return self._at(whole[1].strip(), place, depth)
-        text = _REFERENCE.sub(lambda match: str(self._at(match[1].strip(), place, depth)), value)
+        text = _REFERENCE.sub(lambda match: str(self._at(match[1].strip(), place, depth))[:_MOST_LETTERS], value)
         return text if text == value else self.follow(text, place, depth + 1)
 
     def _at(self, reference: str, place: tuple[str, ...], depth: int) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -13,10 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from strokelab import __version__
 from strokelab.configuration import REBUILT, Settings
+from strokelab.configuration.foreign_yaml import plain_yaml, read_foreign_yaml
 from strokelab.data.splits import Split
 from strokelab.errors import RunError
 from strokelab.files import locked, make_folder, write_json, write_text
@@ -115,7 +116,13 @@ def refuse_to_replace(folder: Path) -> None:
 
 
 def write_start(
-    folder: Path, settings: Settings, split: Split, sites: Mapping[str, int], *, overrides: Sequence[str] = ()
+    folder: Path,
+    settings: Settings,
+    split: Split,
+    sites: Mapping[str, int],
+    *,
+    overrides: Sequence[str] = (),
+    digest: str = "",
 ) -> None:
     """Write what is known before training starts: config, split, sites, environment, status; nothing old remains.
 
@@ -125,6 +132,7 @@ def write_start(
         split: who trains, validates and tests.
         sites: training sites in the classifier's order.
         overrides: what the command line, or a sweep in its place, asked for.
+        digest: of the settings asked for (``runs.settings_digest``), by which ``resume=auto`` knows the run again.
 
     Raises:
         DataError: the folder cannot be written to.
@@ -134,8 +142,13 @@ def write_start(
     write_settings(folder, settings)
     split.write(folder / SPLIT)
     write_json(folder / SITES, dict(sites))
-    write_json(folder / ENVIRONMENT, environment() | {"overrides": list(overrides)})
+    write_json(folder / ENVIRONMENT, environment() | {"overrides": list(overrides), "digest": digest})
     write_status(folder, "running")
+
+
+def write_digest(folder: Path, digest: str) -> None:
+    """Say that a run now has other settings than those it was started with."""
+    write_json(folder / ENVIRONMENT, read_environment(folder) | {"digest": digest})
 
 
 def erase(folder: Path) -> None:
@@ -147,13 +160,13 @@ def erase(folder: Path) -> None:
 
 def write_settings(folder: Path, settings: Settings) -> None:
     """Write ``config.yaml``."""
-    write_text(folder / CONFIG, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    write_text(folder / CONFIG, plain_yaml(settings))
 
 
 def write_status(folder: Path, state: str, **details: Any) -> None:
     """Say how the run stands: ``running``, ``finished``, ``killed`` or ``failed`` with the first line of the error."""
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / STATUS, {"state": state, "time": stamp, **details})
+    write_json(folder / STATUS, {"state": state, "time": stamp, "host": platform.node(), **details})
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -167,11 +180,22 @@ def read_environment(folder: Path) -> dict[str, Any]:
     return read_json(folder / ENVIRONMENT)
 
 
+def read_score(folder: Path) -> float | None:
+    """Mean Dice of the test cases in ``cases.csv``; None where nobody was scored."""
+    try:
+        with (folder / CASES).open(encoding="utf-8", newline="") as lines:
+            values = [float(row["dice"]) for row in csv.DictReader(lines) if row.get("dice")]
+    except (OSError, ValueError, csv.Error):
+        return None
+    values = [value for value in values if math.isfinite(value)]
+    return math.fsum(values) / len(values) if values else None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty when there is none that can be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -203,13 +227,7 @@ def read_settings(folder: Path) -> Settings:
             expected="a run folder that train.py wrote",
             remedy="name the folder that holds config.yaml and checkpoints/",
         )
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        first = str(error).splitlines()[0]
-        raise RunError(
-            path, found=f"no plain YAML ({first})", expected="the config train.py wrote", remedy="copy the run again"
-        ) from error
+    settings = read_foreign_yaml(path, expected="the config train.py wrote", remedy="copy the run again")
     needed = (*REBUILT, "cohort")
     missing = [key for key in needed if not isinstance(settings, dict) or not isinstance(settings.get(key), dict)]
     if missing:
