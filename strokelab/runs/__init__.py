@@ -1,6 +1,6 @@
 """The run folder: everything one training left, and the only thing prediction and evaluation need.
 
-The one reader and writer of run folders. Layout::
+The one reader and writer of run folders; reading how a run stands imports no torch. Layout::
 
     config.yaml       every setting, resolved, late facts bound        split.csv      who was trained on and who not
     sites.json        training sites in the classifier's order         metrics.csv    one row per logged step
@@ -9,6 +9,12 @@ The one reader and writer of run folders. Layout::
     environment.json  versions, machine, git commit
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from strokelab.runs.asked import differences, settings_digest, with_full_places
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from strokelab.runs.folder import (
     CASES,
@@ -25,15 +31,19 @@ from strokelab.runs.folder import (
     erase,
     is_claimed,
     read_environment,
+    read_score,
     read_settings,
     read_split,
     read_status,
     refuse_to_replace,
+    write_digest,
     write_settings,
     write_start,
     write_status,
 )
-from strokelab.runs.trained import Run, load_run
+
+if TYPE_CHECKING:
+    from strokelab.runs.trained import Run, load_run
 
 __all__ = [
     "CASES",
@@ -47,6 +57,7 @@ __all__ = [
     "STATUS",
     "Run",
     "claimed",
+    "differences",
     "environment",
     "erase",
     "find_checkpoint",
@@ -55,11 +66,21 @@ __all__ = [
     "load_weights",
     "read_checkpoint",
     "read_environment",
+    "read_score",
     "read_settings",
     "read_split",
     "read_status",
     "refuse_to_replace",
+    "settings_digest",
+    "with_full_places",
+    "write_digest",
     "write_settings",
     "write_start",
     "write_status",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Run", "load_run"):  # torch only where a model is needed: states are read often and at once
+        return getattr(importlib.import_module("strokelab.runs.trained"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

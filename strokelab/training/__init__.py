@@ -72,6 +72,9 @@ def train(cfg: DictConfig) -> float | None:
     """
     _quiet()
     start = start_of(cfg)
+    if start.finished:
+        console.print(f"Run folder: [bold]{shown(start.folder)}[/] (finished before; nothing is left to train)")
+        return runs.read_score(start.folder)
     check_settings(start.settings)
     if not first_process():  # a further one of the same training
         return _train(start)
@@ -97,9 +100,18 @@ def _train(start: Start) -> float | None:
     _check_optimizer(model)
     trainer = trainer_of(settings, folder, start.checkpoint)
     if start.checkpoint is None:
-        runs.write_start(folder, settings, datamodule.split_result, datamodule.sites, overrides=typed_overrides())
+        runs.write_start(
+            folder,
+            settings,
+            datamodule.split_result,
+            datamodule.sites,
+            overrides=typed_overrides(),
+            digest=start.digest,
+        )
     else:
         runs.write_settings(folder, settings)
+        if start.digest:
+            runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
 
     _announce(settings, folder, datamodule, model)

@@ -5,9 +5,9 @@ Reads run folders; builds nothing and trains nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
@@ -31,17 +31,27 @@ from strokelab.runs.checkpoints import relocate, relocate_checkpoint
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
 PLAIN_KEYS = ("name", "seed", "run_dir", "resume", "checkpoint", "score_test", "cohort")
-# Settings that name a place; a run remembers them in full, so that it can be resumed from anywhere.
-PLACES = (("data", "root"), ("data", "store"), ("split", "path"))
+# resume=auto: go on with whatever lies in run_dir.
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Start:
-    """Settings, folder, and the checkpoint to go on from; None: fresh weights."""
+    """Settings, folder, and the checkpoint to go on from; None: fresh weights.
+
+    Args:
+        settings: resolved; late facts are still to be bound.
+        folder: of the run.
+        checkpoint: to go on from.
+        digest: of what was asked for; ``""``: as recorded in the folder.
+        finished: nothing is left to train.
+    """
 
     settings: Settings
     folder: Path
     checkpoint: Path | None = None
+    digest: str = ""
+    finished: bool = False
 
 
 def first_process() -> bool:
@@ -53,33 +63,82 @@ def typed_overrides() -> list[str]:
     """What the command line, or a sweep in its place, asked for; nothing where Hydra did not start the process."""
     from hydra.core.hydra_config import HydraConfig
 
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    typed = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return [item for item in typed if item != f"resume={AUTO}"]
 
 
 def start_of(cfg: DictConfig) -> Start:
-    """What the command asks for: a new run, or with ``resume=RUN`` one that goes on.
+    """What the command asks for: a new run, with ``resume=RUN`` one that goes on, with ``resume=auto`` either.
 
     Raises:
         StrokelabError: the run folder cannot serve, or its config is not to be trusted.
     """
+    if cfg.get("resume") == AUTO:
+        return _automatic(cfg)
     return _resumed(cfg) if cfg.get("resume") else _fresh(cfg)
 
 
-def _fresh(cfg: DictConfig) -> Start:
-    """A new run's settings, with the places they name in full."""
+def _asked(cfg: DictConfig) -> Start:
+    """What the command alone says, with the places it names in full."""
     from omegaconf import OmegaConf
 
-    settings = plain(cfg)
-    folder = Path(str(settings["run_dir"])).expanduser().resolve()
-    if first_process():
-        runs.refuse_to_replace(folder)
+    folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
-    settings = plain(cfg)
-    for section, key in PLACES:
-        node = settings.get(section) or {}
-        if isinstance(node.get(key), str) and node[key] != "???":
-            node[key] = str(Path(node[key]).expanduser().resolve())
-    return Start(settings, folder)
+    settings = runs.with_full_places(plain(cfg))
+    return Start(settings, folder, digest=runs.settings_digest(settings))
+
+
+def _fresh(cfg: DictConfig) -> Start:
+    """A new run, in a folder that may hold a finished one."""
+    start = _asked(cfg)
+    if first_process():
+        runs.refuse_to_replace(start.folder)
+    return start
+
+
+def _automatic(cfg: DictConfig) -> Start:
+    """Whatever is left to do of the run in ``run_dir``: all of it, the rest, or nothing.
+
+    Sweeps start each member so; a member that a cluster requeues, or whose sweep is started anew, then goes on.
+    """
+    start = _asked(cfg)
+    folder = start.folder
+    state = runs.read_status(folder)["state"]
+    recorded = runs.read_environment(folder).get("digest")
+    last = folder / runs.CHECKPOINTS / "last.ckpt"
+    if recorded is None and not last.is_file() and not (folder / runs.CONFIG).is_file():
+        # Nobody's folder, or one in which a start of the same run ended before it began.
+        if state == "unknown" and first_process():
+            runs.refuse_to_replace(folder)
+        return start
+    if recorded != start.digest:
+        if not first_process():  # the first one judges, and may be writing these files at this moment
+            return start
+        changed = runs.differences(start.settings, runs.read_settings(folder))
+        raise RunError(
+            folder,
+            found=f"a run with other settings ({'; '.join(changed[:3]) or 'of an earlier version'})",
+            expected="nothing, or a run with the settings of this command",
+            remedy="choose another folder, remove this one, or give the settings it was started with",
+        )
+    if state == "finished":
+        return replace(start, finished=True)
+    if not last.is_file():
+        return start
+    recorded_settings = runs.read_settings(folder)
+    runs.read_checkpoint(last)
+    former = str(recorded_settings.get("run_dir", folder))
+    if former != str(folder) and first_process():
+        relocate_checkpoint(last, former, str(folder))
+    settings = cast(Settings, _chosen_before(start.settings, recorded_settings))
+    return replace(start, settings=settings, checkpoint=last)
+
+
+def _chosen_before(asked: Any, recorded: Any) -> Any:
+    """The settings asked for, but what ``auto`` meant at the first start it means again."""
+    if isinstance(asked, dict) and isinstance(recorded, dict):
+        return {key: _chosen_before(value, recorded.get(key)) for key, value in asked.items()}
+    return recorded if asked == AUTO and isinstance(recorded, (str, int, float)) else asked
 
 
 def _resumed(cfg: DictConfig) -> Start:
@@ -101,13 +160,14 @@ def _resumed(cfg: DictConfig) -> Start:
         )
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
+    changed = runs.settings_digest(settings) if typed else ""
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
-        return Start(settings, folder)
+        return Start(settings, folder, digest=changed or str(runs.read_environment(folder).get("digest") or ""))
     checkpoint = runs.find_checkpoint(folder, "last")
     runs.read_checkpoint(checkpoint)
     if former != str(folder) and first_process():
         relocate_checkpoint(checkpoint, former, str(folder))
-    return Start(settings, folder, checkpoint)
+    return Start(settings, folder, checkpoint, digest=changed)
 
 
 def check_settings(settings: Settings) -> None:
