@@ -7,10 +7,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case, Prediction
-from strokelab.grid import Orient
-from strokelab.nifti import read_lesion, read_voxels
-from strokelab.report.material import Overlay
+from strokelab.contract import Prediction
 
 
 class KeptMasks:
@@ -32,21 +29,3 @@ class KeptMasks:
         shape, content = self._masks[case_id]
         bits = np.frombuffer(zlib.decompress(content), dtype=np.uint8)
         return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
-
-
-def overlay_of(label: str, case: Case, mask: NDArray[np.uint8]) -> Overlay:
-    """One case for the report, its mask (X, Y, Z) on the grid of its reference image."""
-    voxels, grid = read_voxels(case.reference_image)
-    reference = read_lesion(case.lesions, grid, case.reference_image)
-    orient = Orient(grid)
-    shared = int((mask & reference).sum(dtype="int64"))
-    total = int(mask.sum(dtype="int64")) + int(reference.sum(dtype="int64"))
-    return Overlay(
-        label=label,
-        case=case.case_id,
-        dice=2 * shared / total if total else 1.0,
-        image=orient.apply(voxels),
-        reference=orient.apply(reference),
-        prediction=orient.apply(mask),
-        spacing=orient.target.spacing,
-    )

@@ -1,0 +1,29 @@
+"""A case and a mask become an overlay. Reads the case's image and drawn lesion; knows no model and no figure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.contract import Case
+from strokelab.grid import Orient
+from strokelab.nifti import read_lesion, read_voxels
+from strokelab.report.material import Overlay
+
+
+def overlay_of(label: str, case: Case, mask: NDArray[np.uint8]) -> Overlay:
+    """One case for the report, its mask (X, Y, Z) on the grid of its reference image."""
+    voxels, grid = read_voxels(case.reference_image)
+    reference = read_lesion(case.lesions, grid, case.reference_image)
+    orient = Orient(grid)
+    shared = int((mask & reference).sum(dtype="int64"))
+    total = int(mask.sum(dtype="int64")) + int(reference.sum(dtype="int64"))
+    return Overlay(
+        label=label,
+        case=case.case_id,
+        dice=2 * shared / total if total else 1.0,
+        image=orient.apply(voxels),
+        reference=orient.apply(reference),
+        prediction=orient.apply(mask),
+        spacing=orient.target.spacing,
+    )
