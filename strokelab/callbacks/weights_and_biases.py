@@ -1,52 +1,292 @@
-"""The run's numbers on Weights & Biases, or in its offline files where nobody is logged in. Knows no metric."""
+"""The run's numbers, tables and pictures on Weights & Biases, or in its offline files.
+
+Knows no model, and no file of ours but ``metrics.csv``: it repeats what of an earlier start did not reach the board.
+"""
 
 from __future__ import annotations
 
-import netrc
-import os
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Literal, Protocol
 
+import numpy as np
+import pandas as pd
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
+from numpy.typing import NDArray
+from rich.console import Console
+
+from strokelab.callbacks.case_metrics import COUNTS, epoch_values
+from strokelab.callbacks.run_facts import TAG_LIMIT, RunFacts
+from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
+from strokelab.callbacks.wandb_session import Session, chosen_mode, mark_ended, open_session, run_id, set_aside
+from strokelab.metrics.profiles import CASE_METRICS
+
+STEP = "trainer/global_step"  # Lightning's name
+CASE_TABLE, OVERLAYS = "test/per_case", "test/overlays"
+BEST = {"val/dice": "max", "val/pooled_dice": "max", "val/micro_dice": "max", "val/loss": "min", "val/hd95": "min"}
+"""Metrics whose best value over the epochs stands in the run's summary, as ``val/dice.max``."""
+
+
+class ScoredCases(Protocol):
+    """What is needed of ``scoring.Scores``."""
+
+    @property
+    def cases(self) -> pd.DataFrame:
+        """One row per case."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice to look at.
+
+    Args:
+        label: ``best``, ``median`` or ``worst``.
+        case: its id.
+        dice: of prediction and reference.
+        image: (H, W) uint8.
+        reference: (H, W), non-zero = lesion.
+        prediction: (H, W), non-zero = lesion.
+    """
+
+    label: str
+    case: str
+    dice: float
+    image: NDArray[np.uint8]
+    reference: NDArray[Any]
+    prediction: NDArray[Any]
 
 
 class WeightsAndBiases(WandbLogger):
-    """A logger whose names and values are those of ``metrics.csv``.
+    """A logger whose names and values are those of ``metrics.csv``; one run per run folder, however often it starts.
 
-    Lightning's own leaves its run open until the process ends, and the next member of a sweep would go on in it.
+    Steps are the trainer's: what a resumed run logs again never stands twice. Of the processes of a training only the
+    first has a run.
 
     Args:
         save_dir: where its files go: the run folder.
         project: the project on the server.
+        entity: the user or team; None: ``WANDB_ENTITY``, else the login's own.
         mode: ``online``, ``offline`` or ``disabled``; None: ``WANDB_MODE``, else online where this machine has a key
             and offline where it has none, so that a training never waits for a login.
-        **init: further settings of ``wandb.init``, e.g. ``name``, ``entity``, ``group``, ``tags``.
+        group: what runs are grouped by; None: the sweep.
+        job_type: ``train``, ``evaluate``, ...
+        name: of the run; None: ``family-dataset-heldout-seed``.
+        tags: besides family, dataset, split, fold and held-out site.
+        share_images: whether overlays may leave this machine; None: of phantoms only.
+        share_case_ids: whether case ids may; None: of phantoms and public datasets only, others are numbered.
+        log_model: also keep this checkpoint as an artifact: ``best``, ``last`` or False.
+        init_timeout: seconds to wait for the server before the run goes on offline.
     """
 
     def __init__(
-        self, save_dir: str | Path, *, project: str = "strokelab", mode: str | None = None, **init: Any
+        self,
+        save_dir: str | Path,
+        *,
+        project: str = "strokelab",
+        entity: str | None = None,
+        mode: str | None = None,
+        group: str | None = None,
+        job_type: str = "train",
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        share_images: bool | None = None,
+        share_case_ids: bool | None = None,
+        log_model: Literal["best", "last"] | bool = False,
+        init_timeout: float = 30.0,
     ) -> None:
-        self.mode = mode or os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-        super().__init__(save_dir=save_dir, project=project, mode=self.mode, **init)
+        super().__init__(save_dir=save_dir, project=project, name=name)
+        self.asked_mode = mode
+        self.mode = chosen_mode(mode)
+        self.entity, self.group, self.job_type = entity, group, job_type
+        self.tags = list(tags)
+        self.share_images, self.share_case_ids = share_images, share_case_ids
+        self.checkpoint = "best" if log_model is True else log_model
+        self.init_timeout = init_timeout
+        self._facts: RunFacts | None = None
+        self._session: Session | None = None
+        self._last_step = 0
+
+    def describe(self, facts: RunFacts) -> None:
+        """Learn what the run is, before its first number; whoever says it ends the run with ``close``."""
+        self._facts = facts
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """Wandb's run, opened when it is first needed."""
+        if self._session is None:
+            self._session = self._open()
+        return self._session.run
+
+    @property
+    def version(self) -> str | None:
+        """The id on the board."""
+        return str(self._session.run.id) if self._session else None
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing where the run was described: its config is the settings."""
+        if self._facts is None:
+            super().log_hyperparams(params)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log under the trainer's step; what the board has already of an earlier start is not sent again."""
+        run = self.experiment
+        step = self._last_step if step is None else step
+        if self._last_step <= step and run.step <= step:
+            run.log({**metrics, STEP: step}, step=step)
+            self._last_step = step
+
+    @rank_zero_only
+    def log_cases(self, scores: ScoredCases) -> None:
+        """The test part: means as ``test/dice`` and so on, and one row per case as ``test/per_case``."""
+        import wandb
+
+        table = scores.cases
+        run = self.experiment
+        values: dict[str, Any] = {}
+        if set(COUNTS) <= set(table.columns):
+            metrics = [name for name in CASE_METRICS if name in table]
+            values = {f"test/{name}": value for name, value in epoch_values(table, metrics).items()}
+        else:  # no case could be scored
+            values = {"test/cases": 0.0, "test/failed_cases": float(len(table))}
+        shown = shared_table(table, case_ids=self._knows_case_ids()).astype(object)
+        shown = shown.where(shown.notna(), None)
+        rows = wandb.Table(
+            columns=[str(name) for name in shown], data=shown.to_numpy(), allow_mixed_types=True
+        )
+        run.log({**values, CASE_TABLE: rows}, step=max(self._last_step, run.step))
+
+    @property
+    def takes_overlays(self) -> bool:
+        """Whether pictures of this run's cases may be given to the board."""
+        if self._facts is None or self._session is None or self._session.mode == "disabled":
+            return False
+        return may_share_images(self._facts, self.share_images)[0]
+
+    @rank_zero_only
+    def log_overlays(self, slices: Sequence[Slice]) -> None:
+        """Pictures of a few cases with reference and prediction as masks, if ``takes_overlays``."""
+        import wandb
+
+        if not slices or not self.takes_overlays:
+            return
+        known = self._knows_case_ids()
+        images = [
+            wandb.Image(
+                one.image,
+                caption=f"{one.label}{': ' + one.case if known else ''}, Dice {one.dice:.3f}",
+                masks={
+                    "prediction": _mask(one.prediction, 1, "predicted"),
+                    "reference": _mask(one.reference, 2, "drawn"),
+                },
+            )
+            for one in slices
+        ]
+        run = self.experiment
+        run.log({OVERLAYS: images}, step=max(self._last_step, run.step))
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Nothing: a checkpoint asked for goes up once, when the run ends."""
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is left and end the run."""
-        super().finalize(status)
-        if self._experiment is not None:
-            self._experiment.finish(exit_code=0 if status == "success" else 1)
-            self._experiment = None
+        """End the run, unless who described it will: its test part comes after the training."""
+        if self._facts is None:
+            self.close(0 if status == "success" else 1)
+
+    @rank_zero_only
+    def close(self, exit_code: int) -> None:
+        """Write what is left and end the run, so that nothing else is ever logged into it."""
+        if self._session is None:
+            return
+        session, self._session = self._session, None
+        try:
+            if self._facts is not None and exit_code == 0:
+                self._log_checkpoint(session.run, self._facts)
+                mark_ended(self._facts.folder)
+        finally:
+            session.close(exit_code)
+
+    def _knows_case_ids(self) -> bool:
+        return self._facts is None or may_share_case_ids(self._facts, self.share_case_ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_session": None}  # an open run stays with its process
+
+    def _open(self) -> Session:
+        folder, facts = Path(str(self.save_dir)), self._facts
+        if facts is None:
+            session = open_session(folder, self.asked_mode, init_timeout=self.init_timeout, **self._named(None))
+            _say(session.message)
+            return session
+        folder = facts.folder
+        identity = run_id(folder, facts.settings, resumed=facts.resumed_step is not None)
+        unknown = set_aside(folder, identity)
+        session = open_session(
+            folder, self.asked_mode, init_timeout=self.init_timeout, id=identity, **self._named(facts)
+        )
+        _say(session.message)
+        allowed, why = may_share_images(facts, self.share_images)
+        if not allowed and session.mode != "disabled":
+            _say(f"No pictures go to W&B ({why}); logger.wandb.share_images=true sends them")
+        run = session.run
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
+        for metric, best in BEST.items():
+            run.define_metric(metric, step_metric=STEP, step_sync=True, summary=f"{best},last")
+        if facts.resumed_step is not None and (unknown or session.mode == "online"):
+            self._session = session
+            for step, row in _history(folder / "metrics.csv"):
+                self.log_metrics(row, step)
+        return session
+
+    def _named(self, facts: RunFacts | None) -> dict[str, Any]:
+        given = {"project": self._project, "entity": self.entity, "job_type": self.job_type}
+        if facts is None:
+            return given | {"group": self.group, "name": self._name, "tags": self.tags or None}
+        case_ids = self._knows_case_ids()
+        return given | {
+            "group": self.group or facts.sweep or None,
+            "name": self._name or facts.name,
+            "tags": list(dict.fromkeys([*facts.tags, *(tag[:TAG_LIMIT] for tag in self.tags)])),
+            "config": {**shared_settings(facts, case_ids=case_ids), **facts.keys},
+            "settings": {} if case_ids else {"x_disable_meta": True},  # the command line may name cases
+        }
+
+    def _log_checkpoint(self, run: Any, facts: RunFacts) -> None:
+        import wandb
+
+        if not self.checkpoint:
+            return
+        file = facts.folder / "checkpoints" / f"{self.checkpoint}.ckpt"
+        if not file.is_file():
+            _say(f"No checkpoint goes to W&B: there is no {file.name}")
+            return
+        metadata = {**facts.keys, "checkpoint": self.checkpoint}
+        artifact = wandb.Artifact(f"model-{run.id}", type="model", metadata=metadata)
+        artifact.add_file(str(file), name="model.ckpt")
+        run.log_artifact(artifact, aliases=[self.checkpoint])
 
 
-def has_key() -> bool:
-    """Whether wandb would find an API key: ``WANDB_API_KEY``, or an entry for its server in the netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
-    file = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-    try:
-        return netrc.netrc(file).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+def _say(message: str) -> None:
+    Console().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def _mask(mask: NDArray[Any], value: int, name: str) -> dict[str, Any]:
+    return {"mask_data": np.where(mask != 0, value, 0).astype(np.uint8), "class_labels": {value: name}}
+
+
+def _history(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """The rows of ``metrics.csv`` that a resumed run kept: step and values."""
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8") as handle:
+        for row in csv.DictReader(handle):
+            yield int(row["step"]), {name: float(text) for name, text in row.items() if name != "step" and text}

@@ -1,0 +1,74 @@
+"""What a tracking board is told of a run: the words it is found, grouped and compared by. Knows no board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TAG_LIMIT = 64  # characters, W&B
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One training, in the words of its tables.
+
+    Args:
+        folder: of the run.
+        family: what the run calls its model, usually the name of a file in ``conf/model``.
+        dataset: of the cohort; phantoms in the layout of a dataset are ``phantom_<dataset>``.
+        phantom: whether no person was scanned.
+        split: rule, e.g. ``leave_one_site_out``.
+        fold: as the split was told it; "" = the rule has none.
+        held_out: the one site that all test cases come from; "" = there is no such site.
+        seed: of the training.
+        sweep: name of the sweep's folder; "" = a run of its own.
+        settings: every setting, resolved.
+        environment: versions, machine and git commit.
+        resumed_step: global step of the checkpoint it goes on from; None = a new training.
+    """
+
+    folder: Path
+    family: str
+    dataset: str
+    phantom: bool
+    split: str
+    fold: str
+    held_out: str
+    seed: int
+    sweep: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    resumed_step: int | None = None
+
+    @property
+    def name(self) -> str:
+        """``family-dataset-heldout-seed``; the fold stands in for the site where none is held out."""
+        place = self.held_out or (f"fold{self.fold}" if self.fold else self.split)
+        return f"{self.family}-{self.dataset}-{place}-seed{self.seed}"
+
+    @property
+    def tags(self) -> list[str]:
+        """Family, dataset, split, fold and held-out site, none empty, none twice, short enough."""
+        words = (self.family, self.dataset, self.split, f"fold {self.fold}" if self.fold else "", self.held_out)
+        return list(dict.fromkeys(word[:TAG_LIMIT] for word in words if word))
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """What boards filter and group by; the names are ``KEYS``."""
+        return {
+            "family": self.family,
+            "dataset": self.dataset,
+            "phantom": self.phantom,
+            "split_rule": self.split,
+            "fold": self.fold,
+            "held_out": self.held_out,
+            "seed": self.seed,
+            "sweep": self.sweep,
+            "commit": str(self.environment.get("commit", "")),
+        }
+
+
+KEYS = ("family", "dataset", "phantom", "split_rule", "fold", "held_out", "seed", "sweep", "commit")
+"""Flat config keys of every run on a board, beside its settings under their own names."""
