@@ -19,7 +19,8 @@ from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
-from strokelab.training.ending import recorded_end, shown
+from strokelab.training import boards
+from strokelab.training.ending import recorded_end, shown, stoppable
 from strokelab.training.precision import chosen_precision
 from strokelab.training.start import (
     PLAIN_KEYS,
@@ -60,6 +61,7 @@ def train_or_exit(cfg: DictConfig) -> float | None:
         remove_empty(output, *output.parents[:2])
 
 
+@stoppable(console)
 def train(cfg: DictConfig) -> float | None:
     """Train one run, or continue it with ``resume=RUN``.
 
@@ -114,9 +116,11 @@ def _train(start: Start) -> float | None:
             runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
 
+    step = int(runs.read_checkpoint(start.checkpoint)["global_step"]) if start.checkpoint else None
+    boards.describe(trainer.loggers, boards.facts_of(settings, folder, datamodule.split_result, resumed_step=step))
     _announce(settings, folder, datamodule, model)
     started = time.perf_counter()
-    with recorded_end(folder, trainer, fresh=start.checkpoint is None, console=console):
+    with boards.closed(trainer.loggers), recorded_end(folder, trainer, fresh=start.checkpoint is None, console=console):
         trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
         minutes = (time.perf_counter() - started) / 60
         score = score_test(settings, folder, datamodule, trainer, console=console) if settings["score_test"] else None

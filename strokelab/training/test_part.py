@@ -12,6 +12,7 @@ from strokelab.configuration import Settings
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.report.terminal import results_table
 from strokelab.scoring import score_cases, write_scores
+from strokelab.training.boards import log_results
 
 
 def score_test(
@@ -37,4 +38,11 @@ def score_test(
         return None  # nobody drew a lesion in the test part
     write_scores(scores, folder / runs.CASES, folder / runs.PROBABILITIES)
     console.print(results_table(table, title=f"{settings['name']}: {len(table)} test cases, native grid"))
+    by_id_stored = {item.case_id: item for item in stored}
+    log_results(
+        trainer.loggers,
+        scores,
+        cases=by_id,
+        predict=lambda case_id: run.predict_prepared(by_id_stored[case_id].load()).mask,
+    )
     return float(table["dice"].mean()) if "dice" in table else None  # no column where every case failed
