@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from strokelab import runs
 from strokelab.configuration import plain
@@ -57,6 +57,8 @@ def door_of(config: DictConfig) -> Door:
     Raises:
         ConfigError: no script is running (a notebook, ``python -c``), which fresh processes could run again.
     """
+    from omegaconf import OmegaConf
+
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
     if script is None or not Path(script).is_file():
@@ -75,7 +77,8 @@ def door_of(config: DictConfig) -> Door:
         flags += ["--config-dir", str(Path(given.config_dir).resolve())]
     flags += ["--config-name", given.config_name] if given.config_name else []
     flags += ["--config-path", given.config_path] if given.config_path else []
-    flags += [item for item in config.hydra.overrides.hydra if not item.lstrip("+~").startswith(_OF_THE_SWEEP)]
+    settings = cast(list[str], OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False))
+    flags += [item for item in settings if not item.lstrip("+~").startswith(_OF_THE_SWEEP)]
     return Door(Path(script).resolve(), Path.cwd(), sys.executable, tuple(flags))
 
 
@@ -180,7 +183,7 @@ def _digest(composed: DictConfig, folder: Path) -> str:
     from omegaconf import open_dict, read_write
 
     former = HydraConfig.instance().cfg
-    with read_write(composed), open_dict(composed):
+    with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
         composed.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(composed)
     try:
