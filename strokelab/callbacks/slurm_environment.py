@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from strokelab.errors import ConfigError
 

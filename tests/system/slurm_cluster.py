@@ -57,7 +57,7 @@ SlurmdLogFile={folder}/slurmd.log
 PlugStackConfig={folder}/plugstack.conf
 MailProg=/bin/true
 GresTypes=gpu
-NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} RealMemory={memory} Gres=gpu:{gpus}
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} RealMemory={memory} {gres}
 PartitionName=main Nodes=localhost Default=YES MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
 PartitionName=low Nodes=localhost MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace}
 PartitionName=urgent Nodes=localhost MaxTime=INFINITE PriorityTier=20 PreemptMode=OFF
@@ -174,6 +174,7 @@ class SlurmCluster:
             first_job=1000 + secrets.randbelow(8000),  # Lightning makes its port from the id: two SLURMs, two ranges
             cpus=self.cpus,
             gpus=self.gpus,
+            gres=f"Gres=gpu:{self.gpus}",
             memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20,
             grace=self.grace,
         )

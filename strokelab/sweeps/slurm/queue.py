@@ -13,8 +13,10 @@ from strokelab.files import write_text
 
 # In these a job has ended for good; in any other it is in the queue, runs, or is about to come back.
 ENDED = frozenset(
-    ["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"]
-    + ["REVOKED", "TIMEOUT"]
+    [
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+        *("REVOKED", "TIMEOUT"),
+    ]
 )
 
 

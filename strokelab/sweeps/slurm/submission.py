@@ -79,7 +79,7 @@ def submit(settings: SlurmSettings, folder: Path, work: Sequence[Work]) -> list[
             "hydra.launcher",
             found=f"sbatch refused: {' '.join([line for line in lines if 'sbatch:' in line] or lines[-1:])}",
             expected="options that this cluster accepts",
-            remedy="correct them in conf/hydra/launcher/slurm.yaml or with hydra.launcher.NAME=...; --dry-run shows all",
+            remedy="correct them with hydra.launcher.NAME=... or in its yaml; --dry-run shows the whole script",
         ) from error
     for link in folder.glob(".submission_file_*"):
         link.unlink()  # the script itself stays, under the job's number
