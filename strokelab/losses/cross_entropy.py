@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from strokelab.ranks import summed
+
 
 def binary_cross_entropy(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
-    """Mean over voxels of ``-p log q - (1 - p) log(1 - q)``, in float32 or better.
+    """Mean over voxels of ``-p log q - (1 - p) log(1 - q)``, in float32 or better, over the samples of all processes.
 
     Args:
         logits: of q, (B, K, *S).
@@ -22,4 +24,5 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, known: Tensor | None = 
     each = functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
     mean = each.flatten(start_dim=2).mean(dim=2)  # (B, K)
     weight = torch.ones_like(mean) if known is None else known.to(mean.dtype)
-    return (mean * weight).sum() / weight.sum().clamp(min=1)
+    total, count = summed(torch.stack([(mean * weight).sum(), weight.sum()]))
+    return total / count.clamp(min=1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from strokelab.errors import ConfigError
+from strokelab.ranks import summed
 
 Over = Literal["sample", "batch"]
 
@@ -20,6 +21,8 @@ def soft_dice_loss(
     probability: Tensor, target: Tensor, *, over: Over = "sample", eps: float = 1e-5, known: Tensor | None = None
 ) -> Tensor:
     """Mean of ``1 - (2 sum(p q) + eps) / (sum(p^2) + sum(q^2) + eps)``, in float32 or better.
+
+    Samples and batch are those of all processes of a training.
 
     Args:
         probability: q, (B, K, *S) in 0..1.
@@ -37,10 +40,17 @@ def soft_dice_loss(
     size = p.square().sum(dim=2) + q.square().sum(dim=2)
     weight = torch.ones_like(overlap) if known is None else known.to(overlap.dtype)
     if over == "batch":
-        overlap, size = (overlap * weight).sum(dim=0), (size * weight).sum(dim=0)
-        weight = (weight.sum(dim=0) > 0).to(overlap.dtype)
-    dice = (overlap + eps) / (size + eps)
-    return ((1 - dice) * weight).sum() / weight.sum().clamp(min=1)
+        sums = torch.stack([(overlap * weight).sum(dim=0), (size * weight).sum(dim=0), weight.sum(dim=0)])
+        overlap, size, weight = summed(sums)
+        known_at_all = (weight > 0).to(overlap.dtype)
+        total, count = ((1 - _dice(overlap, size, eps)) * known_at_all).sum(), known_at_all.sum()
+    else:
+        total, count = summed(torch.stack([((1 - _dice(overlap, size, eps)) * weight).sum(), weight.sum()]))
+    return total / count.clamp(min=1)
+
+
+def _dice(overlap: Tensor, size: Tensor, eps: float) -> Tensor:
+    return (overlap + eps) / (size + eps)
 
 
 class DiceLoss(nn.Module):

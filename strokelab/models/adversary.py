@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from strokelab.errors import ConfigError
 from strokelab.networks.gradient_reversal import reverse_gradient
 from strokelab.networks.site_classifier import SiteClassifier
+from strokelab.ranks import summed
 
 UNKNOWN_SITE = -1
 
@@ -56,15 +57,16 @@ class SiteAdversary(nn.Module):
             site: (B,) int64 in 0..K-1, or -1 for unknown.
 
         Returns:
-            The mean cross-entropy (), 0 when no site is known, and the confusion counts (K, K) int64: truth in rows,
-            guess in columns. Accuracy and balanced accuracy follow from these, over any number of batches.
+            The mean cross-entropy () over the samples of all processes, 0 when no site is known, and the confusion
+            counts (K, K) int64 of this process: truth in rows, guess in columns. Accuracy and balanced accuracy follow
+            from these, over any number of batches.
         """
         logits = self.classifier(reverse_gradient(features, self.strength))
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         total = F.cross_entropy(logits, site, ignore_index=UNKNOWN_SITE, reduction="sum")
         known = site != UNKNOWN_SITE
-        loss = total / known.sum().clamp(min=1)
-        return loss, self._confusion(logits.detach().argmax(dim=1), site, known)
+        total, count = summed(torch.stack([total, known.sum().to(total.dtype)]))
+        return total / count.clamp(min=1), self._confusion(logits.detach().argmax(dim=1), site, known)
 
     def _confusion(self, guess: Tensor, site: Tensor, known: Tensor) -> Tensor:
         counts = torch.zeros(self.n_sites**2, dtype=torch.int64, device=site.device)

@@ -62,14 +62,14 @@ class InOrder:
 class EpochBatchSampler:
     """Batches of (epoch, index) for one process of one or several.
 
-    The order of an epoch is cut into steps of ``batch_size * world_size`` samples, of which each rank takes every
-    ``world_size``-th: ranks are disjoint, cover everything, take equally many steps, and one process with a batch
-    twice as large sees the same samples in each step as two. A last step with fewer samples than ranks is
-    joined to the one before it.
+    The order of an epoch is cut into steps of ``batch_size`` samples, however many processes there are; each rank takes
+    every ``world_size``-th of a step. Ranks are disjoint, cover everything and take equally many steps, and together
+    they see in each step what one process would. Only a last step with fewer samples than ranks is joined to the one
+    before it.
 
     Args:
         dataset_len: number of samples N.
-        batch_size: samples per step and rank.
+        batch_size: samples per step, over all ranks.
         seed: of the run.
         order: ``Shuffle()``, ``InOrder()``, ``site_balanced.SiteBalanced()``.
         sites: (N,) site index of each sample, -1 = unknown; None: all unknown.
@@ -93,9 +93,12 @@ class EpochBatchSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if batch_size < 1:
+        if batch_size < world_size:
             raise ConfigError(
-                "data.batch_size", found=str(batch_size), expected="at least 1", remedy="set data.batch_size=1 or more"
+                "data.batch_size",
+                found=f"{batch_size} for {world_size} process(es)",
+                expected="at least one sample per process",
+                remedy=f"set data.batch_size={world_size} or more",
             )
         self.batch_size = batch_size
         self.seed = seed
@@ -106,12 +109,13 @@ class EpochBatchSampler:
             raise ValueError(f"{len(self.sites)} sites for {dataset_len} samples")
         self.epoch = 0
         self._resumed: tuple[int, int] = (0, 0)
-        self.bounds = _steps(dataset_len, batch_size * world_size, world_size, drop_last)
+        self.bounds = _steps(dataset_len, batch_size, world_size, drop_last)
         if not self.bounds:
             raise ConfigError(
                 "data.batch_size",
-                found=f"{dataset_len} samples for batches of {batch_size} in {world_size} process(es)",
-                expected="at least one batch" + (" that is full (drop_last)" if drop_last else " for each process"),
+                found=f"{dataset_len} samples for batches of {batch_size} shared by {world_size} process(es)",
+                expected="at least one batch"
+                + (" that is full (drop_last)" if drop_last else ", a sample per process"),
                 remedy="set a smaller data.batch_size, or use more cases",
             )
 
