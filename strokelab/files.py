@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from strokelab.errors import DataError
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def natural_key(text: str) -> tuple[tuple[int, int | str], ...]:
@@ -45,21 +48,80 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place only when the block ends without an error.
 
     The temporary name keeps the suffixes of ``path`` (writers choose their format by them).
+
+    Args:
+        path: a file or folder.
+        durable: wait until the file is on the disk, so that a loss of power leaves the old or the new one.
+
+    Raises:
+        DataError: the disk is full; what lay at ``path`` stands.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if durable:
+                sync(temporary)
+            os.replace(temporary, path)
+            if durable:
+                sync(path.parent)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Say of a full disk what a user needs to know; other errors pass.
+
+    Raises:
+        DataError: no space is left, or the user's quota or file size limit is reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise full_disk(path, error) from error
+
+
+def full_disk(path: Path, error: OSError) -> DataError:
+    """The error of a file that found no room: what is free where it was to lie, and what to do."""
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        free = f"{shutil.disk_usage(place).free / 2**20:,.1f} MiB free"
+    except OSError:
+        free = "free space unknown"
+    return DataError(
+        path,
+        found=f"{error.strerror or error} ({free} on the disk of {place})",
+        expected="room for the file; what was written before stands",
+        remedy="free disk space or raise the quota, then continue with resume=RUN, or write to another disk",
+    )
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names where that is possible, is on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():  # Windows
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

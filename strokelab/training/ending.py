@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from strokelab import runs
-from strokelab.errors import StrokelabError
+from strokelab.callbacks.preemption import STOP, Stopped, requeue
+from strokelab.errors import DataError, StrokelabError
 
-SIGTERM_STATUS, SIGINT_STATUS = 143, 130
+_FIRST = "STROKELAB_FIRST_PROCESS"  # process id, for those that it starts
+_GRACE = 20.0  # seconds for the other processes of a training to leave by themselves
+
+
+@contextmanager
+def stoppable(console: Console) -> Iterator[None]:
+    """Let signals stop the work inside, and no further process of a training outlive the first."""
+    _end_with_first_process()
+    with STOP.listening():
+        STOP.on_end = partial(_ask_again, console) if _is_first() else None
+        try:
+            yield
+        except Stopped as stop:
+            STOP.end(stop.signal)
+            raise
 
 
 @contextmanager
@@ -27,20 +49,30 @@ def recorded_end(folder: Path, trainer: Trainer, *, fresh: bool, console: Consol
         fresh: the run did not go on from a checkpoint.
         console: for what the user can do next.
     """
+    if not _is_first():
+        yield
+        return
+    STOP.on_end = partial(_record_stop, folder, console)
     try:
         yield
-    except SystemExit as stop:  # Lightning's way to say that it was asked to end
-        status = SIGTERM_STATUS if isinstance(stop, SIGTERMException) else SIGINT_STATUS
-        signal = "SIGTERM" if status == SIGTERM_STATUS else "SIGINT"
-        runs.write_status(folder, "killed", error=signal)
-        console.print(f"Stopped by {signal}. Continue with: python train.py resume={shown(folder)}")
-        sys.exit(status)
     except BaseException as error:
-        if isinstance(error, StrokelabError) and trainer.global_step == 0 and fresh:
-            runs.erase(folder)  # refused at the last moment: nothing was trained
-        else:
-            first = (str(error).splitlines() or [""])[0]
-            runs.write_status(folder, "failed", error=f"{type(error).__name__}: {first}")
+        others = _take_over(trainer)
+        try:
+            if isinstance(error, Stopped) or STOP.requested:
+                STOP.end()
+            elif isinstance(error, SystemExit):  # whoever asked for it, the run is not finished
+                _record(folder, "killed", error=f"exit status {error.code}")
+            elif isinstance(error, StrokelabError) and trainer.global_step == 0 and fresh:
+                runs.erase(folder)  # refused at the last moment: nothing was trained
+            else:
+                first = (str(error).splitlines() or [""])[0]
+                _record(folder, "failed", error=f"{type(error).__name__}: {first}")
+        finally:
+            _end_all(others, patient=not STOP.requested or STOP.agreed)
+        if STOP.requested and not isinstance(error, Stopped):  # e.g. a process that heard it first is gone
+            raise Stopped(STOP.signal) from error
+        if isinstance(error, SystemExit) and not error.code:
+            raise SystemExit(1) from error
         raise
 
 
@@ -50,3 +82,68 @@ def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _record_stop(folder: Path, console: Console, name: str | None) -> None:
+    """Status first: SLURM ends a job that is started again, and with it this process."""
+    told = name or "a signal to another process"
+    _record(folder, "requeued", error=told)
+    outcome = requeue(name)
+    if outcome == "requeued":
+        console.print(f"Stopped by {told}. SLURM starts this job again, and the run goes on.")
+        return
+    _record(folder, "killed", error=f"{told}; {outcome}" if outcome else told)
+    console.print(f"Stopped by {told}. {outcome}".rstrip(), markup=False)
+    console.print(f"Continue with: python train.py resume={shown(folder)}", markup=False, soft_wrap=True)
+
+
+def _ask_again(console: Console, name: str | None) -> None:
+    """Before there is a run folder: nothing to record."""
+    outcome = requeue(name)
+    console.print(f"Stopped by {name} before training began. {outcome}".rstrip(), markup=False)
+
+
+def _record(folder: Path, state: str, **details: str) -> None:
+    """Write the status, on a full disk in place of the old one, which has the room."""
+    try:
+        runs.write_status(folder, state, **details)
+    except (OSError, DataError):
+        with suppress(OSError), (folder / runs.STATUS).open("r+", encoding="utf-8") as file:
+            file.write(json.dumps({"state": state, **details}))
+            file.truncate()
+
+
+def _is_first() -> bool:
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+def _end_with_first_process() -> None:
+    """The processes that Lightning starts on this machine wait for each other: without the first, for ever."""
+    first = os.environ.get(_FIRST)
+    if _is_first() or first is None:
+        os.environ[_FIRST] = str(os.getpid())
+        return
+    if sys.platform == "linux":
+        signal_at_death = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None, use_errno=True).prctl(signal_at_death, signal.SIGKILL)
+        if os.getppid() != int(first):  # it is gone already
+            os._exit(1)
+
+
+def _take_over(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
+    """The processes this one started, out of the care of Lightning's observer, which kills all when one ends."""
+    processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+    STOP.others.extend(processes)
+    processes.clear()
+    return STOP.others
+
+
+def _end_all(processes: list[subprocess.Popen[bytes]], *, patient: bool) -> None:
+    """Wait until they have ended, as they do where the end was agreed on or all failed; kill those that do not."""
+    deadline = time.monotonic() + (_GRACE if patient else 0)
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
