@@ -209,5 +209,24 @@ def cost(
     print_costs(models or (), out=out, seconds=seconds, samples=samples, device=device, console=console)
 
 
+@app.command()
+def dashboard(
+    project: Annotated[str, typer.Option(help="Of W&B.")] = "strokelab",
+    entity: Annotated[str | None, typer.Option(help="User or team; default: WANDB_ENTITY or the login's own.")] = None,
+    group_by: Annotated[str, typer.Option(help="family, held_out, dataset, sweep, fold or seed.")] = "family",
+    dataset: Annotated[str | None, typer.Option(help="Only runs on this one, e.g. atlas_v1.")] = None,
+    vary: Annotated[list[str] | None, typer.Option(help="Setting that a search varied; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the board's definition goes.")] = Path("dashboard.json"),
+    publish: Annotated[bool, typer.Option("--publish", help="Save it in the project; needs a login.")] = False,
+) -> None:
+    """Define the board that compares all runs of a W&B project: held-out Dice, curves, sites, cases, differences."""
+    from strokelab import dashboard as boards
+
+    board = boards.Board(project, entity, group_by, dataset, tuple(vary or ("model.optimizer.lr",)))
+    console.print(f"Board: [bold]{boards.write_specification(board, out)}[/]")
+    if publish:
+        console.print(f"Published: {boards.publish(board)}")
+
+
 if __name__ == "__main__":
     main()
