@@ -41,6 +41,7 @@ from strokelab.runs.folder import (
     write_start,
     write_status,
 )
+from strokelab.runs.objective import check_objective, read_objective
 
 if TYPE_CHECKING:
     from strokelab.runs.trained import Run, load_run
@@ -56,6 +57,7 @@ __all__ = [
     "SPLIT",
     "STATUS",
     "Run",
+    "check_objective",
     "claimed",
     "differences",
     "environment",
@@ -66,6 +68,7 @@ __all__ = [
     "load_weights",
     "read_checkpoint",
     "read_environment",
+    "read_objective",
     "read_score",
     "read_settings",
     "read_split",

@@ -66,8 +66,8 @@ def train(cfg: DictConfig) -> float | None:
     """Train one run, or continue it with ``resume=RUN``.
 
     Returns:
-        Mean Dice of the test cases on their native grids (what an optimising sweep sees), or None when the split has
-        no labelled test case or ``score_test`` is off.
+        The setting ``objective`` (what an optimising sweep sees): mean Dice of the test cases on their native grids,
+        or a number of the validation part; None when there is none, e.g. no labelled test case.
 
     Raises:
         StrokelabError: settings, data or the run folder are not what they should be; nothing was trained then.
@@ -76,7 +76,7 @@ def train(cfg: DictConfig) -> float | None:
     start = start_of(cfg)
     if start.finished:
         console.print(f"Run folder: [bold]{shown(start.folder)}[/] (finished before; nothing is left to train)")
-        return runs.read_score(start.folder)
+        return runs.read_objective(start.folder)
     check_settings(start.settings)
     if not first_process():  # a further one of the same training
         return _train(start)
@@ -123,10 +123,11 @@ def _train(start: Start) -> float | None:
     with boards.closed(trainer.loggers), recorded_end(folder, trainer, fresh=start.checkpoint is None, console=console):
         trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
         minutes = (time.perf_counter() - started) / 60
-        score = score_test(settings, folder, datamodule, trainer, console=console) if settings["score_test"] else None
+        if settings["score_test"]:
+            score_test(settings, folder, datamodule, trainer, console=console)
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
     console.print(f"Run folder: [bold]{shown(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
-    return score
+    return runs.read_objective(folder)
 
 
 def _datamodule(settings: Settings) -> CohortDataModule:

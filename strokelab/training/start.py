@@ -30,7 +30,7 @@ from strokelab.runs.checkpoints import relocate, relocate_checkpoint
 
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
-PLAIN_KEYS = ("name", "seed", "run_dir", "resume", "checkpoint", "score_test", "cohort")
+PLAIN_KEYS = ("name", "seed", "run_dir", "resume", "checkpoint", "objective", "score_test", "cohort")
 # resume=auto: go on with whatever lies in run_dir.
 AUTO = "auto"
 
@@ -214,6 +214,7 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
             expected="a split with a validation part",
             remedy="set checkpoint=last, or split.val_fraction above 0",
         )
+    runs.check_objective(start.settings, validates=bool(datamodule.split_result.val))
     if start.checkpoint is None:
         return
     before, today = runs.read_split(start.folder), datamodule.split_result
