@@ -1,0 +1,125 @@
+"""What every launcher of ours does before and after the work: plan, record, choose whom to start, answer Hydra."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+from rich.console import Console
+
+from strokelab.errors import RunError, StrokelabError
+from strokelab.files import make_folder
+from strokelab.sweeps.members import door_of, plan_members, sweep_folder
+from strokelab.sweeps.record import Member, add_members
+from strokelab.sweeps.states import MemberState, state_of
+
+
+class MemberReturn(JobReturn):
+    """The result of a member as a sweeper sees it: its mean Dice, or the reason why there is none.
+
+    Hydra's own prints and raises when a failed result is looked at, which its basic sweeper does: that would end the
+    sweep at the first failed member of a batch. The table tells about failures, and the exit status.
+
+    Args:
+        member: that ended.
+        state: how.
+        tolerant: a failed member is None; False: looking at it raises ``RunError``, as searches expect.
+    """
+
+    def __init__(self, member: Member, state: MemberState, *, tolerant: bool) -> None:
+        done = state.state == "finished"
+        super().__init__(
+            overrides=list(member.overrides),
+            working_dir=str(member.folder),
+            status=JobStatus.COMPLETED if done else JobStatus.FAILED,
+        )
+        self.tolerant = tolerant
+        self._return_value = state.dice if done else failure(member, state)
+
+    @property
+    def return_value(self) -> Any:
+        """Mean Dice of the member's test cases.
+
+        Raises:
+            RunError: it did not finish, and the sweeper is one that wants to know.
+        """
+        if self.status == JobStatus.COMPLETED:
+            return self._return_value
+        if self.tolerant:
+            return None
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
+
+
+def failure(member: Member, state: MemberState) -> RunError:
+    """What is to be said of a member that did not finish."""
+    return RunError(
+        member.folder,
+        found=f"{state.state}{f': {state.error}' if state.error else ''}",
+        expected="a finished training",
+        remedy="see its log; the sweep goes on with it when it is started again in the same hydra.sweep.dir",
+    )
+
+
+class Sweep:
+    """A sweep on the side of its launcher.
+
+    Args:
+        config: as Hydra gives it to a launcher.
+        context: likewise.
+        launcher: its name, for the record.
+    """
+
+    def __init__(self, config: DictConfig, context: HydraContext, *, launcher: str) -> None:
+        self.config, self.context, self.launcher = config, context, launcher
+        self.folder = sweep_folder(config)
+        self.members: list[Member] = []  # of all batches so far
+        # Hydra's own sweeper only looks whether all went well; others learn from failures.
+        self.tolerant = str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper")
+
+    def plan(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Member]:
+        """The members of a batch, recorded in ``sweep.json`` unless other runs occupy their folders.
+
+        Args:
+            job_overrides: as the sweeper gives them.
+            first: number of the first of them.
+
+        Raises:
+            StrokelabError: no script to start, a record that cannot be read, or a folder that cannot be written to.
+        """
+        self.door = door_of(self.config)
+        members = plan_members(self.config, self.context, job_overrides, first=first, earlier=self.members)
+        self.members += [member for member in dict.fromkeys(members) if member not in self.members]
+        make_folder(self.folder)
+        own = [member for member in dict.fromkeys(members) if state_of(member).state != "other settings"]
+        add_members(self.folder, own, door=self.door, launcher=self.launcher)
+        return members
+
+    def returns(self, members: Sequence[Member], states: Mapping[Member, MemberState]) -> list[JobReturn]:
+        """The results of a batch, in its order."""
+        return [MemberReturn(member, states[member], tolerant=self.tolerant) for member in members]
+
+
+def unfinished(members: Sequence[Member]) -> list[Member]:
+    """Each member once that is to be started: not finished, not at work, its folder not another run's."""
+    over = ("finished", "other settings", "running")
+    return [member for member in dict.fromkeys(members) if state_of(member).state not in over]
+
+
+@contextmanager
+def said_and_ended(console: Console) -> Iterator[None]:
+    """A user's mistake inside ends the sweep with its message and status 1, not with a traceback."""
+    try:
+        yield
+    except StrokelabError as error:
+        console.print(f"[bold red]{type(error).__name__}[/] ", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)

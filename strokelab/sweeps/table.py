@@ -1,0 +1,246 @@
+"""The table of a sweep: gathered from its run folders at any time, shown live, written to ``sweep.csv``.
+
+Imports neither torch nor Hydra: asking how a sweep stands should take no longer than reading it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from strokelab.errors import RunError
+from strokelab.files import write_text
+from strokelab.sweeps.record import SWEEP, Member, read_record
+from strokelab.sweeps.states import MemberState, state_of
+
+SWEEP_CSV = "sweep.csv"
+_COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "killed": "red", "other settings": "yellow"}
+_REFRESH_SECONDS = 1.0
+
+
+def gather_states(folder: Path) -> dict[Member, MemberState]:
+    """The members of a sweep and how each stands, in their order.
+
+    Raises:
+        RunError: no ``sweep.json`` lies there, or it is damaged.
+    """
+    record = read_record(folder)
+    if record is None:
+        raise RunError(
+            folder,
+            found=f"no {SWEEP}" if folder.is_dir() else "no such folder",
+            expected="the folder of a sweep, as train.py -m leaves it",
+            remedy="name the folder above the members; evaluate.py sweep=DIR also reads sweeps of other launchers",
+        )
+    return {member: state_of(member) for member in record.members}
+
+
+def swept_values(members: Sequence[Member]) -> dict[Member, dict[str, str]]:
+    """The settings in which members differ, key -> value, for each."""
+    given = {member: dict(_pair(item) for item in member.overrides) for member in members}
+    keys = dict.fromkeys(key for values in given.values() for key in values)
+    swept = [key for key in keys if len({values.get(key) for values in given.values()}) > 1]
+    return {member: {key: values[key] for key in swept if key in values} for member, values in given.items()}
+
+
+def sweep_table(states: Mapping[Member, MemberState], folder: Path, *, title: str = "") -> Table:
+    """One row per member."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for heading in ("member", "state", "epoch", "val Dice", "Dice", "minutes", "first error line"):
+        right = heading in ("epoch", "val Dice", "Dice", "minutes")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for member, state in states.items():
+        epoch = "" if state.epoch is None else f"{state.epoch}{f'/{state.epochs}' if state.epochs else ''}"
+        table.add_row(
+            Text(_name(member, folder)),
+            Text(state.state, style=_COLOURS.get(state.state, "")),
+            epoch,
+            _number(state.val_dice, 3),
+            _number(state.dice, 3),
+            _number(state.minutes, 1),
+            Text(state.error),
+        )
+    return table
+
+
+def write_table(states: Mapping[Member, MemberState], folder: Path) -> Path:
+    """Write ``sweep.csv``: as the table on the screen, with every digit and a column per swept setting."""
+    values = swept_values(list(states))
+    keys = list(dict.fromkeys(key for row in values.values() for key in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = ("state", "epoch", "epochs", "val_dice", "dice", "minutes", "error")
+    writer.writerow(["number", "folder", *keys, *columns])
+    for member, state in states.items():
+        told = [getattr(state, name) for name in columns]
+        settings = [values[member].get(key, "") for key in keys]
+        writer.writerow(
+            [member.number, _name(member, folder), *settings, *("" if value is None else value for value in told)]
+        )
+    write_text(folder / SWEEP_CSV, out.getvalue())
+    return folder / SWEEP_CSV
+
+
+def value_means(states: Mapping[Member, MemberState]) -> list[tuple[str, int, float, float]]:
+    """Dice over the finished members of each value of each swept setting: (``key=value``, n, mean, SD).
+
+    Only settings with some value that has several finished members: others would repeat the table.
+    """
+    values = swept_values(list(states))
+    scored = {member: state.dice for member, state in states.items() if state.dice is not None}
+    rows = []
+    for key in dict.fromkeys(key for row in values.values() for key in row):
+        groups: dict[str, list[float]] = {}
+        for member, dice in scored.items():
+            groups.setdefault(values[member].get(key, ""), []).append(dice)
+        if len(groups) > 1 and max(map(len, groups.values())) > 1:
+            rows += [(f"{key}={value}", len(dices), *_mean_sd(dices)) for value, dices in groups.items()]
+    return rows
+
+
+def print_sweep(folder: Path, console: Console) -> dict[Member, MemberState]:
+    """Print how a sweep stands, and write its ``sweep.csv``.
+
+    Raises:
+        RunError: the folder is none of a sweep.
+        DataError: it cannot be written to.
+    """
+    states = gather_states(folder)
+    finished = [state for state in states.values() if state.state == "finished"]
+    title = f"{folder.name}: {len(finished)} of {len(states)} members finished"
+    console.print()
+    console.print(sweep_table(states, folder, title=title))
+    dices = [state.dice for state in finished if state.dice is not None]
+    if dices:
+        mean, sd = _mean_sd(dices)
+        console.print(f"\nDice over {len(dices)} finished member(s): mean {mean:.3f}, SD {_number(sd, 3) or '-'}")
+    means = value_means(states)
+    if means:
+        table = Table("setting", "members", "mean Dice", "SD", box=None, pad_edge=False)
+        for name, count, mean, sd in means:
+            table.add_row(Text(name), str(count), f"{mean:.3f}", _number(sd, 3))
+        console.print(table)
+    path = write_table(states, folder)
+    console.print(f"Members: {folder}   Table: {path}", soft_wrap=True, highlight=False)
+    if finished:
+        console.print(f"Report:  python evaluate.py sweep='{folder}'", soft_wrap=True, highlight=False)
+    return states
+
+
+class Board:
+    """How the members of a batch do while they are trained: a table on a terminal, a line per event elsewhere.
+
+    Args:
+        members: of the batch.
+        folder: of the sweep.
+        console: to print on.
+        at_once: how many run at a time.
+    """
+
+    def __init__(self, members: Sequence[Member], folder: Path, console: Console, *, at_once: int) -> None:
+        self.folder, self.console = folder, console
+        self._states = {member: state_of(member) for member in members}
+        self._places = {member: f"[{index}/{len(members)}]" for index, member in enumerate(members, start=1)}
+        self._running: set[Member] = set()
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._shown = 0.0
+        done = sum(state.state == "finished" for state in self._states.values())
+        before = f", {done} finished before" if done else ""
+        self.say(f"Sweep of {len(members)} member(s){before}, {at_once} at a time, in {folder}")
+        for member, state in self._states.items():
+            if state.state in ("other settings", "running"):
+                self._line(member, state)
+
+    def __enter__(self) -> Board:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self.refresh(now=True)
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def started(self, member: Member) -> None:
+        """A member's process has begun."""
+        self._running.add(member)
+        self._states[member] = MemberState("running")
+        if not self._live:
+            self._line(member, self._states[member])
+
+    def ended(self, member: Member, state: MemberState) -> None:
+        """A member's process has ended."""
+        self._running.discard(member)
+        self._states[member] = state
+        if not self._live:
+            self._line(member, state)
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Read how the running members do, and show it; at most once a second."""
+        if self._live and (now or time.monotonic() - self._shown > _REFRESH_SECONDS):
+            self._shown = time.monotonic()
+            shown = {member: self._now(member) for member in self._fitting()}
+            self._live.update(sweep_table(shown, self.folder, title=self._counts()), refresh=True)
+
+    def states(self) -> dict[Member, MemberState]:
+        """How each member stands."""
+        return dict(self._states)
+
+    def _fitting(self) -> list[Member]:
+        """All members, or those at work and the last that ended where the terminal has fewer lines."""
+        members, lines = list(self._states), max(4, self.console.height - 4)
+        if len(members) <= lines:
+            return members
+        ended = [member for member in members if self._states[member].state != "waiting"]
+        chosen = {*self._running, *[member for member in ended if member not in self._running][-lines:]}
+        return [member for member in members if member in chosen][-lines:]
+
+    def _counts(self) -> str:
+        counts = Counter(state.state for state in self._states.values())
+        return ", ".join(f"{count} {state}" for state, count in counts.items())
+
+    def _now(self, member: Member) -> MemberState:
+        if member not in self._running:
+            return self._states[member]
+        state = state_of(member)
+        if state.state == "running":
+            return state
+        return MemberState("running", epoch=state.epoch, epochs=state.epochs)  # libraries load; or it ends just now
+
+    def _line(self, member: Member, state: MemberState) -> None:
+        told = [state.state]
+        told += [f"Dice {state.dice:.3f}"] if state.dice is not None else []
+        told += [f"{state.minutes:.1f} min"] if state.minutes is not None else []
+        told += [state.error] if state.error else []
+        self.say(f"{self._places[member]} {_name(member, self.folder)}: {', '.join(told)}")
+
+
+def _pair(override: str) -> tuple[str, str]:
+    key, _, value = override.partition("=")
+    return key.lstrip("+~"), value
+
+
+def _name(member: Member, folder: Path) -> str:
+    return member.folder.relative_to(folder.resolve()).as_posix()
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
