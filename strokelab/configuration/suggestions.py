@@ -42,7 +42,7 @@ def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
         if key in groups:
             near = [_near(option, groups[key]) for option in value.split(",") if option not in groups[key]]
             lines += [f"{item}: did you mean {key}={option}?" for option in near if option]
-        elif key not in known and (name := _near(key, known)):
+        elif key not in known and not key.startswith("hydra.") and (name := _near(key, known)):
             lines.append(f"{item}: did you mean {name}={value}?")
     return lines
 
