@@ -120,6 +120,24 @@ def report(
 
 
 @app.command()
+def sweep(
+    folder: Annotated[Path, typer.Argument(help="The folder of a sweep: hydra.sweep.dir.")],
+    resume: Annotated[bool, typer.Option(help="Train what is not finished, on this machine.")] = False,
+    at_once: Annotated[int | None, typer.Option(help="With --resume: members at a time; default: as GPUs.")] = None,
+) -> None:
+    """How a sweep stands: its table at any time, also as sweep.csv. With --resume, exit status 1 if any is left."""
+    from strokelab.sweeps.table import print_sweep
+
+    if not resume:
+        print_sweep(folder.expanduser().resolve(), console)
+        return
+    from strokelab.sweeps.resuming import resume_sweep
+
+    if not resume_sweep(folder, console, at_once=at_once or "auto"):
+        raise typer.Exit(1)
+
+
+@app.command()
 def score(
     predictions: Annotated[str | None, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")] = None,
     references: Annotated[str | None, typer.Argument(help="The drawn masks: the same.")] = None,
@@ -226,6 +244,19 @@ def dashboard(
     console.print(f"Board: [bold]{boards.write_specification(board, out)}[/]")
     if publish:
         console.print(f"Published: {boards.publish(board)}")
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def submit(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings and sweeps, as train.py -m takes them.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the sbatch script, submit nothing.")] = False,
+) -> None:
+    """Train a sweep, or one run, as jobs of a SLURM cluster. Nodes, GPUs, time: conf/hydra/launcher/slurm.yaml."""
+    from strokelab.sweeps.slurm.command import submit_sweep
+
+    submit_sweep(overrides or (), dry_run=dry_run)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class Work:
     arguments: tuple[str, ...]
 
     def __str__(self) -> str:
-        return shlex.join(["python", Path(self.script).name, *self.arguments])
+        return " ".join(["python", Path(self.script).name, *map(_readable, self.arguments)])
 
 
 def sbatch_text(settings: SlurmSettings, folder: Path, jobs: int) -> str:
@@ -84,6 +84,12 @@ def submit(settings: SlurmSettings, folder: Path, work: Sequence[Work]) -> list[
     for link in folder.glob(".submission_file_*"):
         link.unlink()  # the script itself stays, under the job's number
     return [job.job_id for job in jobs]
+
+
+def _readable(argument: str) -> str:
+    """An argument as one would type it; shlex tears single quotes apart."""
+    quotable = "'" in argument and not set(argument) & set('"$`\\!')
+    return f'"{argument}"' if quotable else shlex.quote(argument)
 
 
 def _executor(settings: SlurmSettings, folder: Path, *, dry_run: bool) -> SlurmExecutor:

@@ -1,0 +1,97 @@
+"""Watching jobs until they have ended. Submits and cancels nothing: who watches may leave and come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from strokelab import runs
+from strokelab.sweeps.members import settle, state_of
+from strokelab.sweeps.record import Member
+from strokelab.sweeps.slurm.queue import Place, places
+from strokelab.sweeps.states import MemberState
+from strokelab.sweeps.table import Board
+
+# A job counts as gone when it is missing so many times in a row: a requeue takes a moment, a network file system, too.
+_MISSED = 2
+_GONE = Place("GONE")
+
+
+def watch(jobs: Mapping[Member, str], board: Board, *, folder: Path, poll_seconds: float) -> None:
+    """Return when every job has ended; the board then knows how.
+
+    Args:
+        jobs: the job of each member.
+        board: to show them on.
+        folder: of the jobs' logs.
+        poll_seconds: between two questions to squeue.
+
+    Raises:
+        SystemExit: with status 130, interrupted from the keyboard.
+    """
+    try:
+        _Watch(jobs, board, folder).run(poll_seconds)
+    except KeyboardInterrupt:
+        arrays = " ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
+        board.say(
+            "No longer watching; the jobs go on. To watch again, give the command again with the same "
+            f"hydra.sweep.dir={board.folder}; how they stand: strokelab sweep {board.folder}; to end them: "
+            f"scancel {arrays}"
+        )
+        raise SystemExit(130) from None
+
+
+class _Watch:
+    def __init__(self, jobs: Mapping[Member, str], board: Board, folder: Path) -> None:
+        self.jobs = dict(jobs)
+        self.board, self.folder = board, folder
+        self.before: dict[Member, Any] = {member: runs.read_status(member.folder) for member in jobs}
+        self.missed = dict.fromkeys(jobs, 0)
+        self.said: dict[Member, str] = {}
+
+    def run(self, poll_seconds: float) -> None:
+        while self.jobs:
+            queue = places()
+            if queue is not None:  # a controller that does not answer says nothing about jobs
+                for member, job in list(self.jobs.items()):
+                    self._look(member, queue.get(job, _GONE))
+            until = time.monotonic() + poll_seconds
+            while self.jobs and time.monotonic() < until:
+                self.board.refresh()
+                time.sleep(min(0.5, max(0.0, until - time.monotonic())))
+
+    def _look(self, member: Member, place: Place) -> None:
+        state = state_of(member)
+        if state.state == "finished":
+            self._end(member, state)
+        elif place.ended or place is _GONE:
+            self.missed[member] += 1
+            if self.missed[member] >= _MISSED:
+                self._end(member, self._settled(member, place))
+        else:
+            self.missed[member] = 0
+            waits = place.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+            word = str(place) if waits else "running"
+            if word != self.said.get(member):
+                self.said[member] = word
+                if waits:
+                    self.board.ended(member, MemberState("waiting", word, epoch=state.epoch, epochs=state.epochs))
+                else:
+                    self.board.started(member)
+
+    def _settled(self, member: Member, place: Place) -> MemberState:
+        """Write down why a job ended where its training could not."""
+        log = self.folder / f"{self.jobs[member]}_0_log.out"
+        if place.state == "FAILED":  # the process ended by itself: its last words are in the log
+            return settle(member, 1, before=self.before[member], log=log)
+        status = runs.read_status(member.folder)
+        if status == self.before[member] or status["state"] in ("unknown", "running", "requeued"):
+            word = "left the queue" if place is _GONE else str(place)
+            runs.write_status(member.folder, "killed", error=f"SLURM job {self.jobs[member]}: {word}")
+        return state_of(member)
+
+    def _end(self, member: Member, state: MemberState) -> None:
+        del self.jobs[member]
+        self.board.ended(member, state)
