@@ -12,6 +12,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from rich.console import Console
 
+from strokelab import runs
 from strokelab.errors import RunError, StrokelabError
 from strokelab.files import make_folder
 from strokelab.sweeps.members import door_of, plan_members, sweep_folder
@@ -20,7 +21,7 @@ from strokelab.sweeps.states import MemberState, state_of
 
 
 class MemberReturn(JobReturn):
-    """The result of a member as a sweeper sees it: its mean Dice, or the reason why there is none.
+    """The result of a member as a sweeper sees it: its objective, or the reason why there is none.
 
     Hydra's own prints and raises when a failed result is looked at, which its basic sweeper does: that would end the
     sweep at the first failed member of a batch. The table tells about failures, and the exit status.
@@ -39,11 +40,11 @@ class MemberReturn(JobReturn):
             status=JobStatus.COMPLETED if done else JobStatus.FAILED,
         )
         self.tolerant = tolerant
-        self._return_value = state.dice if done else failure(member, state)
+        self._return_value = runs.read_objective(member.folder) if done else failure(member, state)
 
     @property
     def return_value(self) -> Any:
-        """Mean Dice of the member's test cases.
+        """The member's objective: mean Dice of its test cases, unless its settings name another number.
 
         Raises:
             RunError: it did not finish, and the sweeper is one that wants to know.
