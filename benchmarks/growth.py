@@ -42,14 +42,18 @@ class Point:
     work: str  # prepare, find again, epoch, score, report, or members
     cases: int
     at_once: int  # loader workers of an epoch, members of a sweep; else 1
-    seconds: float
+    seconds: float  # of the clock
+    processor: float  # seconds of the processor in the process that was asked, loader workers not among them
     resident_mib: float
     own_mib: float
     note: str = ""
 
     @classmethod
-    def of(cls, work: str, cases: int, at_once: int, seen: Watched, *, seconds: float, note: str = "") -> Point:
-        return cls(work, cases, at_once, seconds, seen.resident_mib, seen.own_mib, note)
+    def of(cls, work: str, cases: int, at_once: int, seen: Watched, *, note: str = "") -> Point:
+        """From what was watched; of several processes the slowest one's time and all processors' seconds."""
+        seconds = max(answer["seconds"] for answer in seen.answers)
+        processor = sum(answer["processor"] for answer in seen.answers)
+        return cls(work, cases, at_once, seconds, processor, seen.resident_mib, seen.own_mib, note)
 
 
 def main(words: Sequence[str]) -> None:
@@ -120,7 +124,7 @@ def _of_size(root: Path, place: Path, cases: int, workers: Sequence[int]) -> lis
     points = []
     for work in ("prepare", "find again"):
         seen = _watched(f"{work} {cases}", [_prepare(root, store)], log)
-        points.append(Point.of(work, cases, 1, seen, seconds=seen.answers[0]["seconds"]))
+        points.append(Point.of(work, cases, 1, seen))
     places = (f"data.root={root}", f"data.store={store}", f"data.n_sites={min(_SITES, cases)}")
     for count in workers:
         run = place / f"run-{count}"
@@ -128,15 +132,14 @@ def _of_size(root: Path, place: Path, cases: int, workers: Sequence[int]) -> lis
         seen = _watched(f"epoch {cases}, {count} workers", [_work("train", place / "clock.json", *settings)], log)
         answer = seen.answers[0]
         note = f"{answer['samples']:.0f} slices; first epoch {answer['first']:.2f} s"
-        points.append(Point.of("epoch", cases, count, seen, seconds=answer["seconds"], note=note))
+        points.append(Point.of("epoch", cases, count, seen, note=note))
     run = place / "run-tested"
     split = f"split.path={_nearly_all_test(root, place / 'split.csv')}"
     settings = (*TINY, *places, "split=from_file", split, f"hydra.run.dir={run}", "trainer.max_epochs=1")
     _watched(f"a run to evaluate {cases}", [_work("train", place / "clock.json", *settings)], log)
     for work, words in (("score", (run, store)), ("report", (run, store, place / "report"))):
         seen = _watched(f"{work} {cases}", [_work(work, *words)], log)
-        answer = seen.answers[0]
-        points.append(Point.of(work, answer["cases"], 1, seen, seconds=answer["seconds"]))
+        points.append(Point.of(work, seen.answers[0]["cases"], 1, seen))
     return points
 
 
@@ -150,8 +153,7 @@ def _of_members(root: Path, place: Path, cases: int, members: int) -> Point:
         raise RuntimeError(f"{len(made)} preparations of {len(set(made))} of {cases} cases by {members} members")
     shares = sorted(len(answer["prepared"]) for answer in seen.answers)
     note = f"{len(made)} preparations, {shares[0]} to {shares[-1]} by each"
-    seconds = max(answer["seconds"] for answer in seen.answers)
-    return Point.of("members", cases, members, seen, seconds=seconds, note=note)
+    return Point.of("members", cases, members, seen, note=note)
 
 
 def _prepare(root: Path, store: Path) -> tuple[str | Path, ...]:

@@ -41,7 +41,13 @@ def _by_cases(points: Sequence[Point]) -> list[list[str]]:
     chosen = [one for one in points if one.work != "members" and (one.work != "epoch" or one.at_once == _least(points))]
     groups = {work: [one for one in chosen if one.work == work] for work in WORDS}
     sizes = [f"{one.cases:,} cases" for one in groups["prepare"]]
-    head = ["work", *sizes, "a case, most against least", "against the size before", "memory more per case"]
+    head = [
+        "work",
+        *sizes,
+        "processor time a case, most against least",
+        "against the size before",
+        "memory a case more",
+    ]
     return [head, *([WORDS[work], *map(_cell, line), *_growth(line)] for work, line in groups.items())]
 
 
@@ -58,7 +64,7 @@ def _time(seconds: float) -> str:
 
 
 def _growth(line: Sequence[Point]) -> list[str]:
-    each = [one.seconds / one.cases for one in line]
+    each = [one.processor / one.cases for one in line]
     more = (line[-1].own_mib - line[0].own_mib) * 1024 / max(line[-1].cases - line[0].cases, 1)
     before = each[-1] / each[-2] if len(each) > 1 else 1.0
     return [f"{each[-1] / each[0]:.2f}x", f"{before:.2f}x", f"{more:.0f} KiB"]

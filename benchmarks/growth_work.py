@@ -9,11 +9,12 @@ import json
 import os
 import runpy
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+from benchmarks.growth_clock import Watch
 
 Answer = dict[str, Any]
 
@@ -34,9 +35,9 @@ def prepare(wait: Callable[[], None], root: str, store: str, crop: str) -> Answe
     room.prepare = counted
     recipe = room.Preparation(("T1w",), normalize="zscore_slice_brain", crop=(*json.loads(crop), None))
     wait()
-    begin = time.perf_counter()
+    watch = Watch()
     ready = room.PreparedStore(store).prepare(cases, recipe, progress=False)
-    return {"seconds": time.perf_counter() - begin, "cases": len(ready), "prepared": made}
+    return {**watch.read(), "cases": len(ready), "prepared": made}
 
 
 def train(wait: Callable[[], None], clock: str, *settings: str) -> Answer:
@@ -48,7 +49,7 @@ def train(wait: Callable[[], None], clock: str, *settings: str) -> Answer:
     wait()
     runpy.run_path("train.py", run_name="__main__")
     epochs: list[dict[str, float]] = json.loads(Path(clock).read_text())
-    return {"seconds": epochs[-1]["seconds"], "samples": epochs[-1]["samples"], "first": epochs[0]["seconds"]}
+    return {**epochs[-1], "first": epochs[0]["seconds"]}
 
 
 def score(wait: Callable[[], None], run_folder: str, store: str) -> Answer:
@@ -63,11 +64,11 @@ def score(wait: Callable[[], None], run_folder: str, store: str) -> Answer:
     cases = [case for case in read_cases(cohort["dataset"], cohort["root"]) if case.case_id in test]
     stored = PreparedStore(store).prepare(cases, run.view.preparation, progress=False)
     wait()
-    begin = time.perf_counter()
+    watch = Watch()
     scores = score_cases(run, cases, stored, progress=False)
     write_scores(scores, run.folder / runs.CASES, run.folder / runs.PROBABILITIES)
     assert not scores.cases["error"].any(), scores.cases["error"].tolist()
-    return {"seconds": time.perf_counter() - begin, "cases": len(cases)}
+    return {**watch.read(), "cases": len(cases)}
 
 
 def report(wait: Callable[[], None], run_folder: str, store: str, out: str) -> Answer:
@@ -79,9 +80,9 @@ def report(wait: Callable[[], None], run_folder: str, store: str, out: str) -> A
     sys.argv = ["evaluate.py", f"runs=['{run_folder}']", f"store='{store}'", f"out='{out}'", "save_predictions=false"]
     assert strokelab.evaluation
     wait()
-    begin = time.perf_counter()
+    watch = Watch()
     runpy.run_path("evaluate.py", run_name="__main__")
-    return {"seconds": time.perf_counter() - begin, "cases": cases}
+    return {**watch.read(), "cases": cases}
 
 
 WORK: dict[str, Callable[..., Answer]] = {"prepare": prepare, "train": train, "score": score, "report": report}
