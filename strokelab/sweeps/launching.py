@@ -15,6 +15,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.errors import RunError, StrokelabError
 from strokelab.files import make_folder
+from strokelab.sweeps.ending import SweepEnd
 from strokelab.sweeps.members import door_of, plan_members, sweep_folder
 from strokelab.sweeps.record import Member, add_members
 from strokelab.sweeps.states import MemberState, state_of
@@ -99,6 +100,9 @@ class Sweep:
         self.door = door_of(self.config)
         members = plan_members(self.config, self.context, job_overrides, first=first, earlier=self.members)
         self.members += [member for member in dict.fromkeys(members) if member not in self.members]
+        for callback in self.context.callbacks.callbacks:
+            if isinstance(callback, SweepEnd):
+                callback.asked = self.members
         make_folder(self.folder)
         own = [member for member in dict.fromkeys(members) if state_of(member).state != "other settings"]
         add_members(self.folder, own, door=self.door, launcher=self.launcher)

@@ -95,7 +95,7 @@ def train_members(
     with Board(members, folder, console, at_once=shares.at_once) as board, _asked_to_stop() as asked:
         _Work(to_do, door, shares, board, asked).run()
     if asked.signal:
-        print_sweep(folder, console)
+        print_sweep(folder, console, members)
         console.print("Stopped. The sweep goes on when its command is given again with the same hydra.sweep.dir, or by")
         console.print(f"    strokelab sweep {folder} --resume", soft_wrap=True, highlight=False)
         raise SystemExit(128 + asked.signal)

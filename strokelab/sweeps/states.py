@@ -8,7 +8,7 @@ import platform
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -65,7 +65,7 @@ def state_of(member: Member | Path) -> MemberState:
         val_dice=val_dice,
     )
     if isinstance(member, Member) and _is_other(member):
-        return replace(state, state="other settings", error=f"a run with other settings lies there ({state.state})")
+        return MemberState("other settings", f"a run with other settings lies there ({state.state})")
     return state
 
 

@@ -28,8 +28,12 @@ _COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "killed": "
 _REFRESH_SECONDS = 1.0
 
 
-def gather_states(folder: Path) -> dict[Member, MemberState]:
+def gather_states(folder: Path, asked: Sequence[Member] = ()) -> dict[Member, MemberState]:
     """The members of a sweep and how each stands, in their order.
+
+    Args:
+        folder: the sweep's.
+        asked: members of a command under way; they stand in the place of those that were recorded in their folders.
 
     Raises:
         RunError: no ``sweep.json`` lies there, or it is damaged.
@@ -42,7 +46,8 @@ def gather_states(folder: Path) -> dict[Member, MemberState]:
             expected="the folder of a sweep, as train.py -m leaves it",
             remedy="name the folder above the members; evaluate.py sweep=DIR also reads sweeps of other launchers",
         )
-    return {member: state_of(member) for member in record.members}
+    members = {member.folder: member for member in (*record.members, *asked)}
+    return {member: state_of(member) for member in members.values()}
 
 
 def swept_values(members: Sequence[Member]) -> dict[Member, dict[str, str]]:
@@ -108,14 +113,19 @@ def value_means(states: Mapping[Member, MemberState]) -> list[tuple[str, int, fl
     return rows
 
 
-def print_sweep(folder: Path, console: Console) -> dict[Member, MemberState]:
+def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) -> dict[Member, MemberState]:
     """Print how a sweep stands, and write its ``sweep.csv``.
+
+    Args:
+        folder: the sweep's.
+        console: to print on.
+        asked: as ``gather_states`` takes it.
 
     Raises:
         RunError: the folder is none of a sweep.
         DataError: it cannot be written to.
     """
-    states = gather_states(folder)
+    states = gather_states(folder, asked)
     finished = [state for state in states.values() if state.state == "finished"]
     title = f"{folder.name}: {len(finished)} of {len(states)} members finished"
     console.print()
@@ -180,7 +190,7 @@ class Board:
         self._running.add(member)
         self._states[member] = MemberState("running")
         if not self._live:
-            self._line(member, self._states[member])
+            self._line(member, MemberState("started"))
 
     def ended(self, member: Member, state: MemberState) -> None:
         """A member's process has ended."""
