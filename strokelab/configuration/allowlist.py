@@ -10,60 +10,54 @@ from typing import Any
 
 from strokelab.errors import ConfigError
 
-# What a run folder's config may build: our own rooms without side effects, and these names of PyTorch.
+# What the sections of a run folder's config may build: our own rooms without side effects, exact names of others.
 # Never a prefix of torch: `torch.load` and `torch.hub` run code.
-BUILDABLE_ROOMS = (
-    "strokelab.networks.",
-    "strokelab.losses.",
-    "strokelab.models.",
-    "strokelab.sampling.",
-    "strokelab.inference.",
-    "strokelab.view.View",
-    "strokelab.preparation.recipe.Preparation",
+_OPTIMIZERS = tuple(f"torch.optim.{name}" for name in ("SGD", "Adam", "AdamW", "Adadelta", "RMSprop", "NAdam", "RAdam"))
+_SCHEDULERS = tuple(
+    f"torch.optim.lr_scheduler.{name}"
+    for name in (
+        *("ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LinearLR"),
+        *("MultiStepLR", "PolynomialLR", "StepLR"),
+    )
 )
-# Inside these rooms, what writes files: nobody's config may choose where.
-WRITERS = ("strokelab.inference.derivative.",)
-BUILDABLE_NAMES = frozenset(
-    [f"torch.optim.{name}" for name in ("SGD", "Adam", "AdamW", "Adadelta", "RMSprop", "NAdam", "RAdam")]
-    + [
-        f"torch.optim.lr_scheduler.{name}"
-        for name in (
-            "ConstantLR",
-            "CosineAnnealingLR",
-            "CosineAnnealingWarmRestarts",
-            "ExponentialLR",
-            "LinearLR",
-            "MultiStepLR",
-            "PolynomialLR",
-            "StepLR",
-        )
-    ]
-)
+BUILDABLE: Mapping[str, tuple[str, ...]] = {
+    "model": ("strokelab.networks.", "strokelab.losses.", "strokelab.models.", *_OPTIMIZERS, *_SCHEDULERS),
+    "view": (
+        *("strokelab.view.View", "strokelab.preparation.recipe.Preparation"),
+        *("strokelab.sampling.", "strokelab.inference."),
+    ),
+    "postprocess": ("strokelab.inference.",),
+}
 # What continuing a run (resume=RUN) may build besides.
-TRAINING_ROOMS = ("strokelab.data.datamodule.", "strokelab.data.splits.", "strokelab.callbacks.", "strokelab.augment.")
-TRAINING_NAMES = frozenset(
-    [
-        "lightning.pytorch.Trainer",
+TRAINING: Mapping[str, tuple[str, ...]] = {
+    "view": ("strokelab.augment.",),
+    "data": ("strokelab.data.datamodule.",),
+    "split": ("strokelab.data.splits.",),
+    "trainer": ("lightning.pytorch.Trainer", "strokelab.callbacks.slurm_environment.SlurmEnvironment"),
+    "logger": (
+        "strokelab.callbacks.weights_and_biases.",
+        "strokelab.callbacks.tensor_board.",
         "lightning.pytorch.loggers.TensorBoardLogger",
-        "lightning.pytorch.loggers.WandbLogger",
-    ]
-    + [
-        f"lightning.pytorch.callbacks.{name}"
-        for name in (
-            "DeviceStatsMonitor",
-            "EMAWeightAveraging",
-            "EarlyStopping",
-            "GradientAccumulationScheduler",
-            "LearningRateMonitor",
-            "ModelCheckpoint",
-            "RichModelSummary",
-            "RichProgressBar",
-            "StochasticWeightAveraging",
-            "ThroughputMonitor",
-            "Timer",
-        )
-    ]
+    ),
+    "callbacks": (
+        *("strokelab.callbacks.", "strokelab.inference.postprocess."),
+        *(
+            f"lightning.pytorch.callbacks.{name}"
+            for name in (
+                *("DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
+                *("LearningRateMonitor", "ModelCheckpoint", "RichModelSummary", "RichProgressBar"),
+                *("StochasticWeightAveraging", "ThroughputMonitor", "Timer"),
+            )
+        ),
+    ),
+}
+# Inside these rooms, what writes where its arguments say without being a part of a config, or takes memory at will.
+NEVER = (
+    "strokelab.inference.derivative.",
+    "strokelab.callbacks.metrics_file.",
+    "strokelab.sampling.order.EpochBatchSampler",
 )
+_CALLBACKS = "strokelab.callbacks."  # a room with functions that act: of it, only what Lightning calls
 
 
 def check_buildable(
@@ -71,8 +65,11 @@ def check_buildable(
 ) -> None:
     """Hold a whole config tree against the allow-list without building anything.
 
+    Each section may build its own kind of things only: a logger as a loss is refused. A node that is no section may
+    build what any section may.
+
     Args:
-        node: plain data as ``yaml.safe_load`` gives it.
+        node: plain data as ``yaml.safe_load`` gives it; sections are its keys.
         allow: further dotted prefixes the caller vouches for.
         where: the file the node came from, for messages.
         training: also allow what continuing a training needs: data, callbacks, loggers, the trainer.
@@ -85,28 +82,48 @@ def check_buildable(
             _refuse(where, path, f"an interpolation {value!r}", "plain values only")
         if isinstance(key, str) and key.startswith("_") and key not in ("_target_", "_partial_"):
             _refuse(where, path, f"the keyword {key!r}", "_target_ and _partial_ only")
-        if key == "_target_" and not _is_buildable(value, allow, training):
-            _refuse(where, path, f"the target {value!r}", "a class or function on the allow-list")
+        if key == "_target_" and not any(isinstance(value, str) and value.startswith(prefix) for prefix in allow):
+            section = path.split(".")[1]
+            if not _is_buildable(value, _listed(section, training)):
+                _refuse(where, path, f"the target {value!r}", f"a class or function on the allow-list of {section!r}")
 
 
-def _is_buildable(target: Any, allow: Sequence[str], training: bool) -> bool:
-    if not isinstance(target, str):
+def _listed(section: str, training: bool) -> tuple[str, ...]:
+    """Rooms and names for a section; of all sections for what is none."""
+    lists = (BUILDABLE, TRAINING) if training else (BUILDABLE,)
+    known = section in BUILDABLE or section in TRAINING
+    return tuple(
+        name for table in lists for key, names in table.items() if key == section or not known for name in names
+    )
+
+
+def _is_buildable(target: Any, listed: Sequence[str]) -> bool:
+    if not isinstance(target, str) or target.startswith(NEVER):
         return False
-    names = BUILDABLE_NAMES | TRAINING_NAMES if training else BUILDABLE_NAMES
-    if target in names or any(target.startswith(prefix) for prefix in allow):
+    exact = [name for name in listed if not name.endswith(".")]
+    if target in exact and not target.startswith("strokelab."):
         return True
-    rooms = BUILDABLE_ROOMS + TRAINING_ROOMS if training else BUILDABLE_ROOMS
-    if not target.startswith(rooms) or target.startswith(WRITERS):
+    if target not in exact and not target.startswith(tuple(name for name in listed if name.endswith("."))):
         return False
     # The name must be where it is defined: `strokelab.networks.unet.torch.load` starts with a room, too.
-
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         return False
-    defined_here = getattr(found, "__module__", None) == module and not name.startswith("_")
-    return defined_here and (inspect.isclass(found) or inspect.isfunction(found))
+    if getattr(found, "__module__", None) != module or name.startswith("_"):
+        return False
+    if target.startswith(_CALLBACKS):
+        return _is_called_by_lightning(found)
+    return inspect.isclass(found) or inspect.isfunction(found)
+
+
+def _is_called_by_lightning(found: Any) -> bool:
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning.pytorch import Callback
+    from lightning.pytorch.loggers import Logger
+
+    return inspect.isclass(found) and issubclass(found, (Callback, Logger, ClusterEnvironment))
 
 
 def _refuse(where: str | Path, path: str, found: str, expected: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     try:
+        _refuse_inflation(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the bytes may be anything: unpickling them may fail in any way, but runs nothing
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
@@ -56,13 +59,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: Segmenter, path: Path) -> None:
-    """Load a checkpoint's weights into a model, all or none.
+def _refuse_inflation(path: Path) -> None:
+    """PyTorch stores its records as they are; packed ones, or several that share bytes, could fill any memory.
+
+    Raises:
+        ValueError: the file holds more than its size.
+    """
+    with zipfile.ZipFile(path) as archive:
+        needed = sum(record.file_size for record in archive.infolist())
+    if needed > path.stat().st_size:
+        raise ValueError(f"{needed / 1e6:,.0f} MB in a file of {path.stat().st_size / 1e6:,.0f} MB")
+
+
+def load_weights(model: Segmenter, state: Mapping[str, Any], path: Path) -> None:
+    """Load weights into a model, all or none.
+
+    Args:
+        model: to load them into.
+        state: ``state_dict`` of ``read_checkpoint``.
+        path: of the checkpoint, for messages.
 
     Raises:
         RunError: names or shapes are those of another model.
     """
-    state = read_checkpoint(path)["state_dict"]
     own = model.state_dict()
     wrong = [
         str(name)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
+from strokelab.configuration.size import model_bytes
 from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.data.readers.folder import cases_from_paths
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.predict import predict_case
 from strokelab.preparation.recipe import prepare
-from strokelab.runs.checkpoints import find_checkpoint, load_weights
+from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 
 if TYPE_CHECKING:
@@ -125,9 +126,11 @@ def load_run(
         "postprocess": dict(postprocess or settings["postprocess"]),
     }
     check_buildable(nodes, allow=allow, where=where)  # everything, before anything is built
+    file = find_checkpoint(folder, checkpoint or _own_choice(settings, where))
+    state = read_checkpoint(file)["state_dict"]
+    _check_size(nodes["model"], file, where)
     view, model, post = (_built(name, nodes[name], where) for name in ("view", "model", "postprocess"))
-    file = find_checkpoint(folder, checkpoint or str(settings.get("checkpoint", "last")))
-    load_weights(model, file)
+    load_weights(model, state, file)
     _onto(model.eval(), device)
     sites = read_json(folder / SITES)
     provenance = {
@@ -138,6 +141,28 @@ def load_run(
         "strokelab": __version__,
     }
     return Run(folder, settings, model, view, post, file, sites, provenance)
+
+
+def _own_choice(settings: Settings, where: Path) -> str:
+    """The checkpoint a run was configured to use; a run has no say in what is opened elsewhere."""
+    name = settings.get("checkpoint", "last")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise RunError(
+            where, found=f"checkpoint: {name!r}", expected="a name such as last or best", remedy="give checkpoint=last"
+        )
+    return name
+
+
+def _check_size(node: Mapping[str, Any], file: Path, where: Path) -> None:
+    """A checkpoint holds every weight of its model: one that cannot has no business filling the memory."""
+    needed, there = model_bytes(node, where), file.stat().st_size
+    if needed > there:
+        raise RunError(
+            file,
+            found=f"weights of another model: {there / 1e6:,.3f} MB, and config.yaml asks for {needed / 1e6:,.3f} MB",
+            expected="every weight of the model in config.yaml",
+            remedy="copy the run again; its config.yaml and its checkpoint do not belong together",
+        )
 
 
 # What the parts of a run must offer; an allowed name of another kind would fail much later.

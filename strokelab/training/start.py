@@ -24,9 +24,11 @@ from strokelab.configuration import (
     override,
     plain,
 )
+from strokelab.configuration.places import check_places
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
+from strokelab.runs.foreign import check_links, check_remembered
 
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
@@ -126,8 +128,9 @@ def _automatic(cfg: DictConfig) -> Start:
     if not last.is_file():
         return start
     recorded_settings = runs.read_settings(folder)
-    runs.read_checkpoint(last)
     former = str(recorded_settings.get("run_dir", folder))
+    check_links(folder)
+    check_remembered(last, runs.read_checkpoint(last), former=former, folder=folder)
     if former != str(folder) and first_process():
         relocate_checkpoint(last, former, str(folder))
     settings = cast(Settings, _chosen_before(start.settings, recorded_settings))
@@ -148,6 +151,7 @@ def _resumed(cfg: DictConfig) -> Start:
     """
     folder = Path(str(cfg.resume)).expanduser().resolve()
     settings = runs.read_settings(folder)
+    check_links(folder)
     check_buildable(settings, where=folder / runs.CONFIG, training=True)
     check_keys(settings, (*SECTIONS, *PLAIN_KEYS), str(folder / runs.CONFIG))
     typed = [item for item in typed_overrides() if not item.startswith("resume=")]
@@ -160,11 +164,12 @@ def _resumed(cfg: DictConfig) -> Start:
         )
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
+    check_places(settings, folder, typed=typed, where=folder / runs.CONFIG)
     changed = runs.settings_digest(settings) if typed else ""
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
         return Start(settings, folder, digest=changed or str(runs.read_environment(folder).get("digest") or ""))
     checkpoint = runs.find_checkpoint(folder, "last")
-    runs.read_checkpoint(checkpoint)
+    check_remembered(checkpoint, runs.read_checkpoint(checkpoint), former=former, folder=folder)
     if former != str(folder) and first_process():
         relocate_checkpoint(checkpoint, former, str(folder))
     return Start(settings, folder, checkpoint, digest=changed)
