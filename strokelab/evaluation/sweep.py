@@ -1,6 +1,7 @@
 """The members of a sweep: those that finished, and what became of the others. Loads no model and no image.
 
-Members are told by ``multirun.yaml`` (what was asked for) and by the run folders that lie there now (what came of it).
+Members are told by ``sweep.json``, else by ``multirun.yaml`` (what was asked for), and by the run folders that lie
+there now (what came of it).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from strokelab.configuration.multirun import MULTIRUN, Job, Multirun, read_multi
 from strokelab.errors import RunError
 from strokelab.files import natural_key
 from strokelab.report.material import Member
+from strokelab.sweeps.record import SWEEP, read_record
 
-STATES = ("finished", "failed", "killed", "running")
+STATES = ("finished", "failed", "killed", "running", "requeued")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Sweep:
 
 def is_sweep(folder: Path) -> bool:
     """Whether this is the folder of a sweep."""
-    return (folder / MULTIRUN).is_file()
+    return (folder / SWEEP).is_file() or (folder / MULTIRUN).is_file()
 
 
 def gather(folder: Path, prefix: str = "") -> Sweep:
@@ -51,7 +53,7 @@ def gather(folder: Path, prefix: str = "") -> Sweep:
     Raises:
         RunError: this is no folder of a sweep.
     """
-    asked = read_multirun(folder)
+    asked = _asked(folder)
     found = {path.parent.relative_to(folder).as_posix(): path.parent for path in folder.rglob(runs.STATUS)}
     places = _places(asked, folder, found)
     extra = sorted(found.keys() - set(places), key=natural_key)
@@ -99,6 +101,24 @@ def unfinished(members: Sequence[Member]) -> list[str]:
     ]
 
 
+def _asked(folder: Path) -> Multirun:
+    """What was asked for: as our launchers recorded it, and what Hydra's file asks for besides."""
+    record = read_record(folder)
+    if record is None:
+        return read_multirun(folder)
+    here = folder.resolve()
+    jobs = [Job(_pairs(member.overrides), member.folder.relative_to(here).as_posix()) for member in record.members]
+    known = {job.folder for job in jobs}
+    if (folder / MULTIRUN).is_file():
+        jobs += [job for job in read_multirun(folder).jobs if job.folder not in known]
+    keys = dict.fromkeys(key for job in jobs for key in job.overrides)
+    return Multirun(tuple(jobs), tuple(key for key in keys if len({job.overrides.get(key) for job in jobs}) > 1))
+
+
+def _pairs(overrides: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, _, value in (item.partition("=") for item in overrides)}
+
+
 def _prefixes(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of paths that tell them apart; nothing where there is one path."""
     ends = [""] * len(paths)
@@ -136,7 +156,7 @@ def _telling(asked: Multirun, job: Job | None, folder: Path | None) -> dict[str,
     """What tells a member from the others."""
     given = dict(job.overrides) if job else {}
     if job is None and folder is not None:
-        given = {key: value for key, _, value in (word.partition("=") for word in _recorded(folder))}
+        given = _pairs(_recorded(folder))
     return {key: value for key, value in given.items() if key in asked.swept}
 
 
@@ -162,7 +182,7 @@ def _notes(folder: Path, asked: Multirun, extra: Sequence[str]) -> list[str]:
     if extra:
         names = ", ".join(extra[:5]) + (" and others" if len(extra) > 5 else "")
         return [
-            f"{len(extra)} run(s) in {folder.name} are not among those its {MULTIRUN} asks for and are taken all the "
-            f"same: {names}."
+            f"{len(extra)} run(s) in {folder.name} are not among those its "
+            f"{SWEEP if (folder / SWEEP).is_file() else MULTIRUN} asks for and are taken all the same: {names}."
         ]
     return []

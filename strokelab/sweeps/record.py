@@ -6,15 +6,19 @@ It grows: a search adds members batch by batch. Knows neither what became of a m
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from strokelab.configuration import conf_folder
+from strokelab.configuration.multirun import MULTIRUN, read_multirun
 from strokelab.errors import RunError
 from strokelab.files import locked, write_json
 
 SWEEP = "sweep.json"
+PROCESSES = "processes"  # the launcher of one machine
 _LOCK = ".sweep.lock"
 _MOST = 10_000  # members; more are a mistake or malice
 _MOST_BYTES = 50_000_000
@@ -100,6 +104,33 @@ def read_record(folder: Path) -> Record | None:
     if len({member.folder for member in members}) < len(members):
         raise _refusal(path, "two members with one folder")
     return Record(door, str(texts["launcher"]), members)
+
+
+def told_record(folder: Path) -> Record:
+    """The record of a sweep, or what ``multirun.yaml`` tells where another launcher left none.
+
+    Raises:
+        RunError: neither lies there, one is damaged, or the members' folders cannot be told.
+    """
+    record = read_record(folder)
+    if record is not None:
+        return record
+    asked = read_multirun(folder)
+    unknown = asked.reason or ("" if all(job.folder for job in asked.jobs) else "names of folders made as it went")
+    if unknown:
+        raise RunError(
+            folder / MULTIRUN,
+            found=unknown,
+            expected=f"{SWEEP}, or a {MULTIRUN} that tells the members and their folders",
+            remedy="evaluate.py sweep=DIR gathers what lies there; start sweeps with hydra/launcher=processes",
+        )
+    members = {
+        str(job.folder): Member(number, tuple(f"{key}={value}" for key, value in job.overrides.items()), place, "")
+        for number, job in enumerate(asked.jobs)
+        for place in [folder.resolve() / str(job.folder)]
+    }
+    door = Door(conf_folder().parent / "train.py", Path.cwd(), sys.executable)
+    return Record(door, PROCESSES, tuple(members.values()))
 
 
 def add_members(folder: Path, members: Sequence[Member], *, door: Door, launcher: str) -> Record:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from strokelab.errors import RunError, StrokelabError
 from strokelab.sweeps.launching import unfinished
 from strokelab.sweeps.members import Door, Member
 from strokelab.sweeps.processes import train_members
-from strokelab.sweeps.record import SWEEP, Record, read_record
+from strokelab.sweeps.record import PROCESSES, SWEEP, Record, told_record
 from strokelab.sweeps.sharing import AUTO, shares_of
-from strokelab.sweeps.table import gather_states, print_sweep
+from strokelab.sweeps.table import print_sweep
 
 # A resolver other than plain references may read the environment or files of whoever resumes.
 _RESOLVER = re.compile(r"\$\{(?!hydra:)[^{}]*:")
@@ -46,13 +47,12 @@ def resume_sweep(folder: Path, console: Console, *, at_once: int | str = AUTO) -
         SystemExit: asked to stop.
     """
     folder = folder.expanduser().resolve()
-    gather_states(folder)  # says what is missing where there is no sweep
-    record = read_record(folder)
-    assert record is not None
+    record = told_record(folder)
     members = unfinished(record.members)
     if members:
         door = _trusted_door(folder, record)
-        settings = [_trusted_settings(folder, record, member) for member in members]
+        with chdir(door.cwd):  # places in the settings count from there
+            settings = [_trusted_settings(folder, member) for member in members]
         shares = shares_of(settings[0]["trainer"], at_once=at_once)
         train_members(record.members, door, shares, folder=folder, console=console)
     states = print_sweep(folder, console)
@@ -61,8 +61,8 @@ def resume_sweep(folder: Path, console: Console, *, at_once: int | str = AUTO) -
 
 def _trusted_door(folder: Path, record: Record) -> Door:
     door = record.door
-    if record.launcher != "processes" or door.flags:
-        what = f"by the launcher {record.launcher!r}" if record.launcher != "processes" else f"with {door.flags}"
+    if record.launcher != PROCESSES or door.flags:
+        what = f"by the launcher {record.launcher!r}" if record.launcher != PROCESSES else f"with {door.flags}"
         raise _refusal(folder, f"a sweep that was started {what}", "one whose members are processes of one machine")
     ours = [conf_folder().parent / "train.py", Path.cwd() / "train.py"]
     if not door.script.is_file():
@@ -74,7 +74,7 @@ def _trusted_door(folder: Path, record: Record) -> Door:
     return replace(door, python=sys.executable)
 
 
-def _trusted_settings(folder: Path, record: Record, member: Member) -> dict[str, Any]:
+def _trusted_settings(folder: Path, member: Member) -> dict[str, Any]:
     """The settings of a member, held against the allow-list and its recorded digest."""
     if not member.folder.resolve().is_relative_to(folder):
         raise _refusal(folder, f"the folder of member {member.number} leads out of the sweep's", "folders inside it")

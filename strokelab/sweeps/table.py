@@ -18,9 +18,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from strokelab.errors import RunError
 from strokelab.files import write_text
-from strokelab.sweeps.record import SWEEP, Member, read_record
+from strokelab.sweeps.record import Member, told_record
 from strokelab.sweeps.states import MemberState, state_of
 
 SWEEP_CSV = "sweep.csv"
@@ -36,16 +35,9 @@ def gather_states(folder: Path, asked: Sequence[Member] = ()) -> dict[Member, Me
         asked: members of a command under way; they stand in the place of those that were recorded in their folders.
 
     Raises:
-        RunError: no ``sweep.json`` lies there, or it is damaged.
+        RunError: this is no folder of a sweep, or its members cannot be told.
     """
-    record = read_record(folder)
-    if record is None:
-        raise RunError(
-            folder,
-            found=f"no {SWEEP}" if folder.is_dir() else "no such folder",
-            expected="the folder of a sweep, as train.py -m leaves it",
-            remedy="name the folder above the members; evaluate.py sweep=DIR also reads sweeps of other launchers",
-        )
+    record = told_record(folder)
     members = {member.folder: member for member in (*record.members, *asked)}
     return {member: state_of(member) for member in members.values()}
 
