@@ -141,6 +141,8 @@ class ResumePoint(Checkpoint):
         self._stopping = trainer.strategy.reduce_boolean_decision(STOP.requested, all=False)
         if self._stopping:
             STOP.agreed = True
+            # SLURM's notice may reach the processes of several nodes one after the other; the first asks for a requeue.
+            STOP.signal = STOP.signal or next(filter(None, gathered(STOP.signal)), None)
             # Lightning's observer kills this process when another one ends with a status other than 0, as all will.
             started = getattr(trainer.strategy.launcher, "procs", [])
             STOP.others.extend(started)
