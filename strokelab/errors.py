@@ -46,5 +46,9 @@ class RunError(StrokelabError):
     """A run folder is incomplete, foreign or in use."""
 
 
+class ProcessError(StrokelabError):
+    """A further process of a training failed or is gone, and took the training with it."""
+
+
 class DataWarning(UserWarning):
     """A stated rule was applied to imperfect data; the message names the file and the rule."""

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from strokelab.errors import RunError, StrokelabError
+from strokelab.errors import ProcessError, StrokelabError
 
 T = TypeVar("T")
 
@@ -58,44 +58,44 @@ def own(values: list[T] | T) -> T | None:
     return values[rank()] if len(values) == world_size() else None
 
 
-def together(work: Callable[[], T]) -> list[T]:
-    """Each process does its own work and learns what the others' gave; where one fails, all do, and nobody waits.
+def together(work: Callable[[], T]) -> T:
+    """Each process does its own work, and goes on when all have: where one fails, all do, and nobody waits.
 
     Returns:
-        One result per process, by rank.
+        What the work of this process gave.
 
     Raises:
         StrokelabError: what the first of the failed processes raised, if it is one.
         Exception: this process's own other failure.
-        RunError: another process's other failure, by its name.
+        ProcessError: another process's other failure, by its name.
     """
     if not _several():
-        return [work()]
+        return work()
     failure: Exception | None = None
-    result: Any = None
+    result: T | None = None
     try:
         result = work()
     except Exception as error:
         failure = error
-    outcomes = gathered((result, None if failure is None else _portable(failure)))
-    for number, (_, reason) in enumerate(outcomes):
-        if reason is not None:
-            if failure is not None and not isinstance(failure, StrokelabError):
-                raise failure
-            if isinstance(reason, StrokelabError):
-                raise reason
-            raise RunError(
-                f"process {number} of {len(outcomes)}",
-                found=reason,
-                expected="processes that all do their part",
-                remedy="its own message says where it failed",
-            )
-    return [cast(T, value) for value, _ in outcomes]
+    for number, reason in enumerate(gathered(_portable(failure))):
+        if reason is None:
+            continue
+        if failure is not None and not isinstance(failure, StrokelabError):
+            raise failure
+        if isinstance(reason, StrokelabError):
+            raise reason
+        raise ProcessError(
+            f"process {number} of {world_size()}",
+            found=reason,
+            expected="processes that all do their part",
+            remedy="its own message says where it failed",
+        )
+    return cast(T, result)
 
 
-def _portable(failure: Exception) -> StrokelabError | str:
+def _portable(failure: Exception | None) -> StrokelabError | str | None:
     """An error fit to travel: of other kinds nobody knows whether they can be pickled."""
-    if isinstance(failure, StrokelabError):
+    if failure is None or isinstance(failure, StrokelabError):
         return failure
     return f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from strokelab.errors import ConfigError
+from strokelab.ranks import gathered, own
 
 Schedule = Literal["constant", "dann"]
 
@@ -123,17 +124,20 @@ class SiteAdversarySchedule(L.Callback):
         pl_module.log_dict({f"site/{name}": value for name, value in scores.items()}, sync_dist=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts of the epoch under way, as plain data and CPU tensors."""
-        return {
+        """The counts of the epoch under way, of every process, as plain data and CPU tensors."""
+        mine = {
             "epoch": self._epoch,
             "confusion": None if self._confusion is None else self._confusion.cpu(),
             "loss_sum": None if self._loss_sum is None else self._loss_sum.cpu(),
         }
+        return {"ranks": gathered(mine)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the epoch under way."""
-        self._epoch = state_dict["epoch"]
-        self._confusion, self._loss_sum = state_dict["confusion"], state_dict["loss_sum"]
+        mine = own(state_dict.get("ranks", state_dict))
+        if mine is not None:
+            self._epoch = mine["epoch"]
+            self._confusion, self._loss_sum = mine["confusion"], mine["loss_sum"]
 
 
 def site_scores(confusion: Tensor) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ class CohortDataModule(LightningDataModule):
         limit_per_site: only the first persons of each site, for trials; None = all.
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
-        batch_size: samples per step and process.
+        batch_size: samples per step, over all processes of a training: each gets an equal share.
         workers: loader processes; 0 reads in the training process, which is fastest unless augmentation is dear.
         prepare_workers: processes that prepare cases.
         drop_last: leave out a last step that is not full.
@@ -192,13 +192,14 @@ class CohortDataModule(LightningDataModule):
         return self._loader("val", InOrder())
 
     def state_dict(self) -> dict[str, int]:
-        """How far training is: the epoch and the batches of it that are done."""
+        """How far training is: the epoch and the batches of it that are done, and how many processes did them."""
         if self.trainer is None:
-            return {"epoch": self._resumed[0], "batch": self._resumed[1]}
+            return {"epoch": self._resumed[0], "batch": self._resumed[1], "processes": 1}
         loop = self.trainer.fit_loop
         epoch: Any = loop.epoch_progress.current
         batch: Any = loop.epoch_loop.batch_progress
-        return {"epoch": epoch.processed, "batch": 0 if batch.is_last_batch else batch.current.processed}
+        done = 0 if batch.is_last_batch else batch.current.processed
+        return {"epoch": epoch.processed, "batch": done, "processes": self.trainer.world_size}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue there. Before the loaders exist, since workers fetch ahead as soon as they do."""

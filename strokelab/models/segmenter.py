@@ -23,6 +23,7 @@ from strokelab.contract import Batch
 from strokelab.errors import ConfigError
 from strokelab.metrics.live import PooledDice, SampleMean
 from strokelab.models.epoch_means import EpochMeans
+from strokelab.ranks import gathered, own
 
 
 @runtime_checkable
@@ -96,7 +97,8 @@ class Segmenter(L.LightningModule):
 
     Logs, once per epoch over its samples (numbers of a resumed run are those of an unbroken one): ``train/loss``,
     ``train/segmentation_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/loss``, ``val/pooled_dice``.
-    Every step: ``train/loss_step``. The site's numbers are logged by ``callbacks.site_adversary``.
+    Every step: ``train/loss_step``. Losses are those of the batch of all processes. The site's numbers are logged by
+    ``callbacks.site_adversary``.
     """
 
     standardizer: Standardizer | None
@@ -185,6 +187,8 @@ class Segmenter(L.LightningModule):
         Returns:
             (B, K, *S) float32, the same for a sample in any batch.
         """
+        weights = next(self.parameters()).dtype
+        image = image.to(torch.promote_types(image.dtype, weights))  # of a training in double precision
         with evaluation_mode(self), torch.no_grad():
             halves = self.condition({"image": image, "brain": brain})
             scores = probability(self.network(halves["image"]))
@@ -202,7 +206,7 @@ class Segmenter(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Warn of a training too short for a part."""
-        if self.standardizer is not None:
+        if self.standardizer is not None and self.trainer.is_global_zero:
             self.standardizer.check_length(self.trainer.estimated_stepping_batches)
 
     def on_train_epoch_end(self) -> None:
@@ -215,13 +219,14 @@ class Segmenter(L.LightningModule):
             self.hemispheres.warn_askew()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the numbers of the epoch under way."""
-        checkpoint["epoch_means"] = self.epoch_means.state_dict()
+        """Keep the numbers of the epoch under way, of every process."""
+        checkpoint["epoch_means"] = gathered(self.epoch_means.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the epoch under way."""
-        if "epoch_means" in checkpoint:
-            self.epoch_means.load_state_dict(checkpoint["epoch_means"])
+        mine = own(checkpoint.get("epoch_means"))
+        if mine is not None:
+            self.epoch_means.load_state_dict(mine)
 
     def _note(self, loss: Tensor, segmentation_loss: Tensor, *, samples: int) -> None:
         means = {"train/loss": loss, "train/segmentation_loss": segmentation_loss}

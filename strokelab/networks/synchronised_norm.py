@@ -16,17 +16,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from strokelab.ranks import world_size
 
 
-class SynchronisedBatchNorm(nn.SyncBatchNorm):
+class SynchronisedBatchNorm(_BatchNorm):
     """``torch.nn.SyncBatchNorm`` that takes tensors of the CPU as well.
 
     Mean and variance over all samples of all processes, which need not have equally many, are computed in float32 and
-    joined in float64. In evaluation mode, or in one process, it is plain batch norm.
+    joined in float64. In evaluation mode, or in one process, it is plain batch norm. Not a subclass of PyTorch's,
+    which DDP refuses to hold on the CPU; on GPUs it does its work with that one's code.
     """
+
+    process_group = None  # all processes
+    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        nn.SyncBatchNorm._check_input_dim(cast(nn.SyncBatchNorm, self), input)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, *S); all processes call it together in training mode."""
-        if input.device.type != "cpu" or not self.training or world_size() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(input)
+        if input.device.type != "cpu":
+            return nn.SyncBatchNorm.forward(cast(nn.SyncBatchNorm, self), input)
         self._check_input_dim(input)
         output, mean, variance, count = _Normalise.apply(input, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         if self.track_running_stats:
@@ -53,7 +62,6 @@ def synchronise(model: nn.Module) -> list[tuple[_BatchNorm, type[_BatchNorm]]]:
     for module in model.modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
             changed.append((module, type(module)))
-            module.process_group = None  # type: ignore[assignment]
             module.__class__ = SynchronisedBatchNorm  # in place: hooks, buffers and whoever holds it stay right
     return changed
 
@@ -62,7 +70,6 @@ def desynchronise(changed: list[tuple[_BatchNorm, type[_BatchNorm]]]) -> None:
     """Take ``synchronise`` back."""
     for module, kind in changed:
         module.__class__ = kind
-        del module.process_group
 
 
 class _Normalise(torch.autograd.Function):

@@ -4,6 +4,6 @@ Prediction and scoring overlap: while the network is at one case, a thread of it
 """
 
 from strokelab.scoring.cases import score_cases
-from strokelab.scoring.tables import Scores, read_scores, write_scores, write_table
+from strokelab.scoring.tables import Scores, joined, read_scores, write_scores, write_table
 
-__all__ = ["Scores", "read_scores", "score_cases", "write_scores", "write_table"]
+__all__ = ["Scores", "joined", "read_scores", "score_cases", "write_scores", "write_table"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,28 @@ class Scores:
     def named(self, run: str) -> Scores:
         """The same scores under another name of the run."""
         return Scores(typed(self.cases.assign(run=run)), typed(self.probabilities.assign(run=run)))
+
+
+def joined(shares: Sequence[Scores], order: Sequence[str]) -> Scores:
+    """One table of several, as if one process had scored all cases, to the last bit of the files.
+
+    Args:
+        shares: scores of disjoint cases, of one run.
+        order: all case ids, in the order of the rows wanted.
+    """
+    place = {case_id: index for index, case_id in enumerate(order)}
+
+    def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
+        tables = [table for table in tables if len(table)]
+        if not tables:
+            return pd.DataFrame()
+        tables.sort(key=lambda table: place[str(table["case"].iloc[0])])  # columns come in order of appearance
+        rows = pd.concat(tables, ignore_index=True)
+        return typed(rows.iloc[rows["case"].map(place).argsort(kind="stable")].reset_index(drop=True))
+
+    probabilities = stacked([share.probabilities for share in shares])
+    empty = shares[0].probabilities if probabilities.empty else probabilities
+    return Scores(stacked([share.cases for share in shares]), empty)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:

@@ -6,10 +6,12 @@ import os
 import sys
 import time
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
+from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -17,11 +19,13 @@ from strokelab import runs
 from strokelab.configuration import Settings, bind, build
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
+from strokelab.ranks import together
 from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, shown, stoppable
 from strokelab.training.precision import chosen_precision
+from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
 from strokelab.training.start import (
     PLAIN_KEYS,
     SECTIONS,
@@ -40,7 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PLAIN_KEYS", "SECTIONS", "train", "train_or_exit"]
 
-console = Console(stderr=False)
+Built = tuple[Settings, "Segmenter", Trainer]
+
+console = Console(stderr=False, quiet=not first_process())  # one voice for all processes of a training
 
 
 def train_or_exit(cfg: DictConfig) -> float | None:
@@ -53,8 +59,9 @@ def train_or_exit(cfg: DictConfig) -> float | None:
     except StrokelabError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise  # the other members of the sweep go on; Hydra reports this one at the end
-        console.print(f"\n[bold red]{type(error).__name__}[/] ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        voice = Console() if started_by_first() else console  # the first one did well, it does not know the error
+        voice.print(f"\n[bold red]{type(error).__name__}[/] ", end="")
+        voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     finally:
         output = Path(HydraConfig.get().runtime.output_dir)  # Hydra makes it even where run_dir is another
@@ -78,62 +85,86 @@ def train(cfg: DictConfig) -> float | None:
         console.print(f"Run folder: [bold]{shown(start.folder)}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
     check_settings(start.settings)
-    if not first_process():  # a further one of the same training
-        return _train(start)
-    with runs.claimed(start.folder):
-        return _train(start)
+    meet(start.settings["trainer"])
+    with ExitStack() as claim:
+        return _train(start, claim)
 
 
-def _train(start: Start) -> float | None:
-    settings, folder = start.settings, start.folder
-    datamodule = _datamodule(settings)
-    datamodule.setup("fit")
-    check_cohort(start, datamodule)
-    facts = {
-        "in_channels": len(datamodule.modalities),
-        "n_sites": datamodule.n_sites or None,
-        "plane": datamodule.view.input_shape,
-    }
-    settings = bind(settings, facts) | {"cohort": datamodule.describe()}
-    settings["trainer"]["precision"] = chosen_precision(settings["trainer"])
+def _train(start: Start, claim: ExitStack) -> float | None:
+    """Where processes meet (``together``), all go on or none does."""
+    first, folder = first_process(), start.folder
 
-    torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
-    model = cast("Segmenter", build(settings["model"]))
-    _check_optimizer(model)
-    trainer = trainer_of(settings, folder, start.checkpoint)
-    if start.checkpoint is None:
-        runs.write_start(
-            folder,
-            settings,
-            datamodule.split_result,
-            datamodule.sites,
-            overrides=typed_overrides(),
-            digest=start.digest,
-        )
-    else:
-        runs.write_settings(folder, settings)
-        if start.digest:
-            runs.write_digest(folder, start.digest)
-        runs.write_status(folder, "running", resumed=True)
+    def cohort() -> CohortDataModule:
+        if first:
+            claim.enter_context(runs.claimed(folder))
+        return _checked_cohort(start)
 
-    step = int(runs.read_checkpoint(start.checkpoint)["global_step"]) if start.checkpoint else None
-    boards.describe(trainer.loggers, boards.facts_of(settings, folder, datamodule.split_result, resumed_step=step))
-    _announce(settings, folder, datamodule, model)
+    datamodule = together(cohort)
+    begun = together(lambda: _begin(start, datamodule) if first else None)
+    # The others take everything from the run folder, also what only the first one can choose, like the precision.
+    settings, model, trainer = together(lambda: begun or _built(runs.read_settings(folder), start, datamodule))
     started = time.perf_counter()
-    with boards.closed(trainer.loggers), recorded_end(folder, trainer, fresh=start.checkpoint is None, console=console):
+    with (
+        boards.closed(trainer.loggers),
+        recorded_end(folder, trainer, fresh=start.checkpoint is None, console=console),
+        watched(trainer, folder, console=console),
+    ):
         trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
         minutes = (time.perf_counter() - started) / 60
         if settings["score_test"]:
             score_test(settings, folder, datamodule, trainer, console=console)
+    if not first:
+        return None
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
     console.print(f"Run folder: [bold]{shown(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
     return runs.read_objective(folder)
 
 
-def _datamodule(settings: Settings) -> CohortDataModule:
-    view = build(settings["view"])
-    split = build(settings["split"])
-    return cast(CohortDataModule, build(settings["data"], view=view, split=split, seed=int(settings["seed"])))
+def _checked_cohort(start: Start) -> CohortDataModule:
+    settings = start.settings
+    view, split = build(settings["view"]), build(settings["split"])
+    datamodule: CohortDataModule = build(settings["data"], view=view, split=split, seed=int(settings["seed"]))
+    datamodule.progress &= first_process()
+    datamodule.setup("fit")
+    check_cohort(start, datamodule)
+    return datamodule
+
+
+def _begin(start: Start, datamodule: CohortDataModule) -> Built:
+    """Build what will be trained, and write the run folder's first files."""
+    facts = {
+        "in_channels": len(datamodule.modalities),
+        "n_sites": datamodule.n_sites or None,
+        "plane": datamodule.view.input_shape,
+    }
+    settings = bind(start.settings, facts) | {"cohort": datamodule.describe()}
+    settings["trainer"]["precision"] = chosen_precision(settings["trainer"])
+    _, model, trainer = built = _built(settings, start, datamodule)
+    folder, split = start.folder, datamodule.split_result
+    if start.checkpoint is None:
+        runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
+    else:
+        runs.write_settings(folder, settings)
+        if start.digest:
+            runs.write_digest(folder, start.digest)
+        runs.write_status(folder, "running", resumed=True)
+    step = int(runs.read_checkpoint(start.checkpoint)["global_step"]) if start.checkpoint else None
+    boards.describe(trainer.loggers, boards.facts_of(settings, folder, split, resumed_step=step))
+    _announce(settings, folder, datamodule, model)
+    return built
+
+
+def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Built:
+    torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
+    model: Segmenter = build(settings["model"])
+    _check_optimizer(model)
+    trainer = trainer_of(settings, start.folder, start.checkpoint)
+    check_launch(trainer)
+    resumed = runs.read_checkpoint(start.checkpoint) if start.checkpoint else {}
+    check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
+    if trainer.global_rank:
+        torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
+    return settings, model, trainer
 
 
 def _check_optimizer(model: Segmenter) -> None:
@@ -165,7 +196,9 @@ def _quiet() -> None:
     """Silence what no user can act on."""
     import logging
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # on a login node, as it may be
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # in-process reading is measured
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")  # torch 2.13 pytree
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from strokelab import runs
 from strokelab.callbacks.preemption import STOP, Stopped, requeue
-from strokelab.errors import DataError, StrokelabError
+from strokelab.errors import DataError, ProcessError, StrokelabError
 
-_FIRST = "STROKELAB_FIRST_PROCESS"  # process id, for those that it starts
+FIRST = "STROKELABFIRST_PROCESS"  # process id, for those that it starts
 _GRACE = 20.0  # seconds for the other processes of a training to leave by themselves
 
 
@@ -62,11 +62,10 @@ def recorded_end(folder: Path, trainer: Trainer, *, fresh: bool, console: Consol
                 STOP.end()
             elif isinstance(error, SystemExit):  # whoever asked for it, the run is not finished
                 _record(folder, "killed", error=f"exit status {error.code}")
-            elif isinstance(error, StrokelabError) and trainer.global_step == 0 and fresh:
+            elif _refused(error) and trainer.global_step == 0 and fresh:
                 runs.erase(folder)  # refused at the last moment: nothing was trained
             else:
-                first = (str(error).splitlines() or [""])[0]
-                _record(folder, "failed", error=f"{type(error).__name__}: {first}")
+                _record(folder, "failed", error=one_line(error))
         finally:
             _end_all(others, patient=not STOP.requested or STOP.agreed)
         if STOP.requested and not isinstance(error, Stopped):  # e.g. a process that heard it first is gone
@@ -76,12 +75,23 @@ def recorded_end(folder: Path, trainer: Trainer, *, fresh: bool, console: Consol
         raise
 
 
+def one_line(error: BaseException) -> str:
+    """An error as tables of runs show it."""
+    if isinstance(error, StrokelabError):
+        return " ".join(f"{type(error).__name__}: {error.where}: {error.found}".split())
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
 def shown(path: Path) -> str:
     """A path as short as it can be said here."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _refused(error: BaseException) -> bool:
+    return isinstance(error, StrokelabError) and not isinstance(error, ProcessError)
 
 
 def _record_stop(folder: Path, console: Console, name: str | None) -> None:
@@ -119,9 +129,9 @@ def _is_first() -> bool:
 
 def _end_with_first_process() -> None:
     """The processes that Lightning starts on this machine wait for each other: without the first, for ever."""
-    first = os.environ.get(_FIRST)
+    first = os.environ.get(FIRST)
     if _is_first() or first is None:
-        os.environ[_FIRST] = str(os.getpid())
+        os.environ[FIRST] = str(os.getpid())
         return
     if sys.platform == "linux":
         signal_at_death = 1  # PR_SET_PDEATHSIG of prctl(2)

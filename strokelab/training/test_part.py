@@ -10,8 +10,9 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.configuration import Settings
 from strokelab.data.datamodule import CohortDataModule
+from strokelab.ranks import gathered, together
 from strokelab.report.terminal import results_table
-from strokelab.scoring import score_cases, write_scores
+from strokelab.scoring import Scores, joined, score_cases, write_scores
 from strokelab.training.boards import log_results
 
 
@@ -20,22 +21,30 @@ def score_test(
 ) -> float | None:
     """Score the test part with the run as its folder alone rebuilds it: what is reported is what others can load.
 
-    Writes ``cases.csv`` and ``probabilities.csv`` and prints the results.
+    Every process scores its own share of the cases; the first one writes ``cases.csv`` and ``probabilities.csv``,
+    equal to those of a single process, prints the results and tells the loggers.
 
     Returns:
-        Mean Dice on the native grids; None without a labelled test case.
+        Mean Dice on the native grids; None without a labelled test case, and in all processes but the first.
     """
     stored = datamodule.volumes("test")
     if not stored:
         console.print("The split has no test part: nothing to score.")
         return None
-    run = runs.load_run(folder, device=str(trainer.strategy.root_device), allow=("",))
     by_id = {case.case_id: case for case in datamodule.cases}
-    phantom = bool(settings["cohort"].get("phantom"))
-    scores = score_cases(run, [by_id[item.case_id] for item in stored], stored, phantom=phantom)
+    trainer.strategy.barrier("trained")  # until the first process has put the last checkpoint in its place
+
+    def share() -> tuple[runs.Run, Scores]:
+        run = runs.load_run(folder, device=str(trainer.strategy.root_device), allow=("",))
+        mine = stored[trainer.global_rank :: trainer.world_size]
+        cases, phantom = [by_id[item.case_id] for item in mine], bool(settings["cohort"].get("phantom"))
+        return run, score_cases(run, cases, mine, phantom=phantom, progress=trainer.is_global_zero)
+
+    run, mine = together(share)
+    scores = joined(gathered(mine), [item.case_id for item in stored])
     table = scores.cases
-    if table.empty:
-        return None  # nobody drew a lesion in the test part
+    if table.empty or not trainer.is_global_zero:
+        return None  # nobody drew a lesion in the test part, or it is not ours to tell
     write_scores(scores, folder / runs.CASES, folder / runs.PROBABILITIES)
     console.print(results_table(table, title=f"{settings['name']}: {len(table)} test cases, native grid"))
     by_id_stored = {item.case_id: item for item in stored}

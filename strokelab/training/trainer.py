@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins import LayerSync
+from torch import nn
 
 from strokelab import runs
 from strokelab.callbacks.metrics_file import MetricsFile
 from strokelab.configuration import Settings, build
 from strokelab.errors import ConfigError
+from strokelab.networks.synchronised_norm import desynchronise, synchronise
 
 
 def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None) -> Trainer:
@@ -43,10 +46,15 @@ def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None) -> Tra
     loggers += [build(node) for node in (settings.get("logger") or {}).values() if node]
     limits = {} if has_validation else {"limit_val_batches": 0}
     progress = any(type(callback).__name__ == "Progress" for callback in callbacks)
+    trainer = {**settings["trainer"], **limits}
+    plugins = [build(node) for node in trainer.pop("plugins", None) or []]
+    if trainer.pop("sync_batchnorm", False):
+        plugins.append(WholeBatchNorm())
     return cast(
         Trainer,
         build(
-            {**settings["trainer"], **limits},
+            trainer,
+            plugins=plugins,
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=str(folder),
@@ -54,6 +62,23 @@ def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None) -> Tra
             enable_progress_bar=progress,
         ),
     )
+
+
+class WholeBatchNorm(LayerSync):
+    """``trainer.sync_batchnorm`` on any device: Lightning's own refuses the CPU."""
+
+    def __init__(self) -> None:
+        self._changed: list[Any] = []
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Share the statistics while training lasts."""
+        self._changed = synchronise(model)
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Take it back."""
+        desynchronise(self._changed)
+        return model
 
 
 def _needs_validation(node: Mapping[str, Any]) -> bool:

@@ -1,0 +1,196 @@
+"""The processes of one training: who starts them, that they fail together, and what is said when one is gone.
+
+Lightning starts the further processes of a machine itself (``trainer=ddp``), when the first one has checked everything
+and written the run folder; SLURM and torchrun start all at the same moment, and they must agree before one of them
+writes. Knows Lightning's launcher; knows no data and no model.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from rich.console import Console
+
+from strokelab import runs
+from strokelab.callbacks.preemption import STOP
+from strokelab.configuration import Settings, build
+from strokelab.errors import ConfigError, ProcessError, RunError
+from strokelab.training.ending import FIRST, one_line
+from strokelab.training.start import first_process
+
+_STARTED_OUTSIDE = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID")
+_LOST = ("gloo", "connection closed", "connection reset", "nccl", "broken pipe")  # words of a lost connection
+_LOOK = 0.2  # seconds between looks at the other processes
+_NOTICE = 10.0  # seconds in which the first process should notice by itself that another one is gone
+
+
+def meet(trainer: Settings) -> None:
+    """Bring processes together that somebody else started; from here on they fail together (``ranks.together``).
+
+    Args:
+        trainer: the trainer's settings. The group is Lightning's own, which it finds and uses later.
+    """
+    if not any(name in os.environ for name in _STARTED_OUTSIDE):
+        return
+    quiet = {"precision": "32-true", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    probe: Trainer = build({**trainer, **quiet, "sync_batchnorm": False})
+    environment: Any = getattr(probe.strategy, "cluster_environment", None)
+    if probe.world_size > 1 and environment is not None and environment.creates_processes_externally:
+        probe.strategy.setup_environment()
+
+
+def started_by_first() -> bool:
+    """Whether Lightning started this process from the first one, which has checked everything by then."""
+    return not first_process() and os.environ.get(FIRST) == str(os.getppid())
+
+
+def check_shares(batch_size: int, processes: int, resumed: Mapping[str, Any] | None = None) -> None:
+    """Whether so many processes can share the batches, and go on with those of a checkpoint.
+
+    Args:
+        batch_size: samples per step, over all processes.
+        processes: of the training.
+        resumed: what the checkpoint holds of the data module; None: a new training.
+
+    Raises:
+        ConfigError: the batch cannot be shared equally.
+        RunError: the checkpoint lies within an epoch that another number of processes had begun.
+    """
+    if batch_size % processes:
+        low = batch_size - batch_size % processes
+        choices = [str(size) for size in (low, low + processes) if size]
+        raise ConfigError(
+            "data.batch_size",
+            found=f"{batch_size} samples per step for {processes} processes",
+            expected="an equal share for each",
+            remedy=f"set data.batch_size={' or '.join(choices)}, or another number of devices",
+        )
+    before = int((resumed or {}).get("processes", 1))
+    if resumed and int(resumed["batch"]) and before != processes:
+        raise RunError(
+            "resume",
+            found=f"a checkpoint within epoch {int(resumed['epoch']) + 1} of a training of {before} process(es), "
+            f"and {processes} process(es) to go on with it",
+            expected="as many as before; only at the end of an epoch may their number change",
+            remedy=f"resume with trainer.devices x trainer.num_nodes = {before}",
+        )
+
+
+def check_launch(trainer: Trainer) -> None:
+    """Whether the further processes would do what the first one does.
+
+    Raises:
+        ConfigError: members of a sweep that share one process: Lightning would start the whole sweep again in each.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if trainer.world_size == 1 or not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return
+    raise ConfigError(
+        "hydra/launcher",
+        found=f"a sweep whose members train in one process, with {trainer.world_size} devices",
+        expected="a fresh process for each member",
+        remedy="leave hydra/launcher out, or choose processes or slurm",
+    )
+
+
+@contextmanager
+def watched(trainer: Trainer, folder: Path, *, console: Console) -> Iterator[None]:
+    """Have a process that is gone end the others within seconds, with a line that names it.
+
+    Args:
+        trainer: doing the work inside.
+        folder: of the run; its status is written here where the first process hangs, waiting for one that is gone.
+        console: for the same case.
+
+    Raises:
+        ProcessError: a further process is gone, or cannot be reached.
+        SystemExit: this is such a further process, and the first one says what there is to say.
+    """
+    if trainer.world_size == 1:
+        yield
+        return
+    done = threading.Event()
+    if first_process():
+        threading.Thread(target=_watch, args=(trainer, done, folder, console), daemon=True, name="processes").start()
+    try:
+        yield
+    except Exception as error:
+        lost = isinstance(error, torch.distributed.DistError) or (
+            isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST)
+        )
+        if not lost:
+            raise
+        if not first_process():
+            raise SystemExit(1) from error
+        raise (_gone(trainer, patience=_NOTICE / 2) or _unreachable(error)) from error
+    finally:
+        done.set()
+
+
+def _watch(trainer: Trainer, done: threading.Event, folder: Path, console: Console) -> None:
+    """In the place of Lightning's observer, which kills the first process as well, at once and without a word."""
+    while not done.wait(_LOOK):
+        gone = None if STOP.agreed else _gone(trainer)
+        if gone is None:
+            continue
+        if done.wait(_NOTICE):
+            return
+        for process in STOP.others:
+            process.kill()
+        with suppress(Exception):
+            runs.write_status(folder, "failed", error=one_line(gone))
+            console.print(f"\n{type(gone).__name__} {gone}", markup=False, highlight=False)
+        os._exit(1)
+
+
+def _started(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
+    """The processes that this one started, out of the care of Lightning's observer."""
+    processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+    STOP.others.extend(processes)
+    processes.clear()
+    return STOP.others
+
+
+def _gone(trainer: Trainer, patience: float = 0.0) -> ProcessError | None:
+    """The process that ended badly, if one did, or does within so many seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        for number, process in enumerate(_started(trainer), start=1):
+            status = process.poll()
+            if status:
+                return _ended(number, trainer.world_size, status)
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.05)
+
+
+def _ended(number: int, processes: int, status: int) -> ProcessError:
+    how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    cause = "the system kills for want of memory" if -status == getattr(signal, "SIGKILL", 9) else "see its own message"
+    return ProcessError(
+        f"process {number} of {processes} (counted from 0)",
+        found=how,
+        expected=f"{processes} processes until the training ends",
+        remedy=f"mend the cause ({cause}) and resume the run",
+    )
+
+
+def _unreachable(error: Exception) -> ProcessError:
+    return ProcessError(
+        "another process of this training",
+        found=f"no connection to it any more ({(str(error).splitlines() or [''])[0][:200]})",
+        expected="all processes until the training ends",
+        remedy="see that process's own message, mend the cause and resume the run",
+    )
