@@ -187,7 +187,7 @@ class Segmenter(L.LightningModule):
         Returns:
             (B, K, *S) float32, the same for a sample in any batch.
         """
-        weights = next(self.parameters()).dtype
+        weights = next(self.parameters(), image).dtype
         image = image.to(torch.promote_types(image.dtype, weights))  # of a training in double precision
         with evaluation_mode(self), torch.no_grad():
             halves = self.condition({"image": image, "brain": brain})
