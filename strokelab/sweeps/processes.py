@@ -206,7 +206,9 @@ class _Work:
                 del self.running[slot]
                 self.leftovers[one.process.pid] = time.monotonic() + _LEFTOVERS_SECONDS
                 log = one.member.folder / LOG
-                self.board.ended(one.member, settle(one.member, status, before=one.before, log=log))
+                reason = "the sweep was asked twice to stop" if self.asked.at_once else ""
+                state = settle(one.member, status, before=one.before, log=log, reason=reason)
+                self.board.ended(one.member, state)
         for group, until in list(self.leftovers.items()):
             late = time.monotonic() > until
             if not _tell(os.killpg, group, signal.SIGKILL if late else 0) or late:

@@ -69,7 +69,9 @@ def state_of(member: Member | Path) -> MemberState:
     return state
 
 
-def settle(member: Member, exit_status: int, *, before: Mapping[str, Any], log: Path | None = None) -> MemberState:
+def settle(
+    member: Member, exit_status: int, *, before: Mapping[str, Any], log: Path | None = None, reason: str = ""
+) -> MemberState:
     """Write down why the process of a member ended, where the member could not do so itself.
 
     Args:
@@ -77,6 +79,7 @@ def settle(member: Member, exit_status: int, *, before: Mapping[str, Any], log: 
         exit_status: of the process; of one killed by signal n: -n.
         before: ``runs.read_status`` before it was started.
         log: what it printed.
+        reason: why it was killed, if that is known here.
 
     Returns:
         How it stands now.
@@ -87,8 +90,8 @@ def settle(member: Member, exit_status: int, *, before: Mapping[str, Any], log: 
         return state
     if exit_status < 0:
         name = signal.Signals(-exit_status).name
-        hint = ", from outside: often because memory ran out" if name == "SIGKILL" else ""
-        runs.write_status(member.folder, "killed", error=f"{name}{hint}")
+        hint = reason or ("from outside: often because memory ran out" if name == "SIGKILL" else "")
+        runs.write_status(member.folder, "killed", error=f"{name}, {hint}" if hint else name)
     else:
         said = first_error(log) if log else ""
         runs.write_status(member.folder, "failed", error=said or f"ended with exit status {exit_status}")

@@ -154,7 +154,7 @@ class Board:
         self._states = {member: state_of(member) for member in members}
         self._places = {member: f"[{index}/{len(members)}]" for index, member in enumerate(members, start=1)}
         self._running: set[Member] = set()
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._shown = 0.0
         done = sum(state.state == "finished" for state in self._states.values())
         before = f", {done} finished before" if done else ""
@@ -170,7 +170,6 @@ class Board:
 
     def __exit__(self, *_: object) -> None:
         if self._live:
-            self.refresh(now=True)
             self._live.stop()
 
     def say(self, text: str) -> None:
@@ -191,9 +190,9 @@ class Board:
         if not self._live:
             self._line(member, state)
 
-    def refresh(self, *, now: bool = False) -> None:
+    def refresh(self) -> None:
         """Read how the running members do, and show it; at most once a second."""
-        if self._live and (now or time.monotonic() - self._shown > _REFRESH_SECONDS):
+        if self._live and time.monotonic() - self._shown > _REFRESH_SECONDS:
             self._shown = time.monotonic()
             shown = {member: self._now(member) for member in self._fitting()}
             self._live.update(sweep_table(shown, self.folder, title=self._counts()), refresh=True)
