@@ -24,7 +24,8 @@ from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, shown, stoppable
-from strokelab.training.precision import chosen_precision
+from strokelab.training.memory import use
+from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
 from strokelab.training.start import (
     PLAIN_KEYS,
@@ -138,7 +139,10 @@ def _begin(start: Start, datamodule: CohortDataModule) -> Built:
         "plane": datamodule.view.input_shape,
     }
     settings = bind(start.settings, facts) | {"cohort": datamodule.describe()}
-    settings["trainer"]["precision"] = chosen_precision(settings["trainer"])
+    choice = settle(settings, datamodule.view.input_shape)
+    settings["trainer"]["precision"], settings["allocator"] = choice.precision, choice.allocator
+    if choice.said:
+        console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
     _, model, trainer = built = _built(settings, start, datamodule)
     folder, split = start.folder, datamodule.split_result
     if start.checkpoint is None:
@@ -155,6 +159,7 @@ def _begin(start: Start, datamodule: CohortDataModule) -> Built:
 
 
 def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Built:
+    use(str(settings.get("allocator", "default")))
     torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model: Segmenter = build(settings["model"])
     _check_optimizer(model)

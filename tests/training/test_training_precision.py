@@ -1,21 +1,143 @@
-"""What ``trainer.precision=auto`` means depends on the processor, and on nothing else."""
+"""What ``trainer.precision`` and ``allocator`` mean, how a machine is asked, and what may not be asked of it."""
 
 import pytest
 import torch
 
-from strokelab.training.precision import chosen_precision
+from strokelab.errors import ConfigError
+from strokelab.training import memory, precision
+from strokelab.training.precision import Choice, check_precision, settle
+from strokelab.training.trial import Trial
+
+SLICE = (224, 192)
+
+
+def settings(asked, *, allocator="auto", accelerator="cpu", batch=16, width=64):
+    return {
+        "trainer": {"precision": asked, "accelerator": accelerator},
+        "allocator": allocator,
+        "data": {"batch_size": batch},
+        "model": {"network": {"base": width}},
+    }
+
+
+@pytest.fixture
+def trial(monkeypatch):
+    """A machine whose answers are given; remembers what it was asked."""
+    asked = []
+
+    def answer(half, resident):
+        def try_out(dimensions, *, half: bool, resident: bool, channels_last: bool) -> Trial:
+            asked.append({"dimensions": dimensions, "half": half, "resident": resident})
+            return Trial(gains[0] if half else None, gains[1] if resident else None, 0.9)
+
+        gains = (half, resident)
+        monkeypatch.setattr(precision, "try_out", try_out)
+        monkeypatch.setattr(precision, "cannot_keep", lambda: None)
+        return asked
+
+    return answer
 
 
 @pytest.mark.parametrize(
-    ("bf16", "amx", "expected"),
-    [(True, False, "bf16-mixed"), (False, True, "bf16-mixed"), (False, False, "32-true")],
+    ("half", "resident", "expected"),
+    [
+        (1.9, 1.4, ("bf16-mixed", "resident")),
+        (1.1, 1.4, ("32-true", "resident")),  # not for ten per cent
+        (0.3, 1.0, ("32-true", "default")),
+        (4.0, 0.8, ("bf16-mixed", "default")),
+    ],
 )
-def test_auto_follows_the_instructions_of_the_cpu(monkeypatch, bf16, amx, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert chosen_precision({"precision": "auto", "accelerator": "cpu"}) == expected
+def test_auto_is_settled_by_a_trial_and_said_in_one_line(trial, half, resident, expected):
+    asked = trial(half, resident)
+    choice = settle(settings("auto"), SLICE)
+    assert (choice.precision, choice.allocator) == expected
+    assert asked == [{"dimensions": 2, "half": True, "resident": True}]
+    assert "\n" not in choice.said
+    for word in (f"bf16 {half:.1f}x", f"memory {resident:.1f}x", "trial 0.9 s", "trainer.precision=", "allocator="):
+        assert word in choice.said
 
 
-@pytest.mark.parametrize("choice", ["32-true", "bf16-mixed", "16-mixed"])
-def test_a_choice_of_the_user_stays(choice):
-    assert chosen_precision({"precision": choice, "accelerator": "cpu"}) == choice
+def test_what_was_asked_for_by_name_is_not_tried(trial):
+    asked = trial(9.0, 9.0)
+    assert settle(settings("bf16", allocator="default"), SLICE) == Choice("bf16-mixed", "default")
+    assert settle(settings(32, allocator="resident"), SLICE) == Choice("32-true", "resident")
+    assert not asked
+    assert settle(settings("32-true"), SLICE).allocator == "resident"
+    assert settle(settings("auto", allocator="default"), (64, 64, 64)).precision == "bf16-mixed"
+    assert asked == [
+        {"dimensions": 2, "half": False, "resident": True},
+        {"dimensions": 3, "half": True, "resident": False},
+    ]
+
+
+def test_settled_words_stay_settled(trial):
+    asked = trial(9.0, 9.0)
+    first = settle(settings("auto"), SLICE)
+    again = settle(settings(first.precision, allocator=first.allocator), SLICE)
+    assert again == Choice(first.precision, first.allocator)
+    assert len(asked) == 1
+    of_old = {key: value for key, value in settings("32-true").items() if key != "allocator"}
+    assert settle(of_old, SLICE) == Choice("32-true", "default")
+
+
+def test_small_tensors_need_no_trial_of_memory(trial):
+    asked = trial(9.0, 9.0)
+    assert settle(settings("32-true", batch=2, width=4), (24, 28)) == Choice("32-true", "default")
+    assert not asked
+    assert settle(settings("32-true"), None).allocator == "resident"  # unknown: find out
+
+
+@pytest.mark.parametrize("reason", ["no glibc on darwin", "jemalloc is loaded in its place"])
+def test_where_memory_cannot_be_kept_the_reason_is_said(trial, monkeypatch, reason):
+    asked = trial(2.0, 9.0)
+    monkeypatch.setattr(precision, "cannot_keep", lambda: reason)
+    choice = settle(settings("auto"), SLICE)
+    assert (choice.precision, choice.allocator) == ("bf16-mixed", "default")
+    assert reason in choice.said
+    assert asked == [{"dimensions": 2, "half": True, "resident": False}]
+    assert reason in settle(settings("32-true", allocator="resident"), SLICE).said
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((9, 0), "bf16-mixed"), ((8, 6), "bf16-mixed"), ((7, 0), "16-mixed"), ((6, 1), "32-true")],
+)
+def test_a_gpu_gets_what_it_computes_in(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    choice = settle(settings("auto", accelerator="gpu"), SLICE)
+    assert (choice.precision, choice.allocator) == (expected, "default")
+    assert "Some GPU" in choice.said
+    assert expected in choice.said
+    assert settle(settings(16, accelerator="gpu"), SLICE) == Choice("16-mixed", "default")
+
+
+def test_float16_on_a_cpu_is_refused_not_replaced():
+    for asked in (16, "16-mixed"):
+        with pytest.raises(ConfigError, match="=bf16-mixed"):
+            check_precision(settings(asked))
+
+
+@pytest.mark.parametrize("asked", ["bf16-true", "16-true", "half", "transformer-engine"])
+def test_weights_in_half_precision_are_refused(asked):
+    with pytest.raises(ConfigError, match="mixed"):
+        check_precision(settings(asked))
+
+
+def test_an_unknown_allocator_is_refused():
+    with pytest.raises(ConfigError, match="resident"):
+        check_precision(settings("32-true", allocator="tcmalloc"))
+
+
+def test_the_trial_answers_and_leaves_no_trace():
+    from strokelab.training.trial import try_out
+
+    torch.manual_seed(3)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    trial = try_out(2, half=True, resident=False, channels_last=True)
+    assert trial.half > 0
+    assert trial.resident is None
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not memory.is_kept()
