@@ -21,6 +21,8 @@ _IMMATERIAL = (
     "resume",
     "run_dir",
     "logger",
+    "objective",
+    "allocator",
     "data.store",
     "data.workers",
     "data.prepare_workers",

@@ -13,14 +13,17 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strokelab import __version__
 from strokelab.configuration import REBUILT, Settings
 from strokelab.configuration.foreign_yaml import plain_yaml, read_foreign_yaml
-from strokelab.data.splits import Split
+from strokelab.configuration.shape import check_shape
 from strokelab.errors import RunError
 from strokelab.files import locked, make_folder, write_json, write_text
+
+if TYPE_CHECKING:
+    from strokelab.data.split_file import Split
 
 CONFIG = "config.yaml"
 SPLIT = "split.csv"
@@ -48,7 +51,7 @@ def claimed(folder: Path) -> Iterator[None]:
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)
     try:
-        with locked(folder / LOCK, timeout_seconds=0) as free:
+        with locked(folder / LOCK, timeout_seconds=1) as free:  # not 0: somebody may be looking (`is_claimed`)
             if not free:
                 raise RunError(
                     folder,
@@ -207,6 +210,8 @@ def read_split(folder: Path) -> Split:
         RunError: the split is missing from the folder.
         DataError: it is no such table.
     """
+    from strokelab.data.split_file import Split  # a table of sweeps needs neither images nor their libraries
+
     path = folder / SPLIT
     if not path.is_file():
         raise RunError(path, found="no such file", expected="the split of the run", remedy="copy the run again")
@@ -232,6 +237,7 @@ def read_settings(folder: Path) -> Settings:
     missing = [key for key in needed if not isinstance(settings, dict) or not isinstance(settings.get(key), dict)]
     if missing:
         raise RunError(path, found=f"no {missing}", expected=f"sections {list(needed)}", remedy="copy the run again")
+    check_shape(settings, path)
     return dict(settings)
 
 
