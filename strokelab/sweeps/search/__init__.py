@@ -1,14 +1,14 @@
 """``sweep=search``: Optuna chooses settings, the sweep's launcher trains them, a study on disk remembers.
 
-A search is a function of its settings, seed and results: one that was stopped goes on as if it had not been. Trials
-that were at work then are trained on in their own folders; those that failed are not counted, others take their place.
+A search is a function of its settings, seed and results: one that was stopped goes on as if it had not been. Members
+that were at work then, and those that failed, are started again in their own folders, as in every sweep.
 Knows trials and overrides; what a training is, and where it runs, the launcher knows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from strokelab.sweeps.launching import said_and_ended
 from strokelab.sweeps.members import door_of, sweep_folder
 from strokelab.sweeps.search.settings import SearchSettings, batch_of, check_search
 from strokelab.sweeps.search.space import Space, space_of
-from strokelab.sweeps.search.study import finished, open_study, outcome
+from strokelab.sweeps.search.study import MEMBER, OVERRIDES, open_study, outcome, record, tried, unfinished
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hydra.types import HydraContext
     from omegaconf import DictConfig
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
 __all__ = ["SearchSettings", "search"]
 
@@ -70,9 +71,7 @@ def search(
             OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does: what makes it a sweep
             study = open_study(settings, space)
             _Search(study, space, settings, launcher, console, batch_of(config, settings)).run()
-            flags = door_of(config).flags
-            objective = str(config.objective)
-            text = outcome(study, space, folder, settings=settings, objective=objective, flags=flags)
+            text = outcome(study, space, folder, objective=str(config.objective), flags=door_of(config).flags)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -88,63 +87,54 @@ class _Search:
     batch: int
 
     def run(self) -> None:
-        """First what was interrupted, then new trials until as many as asked for have a result, or failed now."""
-        interrupted = [trial for trial in self.study.trials if trial.state.name == "RUNNING"]
-        self._launch({trial.number: trial.user_attrs.get("overrides") for trial in interrupted})
-        missing = self.settings.n_trials - len(finished(self.study))
-        while missing > 0:
-            count = min(missing, self.batch)
-            self._launch(self._chosen(count))
-            missing -= count
+        """First what was stopped or has failed, then new settings until as many as asked for were tried."""
+        for trial in self.study.trials:
+            if trial.state.name == "RUNNING" and OVERRIDES not in trial.user_attrs:
+                record(self.study, trial, None)  # stopped while it was chosen
+        self._train(unfinished(self.study))
+        while (missing := self.settings.n_trials - tried(self.study)) > 0:
+            self._train(self._chosen(min(missing, self.batch)))
 
-    def _chosen(self, count: int) -> dict[int, list[str]]:
-        """New trials and their overrides: a function of the seed, how many there were, and what came of them."""
+    def _chosen(self, count: int) -> list[FrozenTrial]:
+        """New trials: a function of the seed, of how many settings were tried, and of what came of them."""
         from hydra.utils import instantiate
 
+        first = tried(self.study)
         node = dict(self.settings.sampler)
         if node.get("seed") is not None:
             # Anew for every batch: a sampler that went on after a stop would draw the first numbers once more.
-            node["seed"] = seed_of(int(node["seed"]), "search", len(self.study.trials)) % 2**32
+            node["seed"] = seed_of(int(node["seed"]), "search", first) % 2**32
         self.study.sampler = instantiate(node)
-        chosen = {}
-        for _ in range(count):
+        numbers = []
+        for member in range(first, first + count):
             trial = self.study.ask()
             overrides = [*self.space.fixed, *(one.suggest(trial) for one in self.space.dimensions)]
-            trial.set_user_attr("overrides", overrides)  # last: a trial that has them can be trained
-            chosen[trial.number] = overrides
-        return chosen
+            trial.set_user_attr(MEMBER, member)
+            trial.set_user_attr(OVERRIDES, overrides)  # last: a trial that has them can be trained
+            numbers.append(trial.number)
+        return [self.study.trials[number] for number in numbers]
 
-    def _launch(self, chosen: Mapping[int, list[str] | None]) -> None:
-        """Train trials and tell the study; those without overrides were stopped while they were chosen."""
-        for number in [number for number, overrides in chosen.items() if overrides is None]:
-            self._tell(number, None)
-        ready = {number: overrides for number, overrides in chosen.items() if overrides is not None}
-        if not ready:
+    def _train(self, trials: Sequence[FrozenTrial]) -> None:
+        """Train the members of trials, or what is left of them, and keep what they return."""
+        if not trials:
             return
-        returns = self.launcher.launch(list(ready.values()), initial_job_idx=min(ready))
+        jobs = [trial.user_attrs[OVERRIDES] for trial in trials]
+        returns = self.launcher.launch(jobs, initial_job_idx=min(trial.user_attrs[MEMBER] for trial in trials))
         failures = []
-        for number, result in zip(ready, returns, strict=True):
+        for trial, result in zip(trials, returns, strict=True):
             value = _value(result)
-            self._tell(number, value if isinstance(value, float) else None)
+            record(self.study, trial, value if isinstance(value, float) else None)
             if isinstance(value, str):
-                failures.append(f"trial {number}: {value}")
+                failures.append(f"member {trial.user_attrs[MEMBER]}: {value}")
         for line in failures:
             self.console.print(f"Without a result: {line}", markup=False, highlight=False, soft_wrap=True)
-        if len(failures) / len(ready) > self.settings.max_failure_rate:
+        if len(failures) / len(trials) > self.settings.max_failure_rate:
             raise RunError(
                 self.settings.storage,
-                found=f"{len(failures)} of {len(ready)} trials of a batch without a result ({failures[0]})",
-                expected=f"at most {self.settings.max_failure_rate:g} of a batch (hydra.sweeper.max_failure_rate)",
-                remedy="see the logs of these trials; start the search again in its folder to go on",
+                found=f"{len(failures)} of {len(trials)} members of a batch without a result ({failures[0]})",
+                expected=f"at most a share of {self.settings.max_failure_rate:g} (hydra.sweeper.max_failure_rate)",
+                remedy="see their logs; started again in its folder, the search tries them once more and goes on",
             )
-
-    def _tell(self, number: int, value: float | None) -> None:
-        from optuna.trial import TrialState
-
-        if value is None:
-            self.study.tell(number, state=TrialState.FAIL)
-        else:
-            self.study.tell(number, value)
 
 
 def _value(result: JobReturn) -> float | str:

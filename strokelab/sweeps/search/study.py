@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+MEMBER, OVERRIDES = (
+    "member",
+    "overrides",
+)  # what a trial remembers: its number in the sweep, and what it is trained with
 RESULTS = "optimization_results.yaml"  # Hydra's own sweepers call it so
 # What the settings that were found are trained anew without: an ordinary run returns and scores the test part.
 _OF_THE_SEARCH = ("sweep", "objective", "score_test")
@@ -64,48 +68,77 @@ def open_study(settings: SearchSettings, space: Space) -> Study:
     return cast("Study", study)
 
 
+def tried(study: Study) -> int:
+    """How many settings were chosen so far, whatever became of them: also the number of the next member."""
+    return len({trial.user_attrs[MEMBER] for trial in study.trials if OVERRIDES in trial.user_attrs})
+
+
 def finished(study: Study) -> list[FrozenTrial]:
     """The trials with a result."""
     return [trial for trial in study.trials if trial.state.name == "COMPLETE"]
 
 
-def outcome(
-    study: Study, space: Space, folder: Path, *, settings: SearchSettings, objective: str, flags: Sequence[str] = ()
-) -> str:
+def unfinished(study: Study) -> list[FrozenTrial]:
+    """One trial of each member without a result, in the order of members; a running one was stopped."""
+    done = {trial.user_attrs[MEMBER] for trial in finished(study)}
+    trained = [trial for trial in study.trials if OVERRIDES in trial.user_attrs]  # others were stopped while chosen
+    left = {trial.user_attrs[MEMBER]: trial for trial in trained if trial.user_attrs[MEMBER] not in done}
+    return [left[member] for member in sorted(left)]
+
+
+def record(study: Study, trial: FrozenTrial, value: float | None) -> None:
+    """Keep what a trial came to; None: it failed.
+
+    Optuna never takes a failure back: a result of a later start is kept as another trial of the same member.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    if trial.state == TrialState.RUNNING:
+        study.tell(trial.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
+    elif value is not None:
+        again = create_trial(
+            value=value, params=trial.params, distributions=trial.distributions, user_attrs=trial.user_attrs
+        )
+        study.add_trial(again)
+
+
+def outcome(study: Study, space: Space, folder: Path, *, objective: str, flags: Sequence[str] = ()) -> str:
     """What was found, in words, and the command that trains it anew; written into the folder as well.
 
     Args:
         study: that ended.
         space: of the search.
         folder: of the sweep.
-        settings: of the search.
         objective: what was compared.
         flags: Hydra's own for the command, such as ``--config-dir``.
 
     Raises:
         RunError: no trial has a result.
     """
-    done, total = finished(study), len(study.trials)
+    done, total = finished(study), tried(study)
     if not done:
         raise RunError(
             folder,
-            found=f"no result of {total} trials",
-            expected=f"trials that finish and have {objective} in their metrics.csv",
-            remedy="see the lines above and the logs of the trials, mend it, and start the search again in its folder",
+            found=f"no result of {total} members",
+            expected=f"members that finish and have {objective} in their metrics.csv",
+            remedy="see the lines above and the logs of the members, mend it, and start the search again in its folder",
         )
     best = study.best_trial
-    overrides: list[str] = best.user_attrs["overrides"]
+    overrides: list[str] = best.user_attrs[OVERRIDES]
     kept = [item for item in overrides if item.lstrip("+~").partition("=")[0] not in _OF_THE_SEARCH]
     chosen = overrides[len(space.fixed) :]
     command = shlex.join(["python", "train.py", *flags, *kept])
-    content = {"name": "optuna", "best_value": best.value, "best_params": best.params, "trial": best.number}
+    values = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in chosen)}
+    content = {"name": "optuna", "best_value": best.value, "best_params": values, "member": best.user_attrs[MEMBER]}
     text = yaml.safe_dump({**content, "objective": objective, "command": command}, sort_keys=False, allow_unicode=True)
     write_text(folder / RESULTS, text)
-    short = "" if len(done) >= settings.n_trials else f" ({settings.n_trials - len(done)} are missing: start it again)"
+    left = (
+        "" if len(done) == total else f" ({total - len(done)} failed; started again, the search tries them once more)"
+    )
     lines = [
-        f"Best of {len(done)} trials with a result{short}: trial {best.number}, {objective} {best.value:.4f}",
+        f"Best of {len(done)} results{left}: member {best.user_attrs[MEMBER]}, {objective} {best.value:.4f}",
         *(f"    {item}" for item in chosen),
-        "Train it anew and score the test part, which no trial has seen:",
+        "Train it anew and score the test part, which no choice has seen:",
         f"    {command}",
     ]
     return "\n".join(lines)
