@@ -19,7 +19,7 @@ from strokelab import runs
 from strokelab.configuration import Settings, bind, build
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
-from strokelab.ranks import together
+from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
@@ -87,6 +87,7 @@ def train(cfg: DictConfig) -> float | None:
         return runs.read_objective(start.folder)
     check_settings(start.settings)
     meet(start.settings["trainer"])
+    start = gathered(start)[0]  # started at different seconds, processes may have been given different folders
     with ExitStack() as claim:
         return _train(start, claim)
 
