@@ -18,9 +18,11 @@ from strokelab.errors import ConfigError
 MOST_PROCESSES = 512
 _WRITTEN = ("dirpath", "folder", "save_dir", "default_root_dir", "root_dir", "log_dir", "dir", "path")
 _STRATEGIES = ("auto", "ddp")
+# Words a trainer is told; others choose plugins, profilers and registries, which write files of their own.
+_WORDS = ("_target_", "accelerator", "strategy", "precision", "devices", "deterministic", "gradient_clip_algorithm")
 _PROCESSES = ("data.workers", "data.prepare_workers", "trainer.devices", "trainer.num_nodes")
 # What a config may not decide for the person who resumes it: an upload to others, of pictures or of checkpoints.
-_NOT_FOREIGN = ("entity", "share_images", "share_case_ids", "model_registry")
+_NOT_FOREIGN = ("entity", "share_images", "share_case_ids")
 
 
 def check_places(settings: Settings, folder: Path, *, typed: Sequence[str] = (), where: str | Path = "config") -> None:
@@ -55,6 +57,8 @@ def _wrong(settings: Settings, folder: Path) -> Iterator[tuple[str, str, Any]]:
                 yield "a place outside the run folder", key, value
             elif name not in _WRITTEN and isinstance(value, str) and _wanders(value) and not _inside(value, folder):
                 yield "which leads out of the run folder", key, value
+            elif section == "trainer" and isinstance(value, str) and name not in _WORDS:
+                yield "which no training of ours needs", key, value
             elif name in _NOT_FOREIGN and value not in (None, False):
                 yield "which is not the author's to decide", key, value
     strategy = (settings.get("trainer") or {}).get("strategy")

@@ -5,6 +5,7 @@ Knows files, grids and grey values; knows no store (``preparation.store`` keeps 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,10 @@ from strokelab.preparation.normalize import NORMALIZATIONS, Normalization, norma
 
 PREPARATION_VERSION = 1
 """Raise it whenever the same files and settings would give other arrays: stored cases of older code are then left."""
+
+_FINEST_MM, _LONGEST = 0.05, 4096
+_MOST_VOXELS = 2**29
+"""2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,10 @@ class Preparation:
             object.__setattr__(self, name, value)
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise _setting("modalities", self.modalities, "at least one modality, none twice")
-        if self.spacing and not all(value is not None and value > 0 for value in self.spacing):
-            raise _setting("spacing", self.spacing, "three lengths above 0 mm")
-        if self.crop and any(size is not None and size < 1 for size in self.crop):
-            raise _setting("crop", self.crop, "sizes of at least one voxel, or null")
+        if self.spacing and not all(value is not None and value >= _FINEST_MM for value in self.spacing):
+            raise _setting("spacing", self.spacing, f"three lengths of at least {_FINEST_MM} mm")
+        if self.crop and any(size is not None and not 1 <= size <= _LONGEST for size in self.crop):
+            raise _setting("crop", self.crop, f"sizes from 1 to {_LONGEST} voxels, or null")
         if self.offset and (self.crop is None or any(o is not None and c is None for o, c in self._offset_pairs())):
             raise _setting("offset", self.offset, "an offset only along axes that are cropped")
         if self.normalize not in NORMALIZATIONS:
@@ -96,6 +101,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     Raises:
         DataError: a modality is missing, a file is unreadable or constant, a mask lies on another grid than its
             image, or no brain is left inside the crop.
+        ConfigError: the prepared grid would be too large.
     """
     _check_modalities(case, preparation)
     native = read_grid(case.reference_image)
@@ -103,6 +109,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         read_grid(case.images[modality])
     steps = plan_steps(native, preparation)
     target = steps[-1].target
+    if math.prod(target.shape) > _MOST_VOXELS:
+        raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {_MOST_VOXELS:,} voxels")
     drawn = read_lesion(case.lesions, native, case.reference_image) if case.labelled else None
     reference = _read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])

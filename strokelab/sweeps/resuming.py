@@ -18,6 +18,7 @@ from rich.console import Console
 
 from strokelab import runs
 from strokelab.configuration import check_buildable, compose, conf_folder, plain
+from strokelab.configuration.places import check_places
 from strokelab.errors import RunError, StrokelabError
 from strokelab.sweeps.launching import unfinished
 from strokelab.sweeps.members import Door, Member
@@ -87,6 +88,7 @@ def _trusted_settings(folder: Path, member: Member) -> dict[str, Any]:
             raise _refusal(folder, f"the override {item!r}", f"an option of conf/{key}")
     settings = plain(compose("train", [*member.overrides, f"run_dir={shlex.quote(str(member.folder))}"]))
     check_buildable(settings, where=folder / SWEEP, training=True)
+    check_places(settings, member.folder.resolve(), where=folder / SWEEP)
     if member.digest and runs.settings_digest(settings) != member.digest:
         raise _refusal(
             folder,
