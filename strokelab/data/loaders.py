@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from strokelab.contract import Batch
 from strokelab.data.datasets import PatchDataset
+from strokelab.processes import end_with_parent, leave_signals_to_parent, start_fork_server
 from strokelab.sampling.order import EpochBatchSampler
 
 Item = TypeVar("Item")
@@ -28,6 +29,8 @@ def batch_loader(dataset: PatchDataset, batches: EpochBatchSampler, *, workers: 
     """
     # Not fork: it copies a process full of threads. The generator is the loader's own because a loader draws from
     # it at every start, which would otherwise shift dropout in a resumed run.
+    if workers > 0:
+        start_fork_server()
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     return DataLoader(
         dataset,
@@ -48,5 +51,7 @@ def unchanged(batch: Item) -> Item:
 
 
 def start_worker(worker: int) -> None:
-    """What a loader worker does first: one thread, since there are as many workers as cores."""
+    """What a loader worker does first: one thread, since there are as many workers as cores; no life of its own."""
+    end_with_parent()
+    leave_signals_to_parent()
     torch.set_num_threads(1)

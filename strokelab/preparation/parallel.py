@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from typing import TypeVar
+
+from strokelab.processes import end_with_parent
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ def outcomes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterato
         return
     rest = iter(jobs)
     # Fresh interpreters: the parent may hold torch, threads and a GPU, none of which survive a fork.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
     running: dict[Future[R], J] = {}
     try:
         running.update((pool.submit(work, job), job) for job in islice(rest, workers))
@@ -53,16 +53,3 @@ def outcomes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterato
         raise WorkerDiedError(list(running.values())) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent is killed: a pool's workers would otherwise wait for ever."""
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,8 +18,9 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.callbacks.preemption import STOP, Stopped, requeue
 from strokelab.errors import DataError, ProcessError, StrokelabError
+from strokelab.processes import end_with
 
-FIRST = "STROKELABFIRST_PROCESS"  # process id, for those that it starts
+FIRST = "STROKELAB_FIRST_PROCESS"  # process id, for those that it starts
 _GRACE = 20.0  # seconds for the other processes of a training to leave by themselves
 
 
@@ -34,9 +32,13 @@ def stoppable(console: Console) -> Iterator[None]:
         STOP.on_end = partial(_ask_again, console) if _is_first() else None
         try:
             yield
-        except Stopped as stop:
-            STOP.end(stop.signal)
-            raise
+        except BaseException as error:
+            if not STOP.requested and not isinstance(error, Stopped):
+                raise
+            STOP.end()
+            if isinstance(error, Stopped):
+                raise
+            raise Stopped(STOP.signal) from error  # e.g. a worker process that heard it first is gone
 
 
 @contextmanager
@@ -68,8 +70,6 @@ def recorded_end(folder: Path, trainer: Trainer, *, fresh: bool, console: Consol
                 _record(folder, "failed", error=one_line(error))
         finally:
             _end_all(others, patient=not STOP.requested or STOP.agreed)
-        if STOP.requested and not isinstance(error, Stopped):  # e.g. a process that heard it first is gone
-            raise Stopped(STOP.signal) from error
         if isinstance(error, SystemExit) and not error.code:
             raise SystemExit(1) from error
         raise
@@ -133,11 +133,7 @@ def _end_with_first_process() -> None:
     if _is_first() or first is None:
         os.environ[FIRST] = str(os.getpid())
         return
-    if sys.platform == "linux":
-        signal_at_death = 1  # PR_SET_PDEATHSIG of prctl(2)
-        ctypes.CDLL(None, use_errno=True).prctl(signal_at_death, signal.SIGKILL)
-        if os.getppid() != int(first):  # it is gone already
-            os._exit(1)
+    end_with(int(first))
 
 
 def _take_over(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
