@@ -206,9 +206,10 @@ class Board:
         members, lines = list(self._states), max(4, self.console.height - 4)
         if len(members) <= lines:
             return members
-        ended = [member for member in members if self._states[member].state != "waiting"]
-        chosen = {*self._running, *[member for member in ended if member not in self._running][-lines:]}
-        return [member for member in members if member in chosen][-lines:]
+        room = max(0, lines - len(self._running))
+        ended = [one for one in members if self._states[one].state not in ("waiting", "running")]
+        chosen = {*self._running, *ended[max(0, len(ended) - room) :]}
+        return [member for member in members if member in chosen][:lines]
 
     def _counts(self) -> str:
         counts = Counter(state.state for state in self._states.values())
