@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, get_all_start_methods, parent_process
-from types import FrameType
 
 # What a user or a cluster sends to all processes of a job, although the first one alone can answer.
 GROUP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
@@ -48,20 +47,22 @@ def end_with(process: int) -> None:
 def leave_signals_to_parent() -> None:
     """Let a worker survive the signals of its whole job: its parent finishes a step with it and then ends it.
 
-    The second SIGTERM counts: the first may be the job's, the parent's own comes after it.
+    SIGTERM is heeded from the parent alone, which no handler but a waiting thread can tell.
     """
-    heard = 0
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        heard += 1
-        if heard > 1:
-            os._exit(1)
-
     for number in GROUP_SIGNALS:
-        signal.signal(number, hear if number == signal.SIGTERM else signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is None or not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before there is a thread that could get it
+
+    def listen() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True, name="leave-signals-to-parent").start()
 
 
 def start_fork_server() -> None:

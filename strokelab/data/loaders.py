@@ -52,6 +52,6 @@ def unchanged(batch: Item) -> Item:
 
 def start_worker(worker: int) -> None:
     """What a loader worker does first: one thread, since there are as many workers as cores; no life of its own."""
-    end_with_parent()
     leave_signals_to_parent()
+    end_with_parent()
     torch.set_num_threads(1)
