@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from strokelab.configuration.building import build
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, RunError
 
 MOST = 65_536
 """No width, depth or count of a network is larger; a config that says so wants to fill the memory."""
+
+
+def check_size(node: Mapping[str, Any], checkpoint: Path | None, where: Path) -> None:
+    """Refuse a model that its checkpoint cannot hold, or without one, that this machine cannot.
+
+    Args:
+        node: the section ``model``, late facts bound.
+        checkpoint: which holds every weight of its model; None: there is none yet.
+        where: the config's file, for messages.
+
+    Raises:
+        RunError: it is larger than its checkpoint.
+        ConfigError: it is larger than the memory, or as ``model_bytes``.
+    """
+    needed = model_bytes(node, where)
+    if checkpoint is None and needed > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise ConfigError(
+            where,
+            found=f"a model of {needed / 1e9:,.1f} GB",
+            expected=f"one that fits into {memory / 1e9:,.1f} GB of memory",
+            remedy="do not run this folder unless you trust its author, or use a larger machine",
+        )
+    if checkpoint is not None and needed > (there := checkpoint.stat().st_size):
+        raise RunError(
+            checkpoint,
+            found=f"weights of another model: {there / 1e6:,.3f} MB, and config.yaml asks for {needed / 1e6:,.3f} MB",
+            expected="every weight of the model in config.yaml",
+            remedy="copy the run again; its config.yaml and its checkpoint do not belong together",
+        )
 
 
 def model_bytes(node: Mapping[str, Any], where: str | Path = "config") -> int:

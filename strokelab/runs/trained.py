@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
-from strokelab.configuration.size import model_bytes
+from strokelab.configuration.size import check_size
 from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.data.readers.folder import cases_from_paths
 from strokelab.data.splits import Split
@@ -128,7 +128,7 @@ def load_run(
     check_buildable(nodes, allow=allow, where=where)  # everything, before anything is built
     file = find_checkpoint(folder, checkpoint or _own_choice(settings, where))
     state = read_checkpoint(file)["state_dict"]
-    _check_size(nodes["model"], file, where)
+    check_size(nodes["model"], file, where)
     view, model, post = (_built(name, nodes[name], where) for name in ("view", "model", "postprocess"))
     load_weights(model, state, file)
     _onto(model.eval(), device)
@@ -151,18 +151,6 @@ def _own_choice(settings: Settings, where: Path) -> str:
             where, found=f"checkpoint: {name!r}", expected="a name such as last or best", remedy="give checkpoint=last"
         )
     return name
-
-
-def _check_size(node: Mapping[str, Any], file: Path, where: Path) -> None:
-    """A checkpoint holds every weight of its model: one that cannot has no business filling the memory."""
-    needed, there = model_bytes(node, where), file.stat().st_size
-    if needed > there:
-        raise RunError(
-            file,
-            found=f"weights of another model: {there / 1e6:,.3f} MB, and config.yaml asks for {needed / 1e6:,.3f} MB",
-            expected="every weight of the model in config.yaml",
-            remedy="copy the run again; its config.yaml and its checkpoint do not belong together",
-        )
 
 
 # What the parts of a run must offer; an allowed name of another kind would fail much later.

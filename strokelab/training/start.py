@@ -25,6 +25,7 @@ from strokelab.configuration import (
     plain,
 )
 from strokelab.configuration.places import check_places
+from strokelab.configuration.size import check_size
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
@@ -168,9 +169,11 @@ def _resumed(cfg: DictConfig) -> Start:
     check_places(settings, folder, typed=typed, where=folder / runs.CONFIG)
     changed = runs.settings_digest(settings) if typed else ""
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
+        check_size(settings["model"], None, folder / runs.CONFIG)
         return Start(settings, folder, digest=changed or str(runs.read_environment(folder).get("digest") or ""))
     checkpoint = runs.find_checkpoint(folder, "last")
     check_remembered(checkpoint, runs.read_checkpoint(checkpoint), former=former, folder=folder)
+    check_size(settings["model"], checkpoint, folder / runs.CONFIG)
     if former != str(folder) and first_process():
         relocate_checkpoint(checkpoint, former, str(folder))
     return Start(settings, folder, checkpoint, digest=changed)
