@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strokelab.callbacks.run_facts import KEYS
+from strokelab.callbacks.run_facts import CASE_TABLE, KEYS, OVERLAYS, STEP
 from strokelab.errors import ConfigError
 from strokelab.files import write_json
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
-STEP = "trainer/global_step"
-CASE_TABLE, OVERLAYS = "test/per_case", "test/overlays"
 GROUPS = ("family", "held_out", "dataset", "sweep", "fold", "seed")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 TAG_LIMIT = 64  # characters, W&B
+STEP = "trainer/global_step"  # Lightning's name for the x axis of every curve
+CASE_TABLE, OVERLAYS = "test/per_case", "test/overlays"
 
 
 @dataclass(frozen=True)

@@ -149,13 +149,14 @@ def open_session(folder: Path, asked: str | None, *, init_timeout: float, **argu
     import wandb
 
     mode = chosen_mode(asked)
+    why = "as asked for" if asked or os.environ.get("WANDB_MODE") else "no key on this machine"
     place = make_folder(folder / "wandb")
     before = _set(
+        WANDB_MODE=mode,  # an empty one is an error to wandb
         WANDB_DATA_DIR=str(place),  # files of artifacts wait here for their upload
         WANDB_CACHE_DIR=str(place / "cache"),
         WANDB_ERROR_REPORTING="false",
     )
-    why = "as asked for" if asked or os.environ.get("WANDB_MODE") else "no key on this machine"
     try:
         if mode == "online":
             there = set(place.glob("run-*"))
@@ -185,9 +186,15 @@ def _init(folder: Path, mode: Mode, init_timeout: float, arguments: Mapping[str,
         silent=True,
         **arguments.get("settings", {}),
     )
+    # Wandb's own process of whoever started this one would keep our run open, should we be killed.
+    os.environ.pop("WANDB_SERVICE", None)
     # create_new: a run that somebody left open must never take this one's numbers.
     given = {**arguments, "settings": settings}
-    return wandb.init(dir=str(folder), resume="allow", reinit="create_new", **given)
+    run = wandb.init(dir=str(folder), resume="allow", reinit="create_new", **given)
+    for link in (folder / "wandb").glob("*/logs/*"):
+        if link.is_symlink():  # to a full path: it would point out of a folder that was moved
+            link.unlink()
+    return run
 
 
 def _said(run: Any, mode: Mode, place: Path, *, before: Mapping[str, str | None], why: str = "") -> Session:

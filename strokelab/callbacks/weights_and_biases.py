@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from strokelab.callbacks.case_metrics import COUNTS, epoch_values
-from strokelab.callbacks.run_facts import TAG_LIMIT, RunFacts
+from strokelab.callbacks.run_facts import CASE_TABLE, OVERLAYS, STEP, TAG_LIMIT, RunFacts
 from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
 from strokelab.callbacks.wandb_session import Session, chosen_mode, mark_ended, open_session, run_id, set_aside
 from strokelab.metrics.profiles import CASE_METRICS
 
-STEP = "trainer/global_step"  # Lightning's name
-CASE_TABLE, OVERLAYS = "test/per_case", "test/overlays"
 BEST = {"val/dice": "max", "val/pooled_dice": "max", "val/micro_dice": "max", "val/loss": "min", "val/hd95": "min"}
 """Metrics whose best value over the epochs stands in the run's summary, as ``val/dice.max``."""
 
