@@ -1,25 +1,14 @@
-"""Seconds of the clock and of the processor, and a callback that notes those of epochs. Knows nothing of strokelab."""
+"""A callback that times the epochs of a training. Knows Lightning; nothing of strokelab."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-
-class Watch:
-    """Runs from when it is made."""
-
-    def __init__(self) -> None:
-        self.begun = time.perf_counter(), time.process_time()
-
-    def read(self) -> dict[str, float]:
-        """Seconds of the clock, and of the processor on all threads of this process."""
-        seconds, processor = self.begun
-        return {"seconds": time.perf_counter() - seconds, "processor": time.process_time() - processor}
+from benchmarks.measure import Watch
 
 
 class EpochClock(Callback):

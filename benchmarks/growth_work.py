@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.growth_clock import Watch
+from benchmarks.measure import Watch
 
 Answer = dict[str, Any]
 

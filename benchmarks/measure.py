@@ -60,6 +60,18 @@ class Row:
         return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
+class Watch:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self.begun = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Seconds of the clock, and of the processor on all threads of this process."""
+        seconds, processor = self.begun
+        return {"seconds": time.perf_counter() - seconds, "processor": time.process_time() - processor}
+
+
 def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median wall seconds of each contestant; they take turns, after a first turn that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
