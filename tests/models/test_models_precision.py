@@ -1,0 +1,131 @@
+"""Every model of ``conf/model`` and ``conf/ablation`` in every precision: finite losses, the same masks.
+
+Tolerances: with one set of weights, bf16 and float32 may disagree on 0.5 % of the voxels, and their masks overlap with
+a Dice of at least 0.98; their gradients point the same way (cosine 0.99). Two trainings, one in each precision, end
+with the same loss within 2 %.
+"""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from strokelab.callbacks.finite_loss import FiniteLoss
+from strokelab.configuration import bind, build, compose, plain
+
+CONF = Path(__file__).parents[2] / "conf"
+TWINS = {"ablation=baseline", "ablation=da_sl_main"}  # model=unet2d and model=sgnet by another name
+FAMILIES = sorted(
+    {f"{group}={path.stem}" for group in ("model", "ablation") for path in (CONF / group).glob("*.yaml")} - TWINS
+)
+PLANE = (16, 32)
+FACTS = {"in_channels": 1, "n_sites": 3, "plane": PLANE}
+SMALL = ["model.network.base=4", "model.network.depth=3", "model.optimizer.lr=0.05", "model.loss.over=batch"]
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 is for GPUs alone, and there is none")
+STEPS = 40
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*log.*", "ignore:MAIN.*")
+
+
+def batch_of(seed: int, size: int = 8) -> dict[str, object]:
+    """Bright blobs in noise, on a brain that leaves a rim."""
+    generator = torch.Generator().manual_seed(seed)
+    lesion = torch.nn.functional.max_pool2d((torch.rand(size, 1, *PLANE, generator=generator) > 0.99).float(), 5, 1, 2)
+    brain = torch.zeros(size, 1, *PLANE, dtype=torch.uint8)
+    brain[:, :, 1:-1, 2:-2] = 1
+    image = torch.randn(size, 1, *PLANE, generator=generator) + 4 * lesion
+    return {
+        "image": image * brain,
+        "lesion": (lesion * brain).to(torch.uint8),
+        "brain": brain,
+        "site": torch.randint(0, 3, (size,), generator=generator),
+        "case_id": [f"case{i}" for i in range(size)],
+        "origin": torch.zeros(size, 3, dtype=torch.int64),
+    }
+
+
+class Losses(L.Callback):
+    """The numbers of every step, and in which precision its logits came."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []
+        self.logits: set[torch.dtype] = set()
+
+    def on_fit_start(self, trainer, pl_module):
+        pl_module.loss.register_forward_pre_hook(lambda module, inputs: self.logits.add(inputs[0].dtype))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.steps.append(outputs["loss"])
+
+
+def trained(family: str, precision: str, folder: Path) -> tuple[L.LightningModule, Losses]:
+    settings = plain(compose("train", [family, *SMALL]))["model"]
+    if settings["standardizer"]:
+        settings["standardizer"]["bn_momentum"] = None  # short runs
+    torch.manual_seed(0)
+    model = build(bind(settings, FACTS))
+    losses = Losses()
+    trainer = L.Trainer(
+        max_steps=STEPS,
+        accelerator="gpu" if precision == "16-mixed" else "cpu",
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[losses, FiniteLoss()],
+        default_root_dir=folder,
+    )
+    trainer.fit(model, DataLoader([batch_of(seed) for seed in range(STEPS)], batch_size=None))
+    return model.cpu(), losses
+
+
+def dice(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def gradient(model: L.LightningModule, batch: dict, dtype: torch.dtype | None) -> torch.Tensor:
+    model.train().zero_grad()
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+        halves = model.condition(batch)
+        loss = model.loss(model.network(halves["image"]), halves["lesion"].float())
+    loss.backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_losses_are_finite_and_masks_are_the_same(family, tmp_path):
+    unseen = batch_of(10_000, size=32)
+    last = []
+    for precision in ("32-true", "bf16-mixed"):
+        model, losses = trained(family, precision, tmp_path)
+        assert len(losses.steps) == STEPS
+        assert torch.stack(losses.steps).isfinite().all()
+        assert {loss.dtype for loss in losses.steps} == {torch.float32}
+        assert losses.logits == {torch.bfloat16 if precision == "bf16-mixed" else torch.float32}
+        kept = [value for value in model.state_dict().values() if value.is_floating_point()]
+        assert {value.dtype for value in kept} == {torch.float32}
+        last.append(torch.stack(losses.steps[-10:]).mean().item())
+    assert last[1] == pytest.approx(last[0], rel=0.02)
+    full = model.predict_scores(unseen["image"], unseen["brain"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model.predict_scores(unseen["image"], unseen["brain"])
+    assert half.dtype == full.dtype == torch.float32
+    assert ((half >= 0.5) != (full >= 0.5)).float().mean() <= 0.005
+    assert dice(half >= 0.5, full >= 0.5) >= 0.98
+    gradients = [gradient(model, unseen, dtype) for dtype in (None, torch.bfloat16)]
+    assert torch.cosine_similarity(*gradients, dim=0) >= 0.99
+
+
+@NEEDS_GPU
+@pytest.mark.parametrize("family", FAMILIES)
+def test_float16_on_a_gpu(family, tmp_path):
+    _, half = trained(family, "16-mixed", tmp_path)
+    _, full = trained(family, "32-true", tmp_path)
+    assert torch.stack(half.steps).isfinite().all()
+    assert half.logits == {torch.float16}
+    means = [torch.stack(losses.steps[-10:]).mean().item() for losses in (half, full)]
+    assert means[0] == pytest.approx(means[1], rel=0.05)
