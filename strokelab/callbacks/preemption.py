@@ -138,7 +138,10 @@ STOP = StopRequest()
 
 
 def requeue(name: str | None) -> str:
-    """Have SLURM start this job again, when SLURM itself gave notice (SIGUSR1); SIGTERM may be the user's own wish.
+    """Have SLURM start this job again, when it is SLURM that wants it to end.
+
+    SIGUSR1 is SLURM's notice. Many clusters preempt with SIGTERM alone, and a job that then leaves in time counts as
+    failed: it asks for its requeue itself. Any other SIGTERM may be the user's wish.
 
     Args:
         name: of the signal.
@@ -147,14 +150,24 @@ def requeue(name: str | None) -> str:
         What happened: "" where there was nothing to do, "requeued", or why it could not be.
     """
     job = os.environ.get("SLURM_JOB_ID")
-    if name != "SIGUSR1" or not job:
+    if name not in ("SIGUSR1", "SIGTERM") or not job:
         return ""
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     if not re.fullmatch(r"[0-9]+(_[0-9]+)?", job):
         return f"no SLURM job id: {job!r}"
+    if name == "SIGTERM" and not _is_preempted(job):
+        return ""
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         return f"scontrol requeue {job}: {error}"
     return "requeued" if done.returncode == 0 else f"scontrol requeue {job}: {done.stderr.strip() or done.returncode}"
+
+
+def _is_preempted(job: str) -> bool:
+    command = ["scontrol", "--oneliner", "show", "job", job]
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return re.search(r"\bPreemptTime=\d", done.stdout) is not None
+    return False

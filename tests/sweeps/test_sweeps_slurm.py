@@ -202,12 +202,27 @@ def test_a_job_that_vanished_is_no_finished_member(monkeypatch, tmp_path, member
     assert (ended.state, ended.error) == ("killed", "SLURM job 7_0: left the queue")
 
 
-def test_a_job_that_failed_by_itself_gives_its_last_words(monkeypatch, tmp_path, member):
-    log = tmp_path / "logs" / "7_0_0_log.out"
-    log.parent.mkdir()
-    log.write_text("ModuleNotFoundError: No module named 'strokelab'\n")
-    ended, _ = watched(monkeypatch, tmp_path, member, Place("FAILED"), Place("FAILED"))
-    assert (ended.state, ended.error) == ("failed", "ModuleNotFoundError: No module named 'strokelab'")
+LAST_WORDS = {
+    "ModuleNotFoundError: No module named 'strokelab'\nsrun: error: n1: task 0: Exited with exit code 1\n": (
+        "failed",
+        "ModuleNotFoundError: No module named 'strokelab'",
+    ),
+    "Epoch 3/50\nsrun: error: n1: task 1: Killed\nsrun: Force Terminated StepId=7.0\n": (
+        "killed",
+        "srun: error: n1: task 1: Killed",
+    ),
+    "": ("failed", "SLURM job 7_0: failed on n1"),
+}
+
+
+@pytest.mark.parametrize(("log", "told"), LAST_WORDS.items())
+def test_a_job_that_failed_by_itself_gives_its_last_words(monkeypatch, tmp_path, member, log, told):
+    path = tmp_path / "logs" / "7_0_0_log.out"
+    path.parent.mkdir()
+    path.write_text(log)
+    failed = Place("FAILED", "NonZeroExitCode", "n1")
+    ended, _ = watched(monkeypatch, tmp_path, member, failed, failed)
+    assert (ended.state, ended.error) == told
 
 
 def test_requeued_missed_once_or_unanswered_is_not_over(monkeypatch, tmp_path, member):

@@ -40,7 +40,7 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
-SlurmctldParameters=preempt_send_user_signal
+{notice}
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
@@ -77,10 +77,11 @@ class SlurmCluster:
         cpus: that the node claims.
         gpus: that the node claims; the scheduler counts them and sets ``CUDA_VISIBLE_DEVICES``, there are none.
         grace: seconds from a preemption's signal to its SIGTERM.
+        notice: a preemption begins with the signal that the job asked for; False: with SIGTERM, as on many clusters.
     """
 
-    def __init__(self, *, cpus: int = 16, gpus: int = 4, grace: int = 30) -> None:
-        self.cpus, self.gpus, self.grace = cpus, gpus, grace
+    def __init__(self, *, cpus: int = 16, gpus: int = 4, grace: int = 30, notice: bool = True) -> None:
+        self.cpus, self.gpus, self.grace, self.notice = cpus, gpus, grace, notice
         self._daemons: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "SlurmCluster":
@@ -104,7 +105,7 @@ class SlurmCluster:
             self._start("slurmd", "-D", "-N", "localhost", "-f", self.env["SLURM_CONF"])
             wait_until(self._takes_jobs, "the node to take jobs")
         except BaseException:
-            logs = [path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.log")]
+            logs = [path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.[lo][ou][gt]")]
             self.__exit__()
             print(*logs, sep="\n")  # what pytest shows beside the error
             raise
@@ -113,7 +114,7 @@ class SlurmCluster:
     def __exit__(self, *_: object) -> None:
         if len(self._daemons) > 1:
             self.call("scancel", "-u", getpass.getuser(), check=False)
-            wait_until(lambda: not self.call("squeue", "-h", check=False), "the jobs to end", check=False)
+            wait_until(lambda: not self.call("squeue", "-h", check=False), "the jobs to end", seconds=60, check=False)
         for daemon in reversed(self._daemons):
             daemon.terminate()
         for daemon in self._daemons:
@@ -128,7 +129,7 @@ class SlurmCluster:
     def call(self, *command: str, check: bool = True) -> str:
         """What a client of this SLURM prints."""
         done = subprocess.run(
-            command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=60, check=False
+            command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0 or not check, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -177,6 +178,7 @@ class SlurmCluster:
             gres=f"Gres=gpu:{self.gpus}",
             memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20,
             grace=self.grace,
+            notice="SlurmctldParameters=preempt_send_user_signal" if self.notice else "",
         )
         (self.folder / "slurm.conf").write_text(text)
         for number in range(self.gpus):  # a GPU has to be a character device
@@ -186,7 +188,7 @@ class SlurmCluster:
         (self.folder / "plugstack.conf").touch()
 
 
-def wait_until(condition: Callable[[], object], what: str, *, seconds: float = 60.0, check: bool = True) -> None:
+def wait_until(condition: Callable[[], object], what: str, *, seconds: float = 300.0, check: bool = True) -> None:
     """Return as soon as a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -1,10 +1,13 @@
 """Sweeps on a real SLURM: preempted, killed, requeued, left alone and watched again, they end with the same numbers."""
 
 import json
+import re
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from slurm_cluster import SlurmCluster, missing, wait_until
@@ -32,7 +35,7 @@ def cluster():
 def command(tiny):
     """Two seeds, each long enough to be disturbed."""
     job = ["hydra.launcher.partition=low", "hydra.launcher.time=10", "hydra.launcher.poll_seconds=0.2"]
-    length = ["trainer.max_epochs=25", "callbacks.case_metrics.every_n_epochs=25", "callbacks.progress=null"]
+    length = ["trainer.max_epochs=15", "trainer.check_val_every_n_epoch=5", "callbacks.case_metrics.every_n_epochs=15"]
     return ["submit", "seed=0,1", *job, *TWO_TASKS, *tiny, *ON_CPU, *length, SHORT_MAIN]
 
 
@@ -57,15 +60,21 @@ def state(run):
     return json.loads(path.read_text())["state"] if path.is_file() else ""
 
 
+def kill_tasks(job):
+    """SIGKILL to the processes that train, and to nobody else of the job."""
+    array, _, task = job.partition("_")
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            place = [process.environ().get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK")]
+            if place == [array, task] and "submitit.core._submit" in process.cmdline() and process.name() != "srun":
+                process.kill()
+
+
 def test_preempted_and_killed_members_end_like_undisturbed_ones(cluster, doors, command, undisturbed, tmp_path):
     sweep = tmp_path / "sweep"
     members = [sweep / f"{seed}-sgnet-seed{seed}" for seed in (0, 1)]
     first = client(doors, command, tmp_path, cluster)
     wait_until(lambda: all((run / "checkpoints/last.ckpt").is_file() for run in members), "the first epochs")
-    first.kill(signal.SIGINT)
-    left = first.wait()
-    assert left.status == 130, left.output
-    assert "No longer watching; the jobs go on" in left.output
     jobs = JobList(sweep / "slurm").read()
     assert len({job.partition("_")[0] for job in jobs.values()}) == 1, "one array"
 
@@ -74,11 +83,17 @@ def test_preempted_and_killed_members_end_like_undisturbed_ones(cluster, doors, 
     wait_until(lambda: "requeued" in map(state, members), "a member to be preempted")
     preempted = next(run for run in members if state(run) == "requeued")
     other = next(run for run in members if run != preempted)
-    # The other one loses its processes without notice.
-    cluster.call("scancel", "--signal=KILL", jobs[other.name])
-    wait_until(lambda: cluster.state(jobs[other.name]) == "FAILED", "the other to be dead")
+    # The other one's processes die without notice, as when memory runs out; whoever watches sees it.
+    assert state(other) == "running"
+    kill_tasks(jobs[other.name])
+    wait_until(lambda: state(other) == "killed", "the other to be known as dead")
     wait_until(lambda: cluster.state(urgent) == "RUNNING", "the urgent job")
     wait_until(lambda: cluster.state(jobs[preempted.name]) == "PENDING", "the preempted member in the queue")
+    first.kill(signal.SIGINT)
+    left = first.wait()
+    assert left.status == 130, left.output
+    assert "No longer watching; the jobs go on" in left.output
+    assert re.search(r"killed, srun: error: localhost: tasks? [01].*Killed", left.output), left.output
 
     # Watched again: the waiting member is not submitted twice, the dead one is, and goes on where it was.
     second = client(doors, command, tmp_path, cluster)
@@ -139,3 +154,40 @@ def test_train_py_in_a_batch_script_of_ones_own(cluster, tiny, undisturbed, tmp_
     assert "status 1" in log
     assert not (tmp_path / "without").exists()
     assert state(tmp_path / "within") == "finished"
+
+
+NOTICED = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from strokelab.callbacks.preemption import requeue
+def leave(number, frame):
+    name = signal.Signals(number).name
+    print(name, requeue(name), flush=True)
+    sys.exit(143)
+for number in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, leave)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_job_preempted_by_sigterm_alone_comes_back_and_a_cancelled_one_does_not(tmp_path):
+    """Where a cluster sends no signal of the user's, a job that leaves in time would count as failed."""
+    script, log = tmp_path / "noticed.py", tmp_path / "log.txt"
+    script.write_text(NOTICED)
+    with SlurmCluster(cpus=1, grace=60, notice=False) as slurm:
+        options = ["--parsable", "--requeue", "--open-mode=append", "-o", str(log), "--signal=USR1@60"]
+        line = f"srun {sys.executable} {script} {ROOT}"
+        job = slurm.call("sbatch", *options, "-p", "low", "--chdir", str(tmp_path), "--wrap", line)
+        wait_until(lambda: log.is_file() and "ready" in log.read_text(), "the job to listen")
+        urgent = slurm.call("sbatch", "--parsable", "-p", "urgent", "-o", "/dev/null", "--wrap", "sleep 300")
+        wait_until(lambda: slurm.state(urgent) == "RUNNING", "the urgent job")
+        wait_until(lambda: slurm.state(job) == "PENDING", "the preempted job to be back in the queue")
+        assert "SIGTERM requeued" in log.read_text()
+        slurm.call("scancel", urgent)
+        slurm.requeue_now(job)
+        wait_until(lambda: log.read_text().count("ready") == 2, "the job to listen again")
+        slurm.call("scancel", "--signal=TERM", job)
+        wait_until(lambda: slurm.state(job) == "FAILED", "the job to end")
+        assert "requeued" not in log.read_text().split("ready")[-1]

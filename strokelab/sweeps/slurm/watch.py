@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from strokelab import runs
-from strokelab.sweeps.members import settle, state_of
+from strokelab.sweeps.members import state_of
 from strokelab.sweeps.record import Member
 from strokelab.sweeps.slurm.queue import Place, places
-from strokelab.sweeps.states import MemberState
+from strokelab.sweeps.states import MemberState, first_error
 from strokelab.sweeps.table import Board
 
 # A job counts as gone when it is missing so many times in a row: a requeue takes a moment, a network file system, too.
@@ -83,15 +83,25 @@ class _Watch:
 
     def _settled(self, member: Member, place: Place) -> MemberState:
         """Write down why a job ended where its training could not."""
-        log = self.folder / f"{self.jobs[member]}_0_log.out"
-        if place.state == "FAILED":  # the process ended by itself: its last words are in the log
-            return settle(member, 1, before=self.before[member], log=log)
         status = runs.read_status(member.folder)
         if status == self.before[member] or status["state"] in ("unknown", "running", "requeued"):
-            word = "left the queue" if place is _GONE else str(place)
-            runs.write_status(member.folder, "killed", error=f"SLURM job {self.jobs[member]}: {word}")
+            state, job = "killed", self.jobs[member]
+            why = f"SLURM job {job}: {'left the queue' if place is _GONE else place}"
+            if place.state == "FAILED":  # its process ended by itself: its last words are in the log
+                why = _last_words(self.folder / f"{job}_0_log.out") or why
+                state = "killed" if "Killed" in why else "failed"
+            runs.write_status(member.folder, state, error=why)
         return state_of(member)
 
     def _end(self, member: Member, state: MemberState) -> None:
         del self.jobs[member]
         self.board.ended(member, state)
+
+
+def _last_words(log: Path) -> str:
+    """Why a process ended, by its log; of what srun says afterwards, the line that counts."""
+    said = first_error(log)
+    if not said.startswith(("srun:", "slurmstepd")):
+        return said
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.startswith("srun: error:")), said)
