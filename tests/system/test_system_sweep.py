@@ -15,9 +15,9 @@ SETTINGS = ["sweep=leave_one_site_out", "hydra.sweep.dir=sweep", SHORT_MAIN]
 
 @pytest.fixture(scope="module")
 def swept(tiny, doors, tmp_path_factory) -> Path:
-    """A sweep over three sites."""
+    """A sweep over three sites, in one process; ``test_system_sweep_anew`` has processes."""
     here = tmp_path_factory.mktemp("swept")
-    doors.train("-m", *SETTINGS, *tiny, cwd=here).check()
+    doors.train(*SETTINGS, *tiny, "hydra/launcher=basic", cwd=here).check()  # without -m: sweep=... says so
     return here / "sweep"
 
 
@@ -90,8 +90,15 @@ def test_what_counts_twice_or_is_no_sweep_is_refused(swept, a_run, doors, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_one_bad_member_does_not_cost_the_others(tiny, doors, tmp_path):
-    arguments = ["-m", "split.fold=0,9,1", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${split.fold}", SHORT_MAIN]
+def test_the_basic_launcher_does_not_let_one_bad_member_cost_the_others(tiny, doors, tmp_path):
+    arguments = [
+        "-m",
+        "hydra/launcher=basic",
+        "split.fold=0,9,1",
+        "hydra.sweep.dir=sweep",
+        "hydra.sweep.subdir=${split.fold}",
+        SHORT_MAIN,
+    ]
     done = doors.train(*arguments, *tiny, "trainer.max_epochs=1", cwd=tmp_path)
     assert done.status == 1
     assert "split.fold" in done.output
@@ -106,9 +113,17 @@ def test_one_bad_member_does_not_cost_the_others(tiny, doors, tmp_path):
     ]
 
 
-def test_a_sweep_that_is_killed_tells_what_is_left(tiny, doors, tmp_path):
+def test_a_sweep_of_one_process_that_is_killed_tells_what_is_left(tiny, doors, tmp_path):
     """SIGKILL while the second of three seeds trains."""
-    arguments = ["-m", "sweep=seeds", "hydra.sweep.dir=sweep", SHORT_MAIN, *tiny, "trainer.max_epochs=1"]
+    arguments = [
+        "-m",
+        "hydra/launcher=basic",
+        "sweep=seeds",
+        "hydra.sweep.dir=sweep",
+        SHORT_MAIN,
+        *tiny,
+        "trainer.max_epochs=1",
+    ]
     kill = ("strokelab.runs.load_run", 2)  # before the second member is scored
     assert doors.start("train", *arguments, cwd=tmp_path, kill_at=kill).wait().status == -9
     from strokelab.evaluation.sweep import gather
