@@ -127,6 +127,7 @@ def _child(door: str, arguments: list[str], cwd: str, log: str, kill_at: list | 
             os.dup2(source, number)
         os.environ.update(env)
         os.chdir(cwd)
+        _take_rank()
         if kill_at:
             _kill_before(*kill_at)
         status = _run(door, arguments)
@@ -138,6 +139,13 @@ def _child(door: str, arguments: list[str], cwd: str, log: str, kill_at: list | 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _take_rank() -> None:
+    """Which process of a training this is; Lightning looks at it while it is imported, which was before."""
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    rank_zero_only.rank = int(os.environ.get("RANK", 0))
 
 
 def _run(door: str, arguments: list[str]) -> int:

@@ -27,6 +27,7 @@ from strokelab.training.ending import recorded_end, shown, stoppable
 from strokelab.training.memory import use
 from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
+from strokelab.training.prolong import going_on
 from strokelab.training.start import (
     PLAIN_KEYS,
     SECTIONS,
@@ -47,7 +48,7 @@ __all__ = ["PLAIN_KEYS", "SECTIONS", "train", "train_or_exit"]
 
 Built = tuple[Settings, "Segmenter", Trainer]
 
-console = Console(stderr=False, quiet=not first_process())  # one voice for all processes of a training
+console = Console(stderr=False)
 
 
 def train_or_exit(cfg: DictConfig) -> float | None:
@@ -55,6 +56,7 @@ def train_or_exit(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    console.quiet = not first_process()  # one voice for all processes of a training
     try:
         return train(cfg)
     except StrokelabError as error:
@@ -146,6 +148,9 @@ def _begin(start: Start, datamodule: CohortDataModule) -> Built:
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
     _, model, trainer = built = _built(settings, start, datamodule)
     folder, split = start.folder, datamodule.split_result
+    if start.checkpoint:
+        for line in going_on(settings, model, start.checkpoint):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint is None:
         runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
     else:

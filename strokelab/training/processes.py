@@ -178,12 +178,12 @@ def _gone(trainer: Trainer, patience: float = 0.0) -> ProcessError | None:
 
 def _ended(number: int, processes: int, status: int) -> ProcessError:
     how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    cause = "the system kills for want of memory" if -status == getattr(signal, "SIGKILL", 9) else "see its own message"
+    cause = "the system does so for want of memory" if -status == getattr(signal, "SIGKILL", 9) else "it said why"
     return ProcessError(
         f"process {number} of {processes} (counted from 0)",
         found=how,
         expected=f"{processes} processes until the training ends",
-        remedy=f"mend the cause ({cause}) and resume the run",
+        remedy=f"mend the cause ({cause}), then resume the run",
     )
 
 
@@ -192,5 +192,5 @@ def _unreachable(error: Exception) -> ProcessError:
         "another process of this training",
         found=f"no connection to it any more ({(str(error).splitlines() or [''])[0][:200]})",
         expected="all processes until the training ends",
-        remedy="see that process's own message, mend the cause and resume the run",
+        remedy="see that process's own message, mend the cause, then resume the run",
     )
