@@ -1,11 +1,13 @@
 """One message shape for the whole house: what was looked at, what was found, what was expected, what to do.
 
-Knows nothing else; every room may import it.
+Every room may import it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from strokelab.foreign_text import printable
 
 
 class StrokelabError(Exception):
@@ -23,7 +25,8 @@ class StrokelabError(Exception):
         self.found = found
         self.expected = expected
         self.remedy = remedy
-        super().__init__(f"{where}\n  found:    {found}\n  expected: {expected}\n  remedy:   {remedy}")
+        # Part of it may be quoted from somebody else's file, and all of it goes to a terminal.
+        super().__init__(printable(f"{where}\n  found:    {found}\n  expected: {expected}\n  remedy:   {remedy}"))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders (parallel preparation); keyword-only arguments need help with that.

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from strokelab.errors import RunError
+from strokelab.foreign_text import is_printable
 
 MOST_BYTES = 4_000_000  # a run's config has some 4,000, the multirun.yaml of a large sweep some 20,000
 
@@ -50,7 +51,10 @@ def read_foreign_yaml(path: Path, *, expected: str, remedy: str) -> Any:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size / 1e6:.0f} MB long")
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+        if not is_printable(content):
+            raise ValueError("control characters in a text")
+        return content
     except Exception as error:  # scalars of wrong dates and numbers fail in many ways; none of them runs anything
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise RunError(path, found=f"no plain YAML ({reason})", expected=expected, remedy=remedy) from error

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from strokelab.files import replacing, write_text
+from strokelab.files import write_text
 from strokelab.report.cells import Cell, Table
 from strokelab.report.latex import latex_table
+from strokelab.scoring.tables import write_table
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -33,8 +34,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
     paths = []
     for table in named:
         path = folder / "tables" / f"{table.name}.csv"
-        with replacing(path) as temporary:
-            as_frame(table).to_csv(temporary, index=False, encoding="utf-8")
+        write_table(as_frame(table), path)
         write_text(path.with_suffix(".tex"), latex_table(table))
         paths += [path, path.with_suffix(".tex")]
     return paths

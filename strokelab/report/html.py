@@ -22,6 +22,7 @@ from strokelab.report.sections import picture_sections
 from strokelab.report.sweep import missing_members
 from strokelab.report.tables import Chapter, lead, measure, page_tables
 from strokelab.report.viewer import MOST_CASES, as_json, viewer_cases
+from strokelab.scoring.tables import write_table
 
 _PHOTO_QUALITY = 82  # of overlays in the page; the files beside it are lossless
 _ORDER = (
@@ -62,8 +63,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
                 temporary.write_bytes(content)
     tables = [table for section in sections for table in section.tables]
     write_tables([*tables, *papers, *([missing] if missing else [])], folder)
-    with replacing(folder / "summary.csv") as temporary:
-        numbers.summary.to_csv(temporary, index=False)
+    write_table(numbers.summary, folder / "summary.csv")
     page = _environment().get_template("template.html")
     path = folder / "report.html"
     write_text(

@@ -21,6 +21,7 @@ from strokelab.configuration.foreign_yaml import plain_yaml, read_foreign_yaml
 from strokelab.configuration.shape import check_shape
 from strokelab.errors import RunError
 from strokelab.files import locked, make_folder, write_json, write_text
+from strokelab.foreign_text import as_printable
 
 if TYPE_CHECKING:
     from strokelab.data.split_file import Split
@@ -197,7 +198,7 @@ def read_score(folder: Path) -> float | None:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty when there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = as_printable(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from strokelab.errors import DataError
 from strokelab.files import replacing
+from strokelab.foreign_text import as_cell, from_cell, printable
 
 ORIGIN = ("run", "case", "subject", "site", "dataset", "scanner", "fold", "seed")
 """Columns that say what was scored."""
@@ -61,9 +62,12 @@ def joined(shares: Sequence[Scores], order: Sequence[str]) -> Scores:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> Path:
-    """A table as CSV, whole or not at all."""
+    """A table as CSV, whole or not at all; in a spreadsheet no name becomes a formula."""
+    safe = table.rename(columns=as_cell)
+    for name in safe.select_dtypes(exclude=["number", "bool"]):
+        safe[name] = safe[name].map(as_cell)
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)
+        safe.to_csv(temporary, index=False)
     return path
 
 
@@ -116,6 +120,8 @@ def _read(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
             expected=f"the columns {list(needed)}",
             remedy="score the run again",
         )
+    for name in [name for name in table.columns if name in _WORDS]:
+        table[name] = table[name].map(lambda text: printable(from_cell(text)), na_action="ignore")
     for name in [name for name in table.columns if name not in _WORDS]:
         try:
             table[name] = _numbers(table[name])

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from strokelab.files import write_text
+from strokelab.foreign_text import as_cell
 from strokelab.sweeps.record import Member, told_record
 from strokelab.sweeps.states import MemberState, state_of
 
@@ -81,9 +82,8 @@ def write_table(states: Mapping[Member, MemberState], folder: Path) -> Path:
     for member, state in states.items():
         told = [getattr(state, name) for name in columns]
         settings = [values[member].get(key, "") for key in keys]
-        writer.writerow(
-            [member.number, _name(member, folder), *settings, *("" if value is None else value for value in told)]
-        )
+        row = [member.number, _name(member, folder), *settings, *("" if value is None else value for value in told)]
+        writer.writerow([as_cell(value) for value in row])
     write_text(folder / SWEEP_CSV, out.getvalue())
     return folder / SWEEP_CSV
 
