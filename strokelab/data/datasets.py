@@ -6,6 +6,7 @@ come out as (C, Y, X), rows anterior-posterior and columns left-right, volumes a
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,8 +25,8 @@ from strokelab.sampling.order import Key
 from strokelab.seeding import stream
 
 Augment = Callable[[Batch, Sequence[np.random.Generator]], Batch]
-OPEN_CASES = 96
-"""Cases whose arrays stay mapped at once, three file descriptors each: well below the usual limit of 1,024."""
+OPEN_CASES = 8192
+"""Cases whose arrays stay mapped at once, three maps each: well below Linux's limit of 65,530 for a process."""
 
 
 class OpenCases:
@@ -41,10 +42,22 @@ class OpenCases:
         if index in self._open:
             self._open.move_to_end(index)
         else:
-            self._open[index] = self.cases[index].load()
+            self._open[index] = self._loaded(index)
             if len(self._open) > self.capacity:
                 self._open.popitem(last=False)
         return self._open[index]
+
+    def _loaded(self, index: int) -> PreparedCase:
+        try:
+            return self.cases[index].load()
+        except DataError:
+            if not self._open:
+                raise
+            # The system may allow no more maps at once: half of them will do, from now on.
+            self.capacity = max(1, len(self._open) // 2)
+            while len(self._open) > self.capacity - 1:
+                self._open.popitem(last=False)
+            return self.cases[index].load()
 
     def __len__(self) -> int:
         """How many are open now."""
@@ -121,6 +134,11 @@ class PatchDataset(Dataset[Batch]):
         if self.axis is None:
             return self.size
         return tuple(length for axis, length in enumerate(self.size) if axis != self.axis)[::-1]
+
+    @property
+    def sample_bytes(self) -> int:
+        """Memory of a sample: image in float32, lesion and brain in a byte each."""
+        return math.prod(self.size) * (4 * len(self.cases[0].channels) + 2)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         """One sample (``contract.Sample``)."""

@@ -7,6 +7,7 @@ Arrays lie in the memory order (C, Z, Y, X), so that an axial slice is one piece
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,7 @@ class StoredCase:
         return self.lesion_voxels is not None
 
     def load(self) -> PreparedCase:
-        """The arrays, memory-mapped and read-only.
-
-        Each array keeps one file descriptor for as long as it lives: do not hold a whole cohort loaded.
+        """The arrays, memory-mapped and read-only; no file stays open.
 
         Raises:
             DataError: the files have gone or shrunk since.
@@ -73,16 +72,35 @@ class StoredCase:
     def _map(self, name: str) -> NDArray[Any]:
         path = self.entry / f"{name}.npy"
         try:
-            # A plain view of the map: np.memmap's own class makes every slice of it several times dearer.
-            array: NDArray[Any] = np.load(path, mmap_mode="r").view(np.ndarray)
-            return array
-        except (OSError, ValueError) as error:
+            return _mapped(path)
+        except (OSError, ValueError, RuntimeError) as error:
             raise DataError(
                 path,
                 found=f"{type(error).__name__}: {error}",
                 expected=f"the prepared arrays of case {self.case_id}",
                 remedy="the store was changed under a running job: start it again, what is missing is prepared anew",
             ) from error
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """An array file as a read-only view of its map.
+
+    NumPy's map keeps a file descriptor as long as it lives, of which a process may have few: a thousand cases would
+    have to be opened and closed all the time. Its class makes every slice several times dearer, too.
+    """
+    import torch  # here: processes that only prepare do without
+
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("not the version of .npy that np.save writes")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    if fortran or dtype.hasobject:
+        raise ValueError(f"an array of {dtype}, not in C order")
+    length = start + dtype.itemsize * math.prod(shape)
+    content: NDArray[Any] = torch.from_file(str(path), shared=False, size=length, dtype=torch.uint8).numpy()
+    content.flags.writeable = False
+    return content[start:].view(dtype).reshape(shape)
 
 
 def write_entry(folder: Path, prepared: PreparedCase, facts: Mapping[str, Any]) -> None:

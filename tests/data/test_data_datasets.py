@@ -16,7 +16,7 @@ from strokelab.contract import check_batch, check_sample
 from strokelab.data import read_cases
 from strokelab.data.datasets import PatchDataset, VolumeDataset
 from strokelab.errors import ConfigError, DataError
-from strokelab.preparation.store import PreparedStore
+from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.sampling.boxes import Boxes
 from strokelab.sampling.slices import Slices
 
@@ -138,15 +138,47 @@ def test_known_classes(stored):
     assert batch["known"].tolist() == [[True, False, True]] * 2
 
 
-def test_open_files_stay_bounded(stored):
+def test_closed_cases_give_the_same_and_no_file_stays_open(stored):
     data = a_dataset(stored, open_cases=2)
     keys = [(0, index) for index in np.random.default_rng(0).integers(0, len(data), 200)]
     before = psutil.Process().num_fds()
     batches = [data.__getitems__(keys[i : i + 10]) for i in range(0, 200, 10)]
-    assert psutil.Process().num_fds() - before <= 2 * 3
     whole = a_dataset(stored)
     for i, batch in enumerate(batches):
         assert torch.equal(batch["image"], whole.__getitems__(keys[10 * i : 10 * i + 10])["image"])
+    assert psutil.Process().num_fds() == before
+
+
+def test_a_case_is_opened_once(stored, monkeypatch):
+    opened = []
+    original = StoredCase.load
+    monkeypatch.setattr(StoredCase, "load", lambda case: opened.append(case.case_id) or original(case))
+    data = a_dataset(stored)
+    for epoch in range(2):
+        data.__getitems__([(epoch, index) for index in range(len(data))])
+    assert sorted(opened) == sorted(case.case_id for case in stored)
+
+
+def test_where_the_system_allows_no_more_maps_fewer_cases_stay_open(stored, monkeypatch):
+    data = a_dataset(stored)
+    expected = data.__getitems__([(0, index) for index in range(len(data))])
+    original = StoredCase.load
+
+    def load(case):
+        if len(limited._opened) >= 2:
+            raise DataError(case.entry, found="Cannot allocate memory", expected="maps", remedy="none")
+        return original(case)
+
+    limited = a_dataset(stored)
+    monkeypatch.setattr(StoredCase, "load", load)
+    got = limited.__getitems__([(0, index) for index in range(len(data))])
+    assert torch.equal(got["image"], expected["image"])
+
+
+def test_a_case_that_went_away_is_told(stored):
+    data = a_dataset([*stored[:1], replace(stored[1], entry=stored[1].entry / "gone")])
+    with pytest.raises(DataError, match="store was changed"):
+        data.__getitems__([(0, index) for index in range(len(data))])
 
 
 def test_a_pickled_dataset_is_light_and_the_same(stored):
