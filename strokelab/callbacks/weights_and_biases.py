@@ -6,25 +6,25 @@ Knows no model, and no file of ours but ``metrics.csv``: it repeats what of an e
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, ParamSpec, Protocol, cast
 
-import numpy as np
 import pandas as pd
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
-from numpy.typing import NDArray
 from rich.console import Console
 
-from strokelab.callbacks.case_metrics import COUNTS, epoch_values
 from strokelab.callbacks.run_facts import CASE_TABLE, OVERLAYS, STEP, TAG_LIMIT, RunFacts
 from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
+from strokelab.callbacks.wandb_media import Slice, images_of, means_of, table_of
 from strokelab.callbacks.wandb_session import Session, chosen_mode, mark_ended, open_session, run_id, set_aside
-from strokelab.metrics.profiles import CASE_METRICS
+from strokelab.errors import StrokelabError
+
+P = ParamSpec("P")
 
 BEST = {"val/dice": "max", "val/pooled_dice": "max", "val/micro_dice": "max", "val/loss": "min", "val/hd95": "min"}
 """Metrics whose best value over the epochs stands in the run's summary, as ``val/dice.max``."""
@@ -38,25 +38,19 @@ class ScoredCases(Protocol):
         """One row per case."""
 
 
-@dataclass(frozen=True)
-class Slice:
-    """One slice to look at.
+def _spared(method: Callable[P, None]) -> Callable[P, None]:
+    """What wandb fails at ends the logging, never the training."""
 
-    Args:
-        label: ``best``, ``median`` or ``worst``.
-        case: its id.
-        dice: of prediction and reference.
-        image: (H, W) uint8.
-        reference: (H, W), non-zero = lesion.
-        prediction: (H, W), non-zero = lesion.
-    """
+    @wraps(method)
+    def spared(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except StrokelabError:
+            raise
+        except Exception as error:  # of any kind: wandb is a process of its own, behind a network of its own
+            cast(WeightsAndBiases, args[0])._give_up(error)
 
-    label: str
-    case: str
-    dice: float
-    image: NDArray[np.uint8]
-    reference: NDArray[Any]
-    prediction: NDArray[Any]
+    return spared
 
 
 class WeightsAndBiases(WandbLogger):
@@ -107,6 +101,7 @@ class WeightsAndBiases(WandbLogger):
         self.init_timeout = init_timeout
         self._facts: RunFacts | None = None
         self._session: Session | None = None
+        self._lost = False  # wandb failed
         self._last_step = 0
 
     def describe(self, facts: RunFacts) -> None:
@@ -116,10 +111,10 @@ class WeightsAndBiases(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """Wandb's run, opened when it is first needed."""
-        if self._session is None:
-            self._session = self._open()
-        return self._session.run
+        """Wandb's run, opened when it is first needed; nothing that can fail once wandb has failed."""
+        if self._session is None and not self._lost:
+            self._open()
+        return self._session.run if self._session else None
 
     @property
     def version(self) -> str | None:
@@ -133,33 +128,23 @@ class WeightsAndBiases(WandbLogger):
             super().log_hyperparams(params)
 
     @rank_zero_only
+    @_spared
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log under the trainer's step; what the board has already of an earlier start is not sent again."""
-        run = self.experiment
         step = self._last_step if step is None else step
-        if self._last_step <= step and run.step <= step:
+        run = self.experiment
+        if self._session and self._last_step <= step and run.step <= step:
             run.log({**metrics, STEP: step}, step=step)
             self._last_step = step
 
     @rank_zero_only
+    @_spared
     def log_cases(self, scores: ScoredCases) -> None:
         """The test part: means as ``test/dice`` and so on, and one row per case as ``test/per_case``."""
-        import wandb
-
-        table = scores.cases
         run = self.experiment
-        values: dict[str, Any] = {}
-        if set(COUNTS) <= set(table.columns):
-            metrics = [name for name in CASE_METRICS if name in table]
-            values = {f"test/{name}": value for name, value in epoch_values(table, metrics).items()}
-        else:  # no case could be scored
-            values = {"test/cases": 0.0, "test/failed_cases": float(len(table))}
-        shown = shared_table(table, case_ids=self._knows_case_ids()).astype(object)
-        shown = shown.where(shown.notna(), None)
-        rows = wandb.Table(
-            columns=[str(name) for name in shown], data=shown.to_numpy(), allow_mixed_types=True
-        )
-        run.log({**values, CASE_TABLE: rows}, step=max(self._last_step, run.step))
+        if self._session:
+            table = table_of(shared_table(scores.cases, case_ids=self._knows_case_ids()))
+            run.log({**means_of(scores.cases), CASE_TABLE: table}, step=max(self._last_step, run.step))
 
     @property
     def takes_overlays(self) -> bool:
@@ -169,26 +154,13 @@ class WeightsAndBiases(WandbLogger):
         return may_share_images(self._facts, self.share_images)[0]
 
     @rank_zero_only
+    @_spared
     def log_overlays(self, slices: Sequence[Slice]) -> None:
         """Pictures of a few cases with reference and prediction as masks, if ``takes_overlays``."""
-        import wandb
-
-        if not slices or not self.takes_overlays:
-            return
-        known = self._knows_case_ids()
-        images = [
-            wandb.Image(
-                one.image,
-                caption=f"{one.label}{': ' + one.case if known else ''}, Dice {one.dice:.3f}",
-                masks={
-                    "prediction": _mask(one.prediction, 1, "predicted"),
-                    "reference": _mask(one.reference, 2, "drawn"),
-                },
-            )
-            for one in slices
-        ]
         run = self.experiment
-        run.log({OVERLAYS: images}, step=max(self._last_step, run.step))
+        if slices and self.takes_overlays:
+            images = images_of(slices, case_ids=self._knows_case_ids())
+            run.log({OVERLAYS: images}, step=max(self._last_step, run.step))
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Nothing: a checkpoint asked for goes up once, when the run ends."""
@@ -200,6 +172,7 @@ class WeightsAndBiases(WandbLogger):
             self.close(0 if status == "success" else 1)
 
     @rank_zero_only
+    @_spared
     def close(self, exit_code: int) -> None:
         """Write what is left and end the run, so that nothing else is ever logged into it."""
         if self._session is None:
@@ -218,32 +191,37 @@ class WeightsAndBiases(WandbLogger):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_session": None}  # an open run stays with its process
 
-    def _open(self) -> Session:
-        folder, facts = Path(str(self.save_dir)), self._facts
-        if facts is None:
-            session = open_session(folder, self.asked_mode, init_timeout=self.init_timeout, **self._named(None))
-            _say(session.message)
-            return session
-        folder = facts.folder
-        identity = run_id(folder, facts.settings, resumed=facts.resumed_step is not None)
-        unknown = set_aside(folder, identity)
-        session = open_session(
-            folder, self.asked_mode, init_timeout=self.init_timeout, id=identity, **self._named(facts)
+    def _give_up(self, error: Exception) -> None:
+        first = (str(error).splitlines() or [""])[0][:200]
+        _say(f"W&B failed ({type(error).__name__}: {first}): the run goes on without it, metrics.csv has its numbers")
+        self._lost, self._session = True, None
+
+    @_spared
+    def _open(self) -> None:
+        facts = self._facts
+        folder = facts.folder if facts else Path(str(self.save_dir))
+        known: dict[str, Any] = {}
+        unknown = True
+        if facts is not None:
+            known["id"] = run_id(folder, facts.settings, resumed=facts.resumed_step is not None)
+            unknown = set_aside(folder, known["id"])
+        self._session = open_session(
+            folder, self.asked_mode, init_timeout=self.init_timeout, **known, **self._named(facts)
         )
-        _say(session.message)
-        allowed, why = may_share_images(facts, self.share_images)
-        if not allowed and session.mode != "disabled":
-            _say(f"No pictures go to W&B ({why}); logger.wandb.share_images=true sends them")
-        run = session.run
+        _say(self._session.message)
+        run = self._session.run
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         for metric, best in BEST.items():
             run.define_metric(metric, step_metric=STEP, step_sync=True, summary=f"{best},last")
-        if facts.resumed_step is not None and (unknown or session.mode == "online"):
-            self._session = session
+        if facts is None:
+            return
+        allowed, why = may_share_images(facts, self.share_images)
+        if not allowed and self._session.mode != "disabled":
+            _say(f"No pictures go to W&B ({why}); logger.wandb.share_images=true sends them")
+        if facts.resumed_step is not None and (unknown or self._session.mode == "online"):
             for step, row in _history(folder / "metrics.csv"):
                 self.log_metrics(row, step)
-        return session
 
     def _named(self, facts: RunFacts | None) -> dict[str, Any]:
         given = {"project": self._project, "entity": self.entity, "job_type": self.job_type}
@@ -275,10 +253,6 @@ class WeightsAndBiases(WandbLogger):
 
 def _say(message: str) -> None:
     Console().print(message, markup=False, highlight=False, soft_wrap=True)
-
-
-def _mask(mask: NDArray[Any], value: int, name: str) -> dict[str, Any]:
-    return {"mask_data": np.where(mask != 0, value, 0).astype(np.uint8), "class_labels": {value: name}}
 
 
 def _history(path: Path) -> Iterator[tuple[int, dict[str, float]]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from strokelab import runs
 from strokelab.callbacks.run_facts import RunFacts
-from strokelab.callbacks.weights_and_biases import Slice
+from strokelab.callbacks.wandb_media import Slice
 from strokelab.configuration import Settings
 from strokelab.contract import Case
 from strokelab.data.splits import Split

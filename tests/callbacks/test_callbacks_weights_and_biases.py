@@ -12,8 +12,9 @@ from wandb_files import offline_runs
 
 from strokelab.callbacks.run_facts import TAG_LIMIT, RunFacts
 from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
+from strokelab.callbacks.wandb_media import Slice
 from strokelab.callbacks.wandb_session import chosen_mode, has_key, mark_ended, run_id, set_aside
-from strokelab.callbacks.weights_and_biases import Slice, WeightsAndBiases
+from strokelab.callbacks.weights_and_biases import WeightsAndBiases
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError
 from strokelab.scoring import Scores
