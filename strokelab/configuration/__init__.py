@@ -5,7 +5,15 @@ The only room that knows Hydra. Knows no run folders and no training.
 
 from strokelab.configuration.allowlist import check_buildable
 from strokelab.configuration.building import bind, build, build_model, build_untrusted
-from strokelab.configuration.composition import Settings, check_keys, compose, conf_folder, override, plain
+from strokelab.configuration.composition import (
+    Settings,
+    check_choices,
+    check_keys,
+    compose,
+    conf_folder,
+    override,
+    plain,
+)
 from strokelab.configuration.fit import check_arguments, check_fit
 from strokelab.configuration.suggestions import exit_with_suggestions
 
@@ -21,6 +29,7 @@ __all__ = [
     "build_untrusted",
     "check_arguments",
     "check_buildable",
+    "check_choices",
     "check_fit",
     "check_keys",
     "compose",

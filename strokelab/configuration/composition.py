@@ -103,6 +103,34 @@ def check_keys(settings: Mapping[str, Any], allowed: Iterable[str], where: str) 
             )
 
 
+def check_choices(overrides: Sequence[str]) -> None:
+    """Refuse a command whose choices contradict each other: a row of an ablation is a model of its own.
+
+    Args:
+        overrides: as on the command line, which has the last word over a row.
+
+    Raises:
+        ConfigError: the result would bear the row's name and be another model.
+    """
+    chosen = dict(item.partition("=")[::2] for item in overrides)
+    if chosen.get("ablation", "null") == "null":
+        return
+    parts = [name for name in ("adversary", "hemispheres", "standardizer") if name in chosen]
+    if parts or ("model" in chosen and "name" not in chosen):
+        other = [*parts, "model"][0]
+        raise ConfigError(
+            f"ablation={chosen['ablation']}",
+            found=f"{other}={chosen[other]} beside it",
+            expected="a row of the ablation, which says what the model is made of and is called after SG-Net",
+            remedy=f"leave {other}= out"
+            + (
+                ""
+                if parts
+                else "; to take another network apart, name its rows: 'name=net-${hydra:runtime.choices.ablation}'"
+            ),
+        )
+
+
 def override(settings: Settings, items: Sequence[str]) -> Settings:
     """A copy of resolved settings with ``key.path=value`` items applied, as on the command line.
 

@@ -1,24 +1,47 @@
-"""How a sweep ends on the screen and as an exit status, whichever launcher trained its members."""
+"""How a sweep begins and ends for who started it, whichever sweeper and launcher do the work."""
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from strokelab.errors import ConfigError, StrokelabError
 from strokelab.sweeps.record import SWEEP, Member
 from strokelab.sweeps.table import print_sweep
 
 
 class SweepEnd(Callback):
-    """Hydra's callback at the end of a sweep: its table, and exit status 1 when a member did not finish."""
+    """Hydra's callback: values to sweep over must be known; the table, and status 1 when a member did not finish."""
 
     def __init__(self) -> None:
         self.asked: list[Member] = []  # by the launcher, in this process
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a sweep over as many values as a setting says that says nothing.
+
+        Raises:
+            SystemExit: with status 1, after a message that names the setting.
+        """
+        given = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+        params = (given.get("params") if isinstance(given, dict) else None) or {}
+        for key, value in params.items():
+            for name in re.findall(r"\$\{([\w.]+)\}", str(value)):
+                if OmegaConf.select(config, name) is None:
+                    with said_and_ended(Console()):
+                        raise ConfigError(
+                            name,
+                            found=f"no value, and the sweep is over {key}: {value}",
+                            expected="a number",
+                            remedy=f"add {name}=... to the command",
+                        )
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print the table of a sweep that keeps ``sweep.json``; others end as their launcher has it.
@@ -32,3 +55,14 @@ class SweepEnd(Callback):
         states = print_sweep(folder, Console(), self.asked)
         if any(state.state != "finished" for state in states.values()):
             sys.exit(1)
+
+
+@contextmanager
+def said_and_ended(console: Console) -> Iterator[None]:
+    """A user's mistake inside ends the sweep with its message and status 1, not with a traceback."""
+    try:
+        yield
+    except StrokelabError as error:
+        console.print(f"[bold red]{type(error).__name__}[/] ", end="")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)

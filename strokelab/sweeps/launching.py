@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig
-from rich.console import Console
 
 from strokelab import runs
-from strokelab.errors import RunError, StrokelabError
+from strokelab.errors import RunError
 from strokelab.files import make_folder
-from strokelab.sweeps.ending import SweepEnd
+from strokelab.sweeps.ending import SweepEnd, said_and_ended
 from strokelab.sweeps.members import door_of, plan_members, sweep_folder
 from strokelab.sweeps.record import Member, add_members
 from strokelab.sweeps.states import MemberState, state_of
+
+__all__ = ["MemberReturn", "Sweep", "failure", "said_and_ended", "unfinished"]
 
 
 class MemberReturn(JobReturn):
@@ -117,14 +116,3 @@ def unfinished(members: Sequence[Member]) -> list[Member]:
     """Each member once that is to be started: not finished, not at work, its folder not another run's."""
     over = ("finished", "other settings", "running")
     return [member for member in dict.fromkeys(members) if state_of(member).state not in over]
-
-
-@contextmanager
-def said_and_ended(console: Console) -> Iterator[None]:
-    """A user's mistake inside ends the sweep with its message and status 1, not with a traceback."""
-    try:
-        yield
-    except StrokelabError as error:
-        console.print(f"[bold red]{type(error).__name__}[/] ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from strokelab import runs
-from strokelab.configuration import plain
+from strokelab.configuration import check_choices, plain
 from strokelab.errors import ConfigError
 from strokelab.sweeps.record import Door, Member, Record, read_record
 from strokelab.sweeps.states import MemberState, settle, state_of
@@ -108,7 +108,7 @@ def plan_members(
         earlier: members that this sweep was asked for before.
 
     Raises:
-        ConfigError: a setting that would have several members write into one folder.
+        ConfigError: a setting that would have several members write into one folder, or contradicts another.
         RunError: the record in the sweep's folder cannot be read.
     """
     folder = sweep_folder(config)
@@ -119,6 +119,7 @@ def plan_members(
     numbers: dict[tuple[str, ...], int] = {}
     for index, overrides in enumerate(asked, start=first):
         _refuse_places(overrides)
+        check_choices(overrides)
         number = known[overrides].number if overrides in known else index
         if overrides not in known and number in taken:
             number = max(taken) + 1

@@ -19,6 +19,7 @@ from strokelab.configuration import (
     bind,
     check_arguments,
     check_buildable,
+    check_choices,
     check_fit,
     check_keys,
     override,
@@ -77,6 +78,7 @@ def start_of(cfg: DictConfig) -> Start:
     Raises:
         StrokelabError: the run folder cannot serve, or its config is not to be trusted.
     """
+    check_choices(typed_overrides())
     if cfg.get("resume") == AUTO:
         return _automatic(cfg)
     return _resumed(cfg) if cfg.get("resume") else _fresh(cfg)
@@ -132,11 +134,12 @@ def _automatic(cfg: DictConfig) -> Start:
     recorded_settings = runs.read_settings(folder)
     former = str(recorded_settings.get("run_dir", folder))
     check_links(folder)
-    check_remembered(last, runs.read_checkpoint(last), former=former, folder=folder)
+    checkpoint = runs.resumable_checkpoint(folder)
+    check_remembered(checkpoint, runs.read_checkpoint(checkpoint), former=former, folder=folder)
     if former != str(folder) and first_process():
-        relocate_checkpoint(last, former, str(folder))
+        relocate_checkpoint(checkpoint, former, str(folder))
     settings = cast(Settings, _chosen_before(start.settings, recorded_settings))
-    return replace(start, settings=settings, checkpoint=last)
+    return replace(start, settings=settings, checkpoint=checkpoint)
 
 
 def _chosen_before(asked: Any, recorded: Any) -> Any:
@@ -171,7 +174,7 @@ def _resumed(cfg: DictConfig) -> Start:
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
         check_size(settings["model"], None, folder / runs.CONFIG)
         return Start(settings, folder, digest=changed or str(runs.read_environment(folder).get("digest") or ""))
-    checkpoint = runs.find_checkpoint(folder, "last")
+    checkpoint = runs.resumable_checkpoint(folder)
     check_remembered(checkpoint, runs.read_checkpoint(checkpoint), former=former, folder=folder)
     check_size(settings["model"], checkpoint, folder / runs.CONFIG)
     if former != str(folder) and first_process():
