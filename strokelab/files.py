@@ -58,11 +58,11 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         durable: wait until the file is on the disk, so that a loss of power leaves the old or the new one.
 
     Raises:
-        DataError: the disk is full; what lay at ``path`` stands.
+        DiskFullError: the disk is full; what lay at ``path`` stands.
     """
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
-        with disk_errors(path):
+        with disk_errors(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             if durable:
@@ -77,34 +77,61 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+class DiskFullError(DataError):
+    """A file found no room; what was written before stands."""
+
+
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Say of a full disk what a user needs to know; other errors pass.
 
+    Args:
+        path: the file that is written.
+        temporary: its name until it is whole; the half of it is removed.
+
     Raises:
-        DataError: no space is left, or the user's quota or file size limit is reached.
+        DiskFullError: no space is left, or a quota or the limit of a file's size is reached.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (OSError, RuntimeError) as error:
+        reason = _full(error)
+        if reason is None:
             raise
-        raise full_disk(path, error) from error
+        written = temporary.stat().st_size if temporary and temporary.is_file() else 0
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        raise disk_full(path, reason, written) from error
 
 
-def full_disk(path: Path, error: OSError) -> DataError:
-    """The error of a file that found no room: what is free where it was to lie, and what to do."""
-    place = next(folder for folder in path.absolute().parents if folder.exists())
-    try:
-        free = f"{shutil.disk_usage(place).free / 2**20:,.1f} MiB free"
-    except OSError:
-        free = "free space unknown"
-    return DataError(
+def disk_full(path: Path, reason: str, written: int = 0) -> DiskFullError:
+    """The error of a file that found no room.
+
+    Args:
+        path: the file.
+        reason: the system's words.
+        written: bytes that did find room.
+    """
+    place = next((folder for folder in path.absolute().parents if folder.is_dir()), Path("/"))
+    before = path.stat().st_size if path.is_file() else 0
+    needed = f"{before / 2**20:,.2f} MiB, as before" if before else f"more than {written / 2**20:,.2f} MiB"
+    return DiskFullError(
         path,
-        found=f"{error.strerror or error} ({free} on the disk of {place})",
-        expected="room for the file; what was written before stands",
-        remedy="free disk space or raise the quota, then continue with resume=RUN, or write to another disk",
+        found=f"{reason}: {shutil.disk_usage(place).free / 2**20:,.2f} MiB free for {place}",
+        expected=f"room for this file, {needed}; what was written before stands",
+        remedy="free disk space or raise the quota, then go on with resume=RUN; or write to another disk",
     )
+
+
+def _full(error: BaseException | None) -> str | None:
+    """The system's words for a full disk, where that is the reason; PyTorch and NumPy hide it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return error.strerror or str(error)
+        if isinstance(error, OSError) and re.fullmatch(r"\d+ requested and \d+ written", str(error)):
+            return os.strerror(errno.ENOSPC)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def sync(path: Path) -> None:

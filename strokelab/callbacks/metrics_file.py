@@ -13,7 +13,7 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
-from strokelab.files import replacing
+from strokelab.files import disk_errors, replacing, sync
 
 
 class MetricsFile(Logger):
@@ -73,9 +73,15 @@ class MetricsFile(Logger):
             self._rewrite(rows + self._pending)
             self._begun = True
         else:
-            with self.path.open("a", newline="", encoding="utf-8") as handle:
+            with disk_errors(self.path), self.path.open("a", newline="", encoding="utf-8") as handle:
                 csv.DictWriter(handle, self._columns).writerows(self._pending)
         self._pending = []
+
+    @rank_zero_only
+    def sync(self) -> None:
+        """Wait until the rows are on the disk: a checkpoint that counts on them is about to count."""
+        if self.path.is_file():
+            sync(self.path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -16,9 +16,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from strokelab.callbacks.checkpoint_file import CheckpointFile
+from strokelab.callbacks.metrics_file import MetricsFile
 from strokelab.callbacks.preemption import STOP, Stopped
 from strokelab.callbacks.random_state import random_state, set_random_state
 from strokelab.callbacks.ranks import gathered, own
+from strokelab.callbacks.schedule import begun_with, follow_new_settings
+from strokelab.files import sync
 
 
 class ResumePoint(Checkpoint):
@@ -57,11 +60,14 @@ class ResumePoint(Checkpoint):
         self._stopping = False  # whether all processes agreed to stop after it
         self._saved_at = 0.0
         self._random_state: dict[str, Any] | None = None
+        self._begun_with: dict[str, Any] | None = None
+        self._link = keep_previous
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove what a killed run had not finished; see that checkpoints are safe and signals come to us."""
         self._discard(trainer)
         self._stopping = False
+        self._begun_with = begun_with(pl_module) if stage == "fit" else None
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = CheckpointFile()
         # Lightning's own handler for SIGTERM talks to other processes from within the handler, which may deadlock,
@@ -73,6 +79,8 @@ class ResumePoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From now on a stop waits for the end of a step."""
         self._saved_at = time.monotonic()
+        # Where the last one could not be read, the one before stays what it is until there is another.
+        self._link = self.keep_previous and Path(trainer.ckpt_path or "").name != self.previous.name
         STOP.hear_again()
         STOP.act()
         STOP.wait_for_step = True
@@ -125,8 +133,14 @@ class ResumePoint(Checkpoint):
         self._discard(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The random states of every process."""
-        return {"random_state": gathered(random_state())}
+        """The random states of every process, and what optimizer and schedule were made of."""
+        return {"random_state": gathered(random_state()), "begun_with": self._begun_with}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Let settings of optimizer and schedule hold that are not those the checkpoint was made with."""
+        former = checkpoint["callbacks"].get(self.state_key, {}).get("begun_with")
+        if former is not None:  # earlier versions did not say
+            follow_new_settings(checkpoint, pl_module, former)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember this process's random states until the first batch."""
@@ -158,11 +172,15 @@ class ResumePoint(Checkpoint):
         if self._saved and trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
-            if self.keep_previous and self.path.is_file():
+                if isinstance(logger, MetricsFile):
+                    logger.sync()
+            if self._link and self.path.is_file():
                 self.previous.unlink(missing_ok=True)
                 with suppress(OSError):  # a file system without hard links keeps no previous one
                     os.link(self.path, self.previous)
             os.replace(self.waiting, self.path)
+            sync(self.path.parent)
+            self._link = self.keep_previous
         self._saved = False
         if self._stopping:
             self._stop(trainer)

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from strokelab.contract import Case, check_unique
 from strokelab.errors import DataError, StrokelabError
-from strokelab.files import digest, locked, make_folder
+from strokelab.files import DiskFullError, digest, disk_errors, locked, make_folder
 from strokelab.preparation.digests import FileDigests
 from strokelab.preparation.entry import StoredCase, open_entry, write_entry
 from strokelab.preparation.parallel import WorkerDiedError, outcomes
@@ -114,6 +114,8 @@ class PreparedStore:
         def key(case: Case) -> str | StrokelabError:
             try:
                 return self.key(case, preparation)
+            except DiskFullError as error:
+                raise _full(self.folder, error) from error
             except StrokelabError as error:
                 return error
             except OSError as error:
@@ -174,14 +176,18 @@ class _Outcome:
 
 def _work(job: _Job) -> _Outcome:
     """Prepare one case under its lock; runs in a worker process or in the caller's."""
+    stored: StoredCase | None = None
+    failure: StrokelabError | None = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            stored, failure = _prepare_locked(job), None
+            stored = _prepare_locked(job)
+        except DiskFullError as error:
+            failure = _full(job.store.folder, error)
         except StrokelabError as error:
-            stored, failure = None, error
+            failure = error
         except OSError as error:  # inputs raise DataError, so this is the store
-            stored, failure = None, _unwritable(job.store.folder, error)
+            failure = _unwritable(job.store.folder, error)
         except Exception as error:
             error.add_note(f"while preparing case {job.case.case_id}")
             raise
@@ -210,8 +216,9 @@ def _prepare_locked(job: _Job) -> StoredCase | None:
             )
         temporary = entry.with_name(f".{uuid.uuid4().hex[:8]}-{job.key}")
         try:
-            write_entry(temporary, prepared, inputs)
-            os.replace(temporary, entry)
+            with disk_errors(entry):
+                write_entry(temporary, prepared, inputs)
+                os.replace(temporary, entry)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         log.debug("case %s prepared, brain mask: %s", job.case.case_id, prepared.brain_source)
@@ -253,6 +260,15 @@ def _died(folder: Path, error: WorkerDiedError, workers: int) -> StoreError:
         found=f"a worker process that ended abruptly while at one of the cases {names}",
         expected=f"{workers} workers that finish (they are usually ended for want of memory)",
         remedy="start again with fewer workers (data.workers=1); what is prepared is kept",
+    )
+
+
+def _full(folder: Path, error: DiskFullError) -> StoreError:
+    return StoreError(
+        folder,
+        found=error.found,
+        expected="room for the prepared cases; those that are whole stand",
+        remedy="free disk space, or put the store elsewhere: data.store=DIR or the variable STROKELAB_STORE",
     )
 
 

@@ -15,7 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from strokelab.runs.asked import differences, settings_digest, with_full_places
-from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint
+from strokelab.runs.checkpoints import (
+    check_weights,
+    find_checkpoint,
+    load_weights,
+    read_checkpoint,
+    resumable_checkpoint,
+)
 from strokelab.runs.folder import (
     CASES,
     CHECKPOINTS,
@@ -58,6 +64,7 @@ __all__ = [
     "STATUS",
     "Run",
     "check_objective",
+    "check_weights",
     "claimed",
     "differences",
     "environment",
@@ -74,6 +81,7 @@ __all__ = [
     "read_split",
     "read_status",
     "refuse_to_replace",
+    "resumable_checkpoint",
     "settings_digest",
     "with_full_places",
     "write_digest",

@@ -35,6 +35,24 @@ def find_checkpoint(folder: Path, name: str) -> Path:
     )
 
 
+def resumable_checkpoint(folder: Path) -> Path:
+    """The checkpoint to go on from: ``last.ckpt``, or the one before when it cannot be read.
+
+    Raises:
+        RunError: there is none, or none that can be read.
+    """
+    last = find_checkpoint(folder, "last")
+    try:
+        read_checkpoint(last)
+    except RunError:
+        previous = last.with_name("previous.ckpt")
+        if not previous.is_file():
+            raise
+        read_checkpoint(previous)
+        return previous
+    return last
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint; only tensors and plain data are ever unpickled.
 
@@ -82,6 +100,12 @@ def load_weights(model: Segmenter, state: Mapping[str, Any], path: Path) -> None
     Raises:
         RunError: names or shapes are those of another model.
     """
+    check_weights(model, state, path)
+    model.load_state_dict(state)
+
+
+def check_weights(model: Segmenter, state: Mapping[str, Any], path: Path) -> None:
+    """Whether weights are those of a model; arguments and errors as ``load_weights``."""
     own = model.state_dict()
     wrong = [
         str(name)
@@ -93,9 +117,8 @@ def load_weights(model: Segmenter, state: Mapping[str, Any], path: Path) -> None
             path,
             found=f"weights of another model: {len(wrong)} entries differ, first {wrong[:3]}",
             expected="the weights of the model in config.yaml",
-            remedy="choose the checkpoint that lies in the same run folder",
+            remedy="choose the checkpoint that lies in the same run folder, and settings of its model",
         )
-    model.load_state_dict(state)
 
 
 def weights_digest(model: Segmenter) -> str:

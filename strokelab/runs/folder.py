@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -36,6 +37,7 @@ ENVIRONMENT = "environment.json"
 STATUS = "status.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
+HOLDER = ".holder.json"  # who holds the lock; a file of its own, because an attempt to lock may empty the lock's
 
 _OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS)
 _PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "scipy", "nibabel", "torchmetrics")
@@ -54,16 +56,14 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         with locked(folder / LOCK, timeout_seconds=1) as free:  # not 0: somebody may be looking (`is_claimed`)
             if not free:
-                raise RunError(
-                    folder,
-                    found="another training that writes here at this moment",
-                    expected="a run folder of one training",
-                    remedy="wait for it, stop it, or choose another run_dir",
-                )
+                raise _held(folder)
             try:
                 _tidy(folder)
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                write_json(folder / HOLDER, {"process": os.getpid(), "host": platform.node(), "since": now})
                 yield
             finally:
+                (folder / HOLDER).unlink(missing_ok=True)
                 (folder / LOCK).unlink(missing_ok=True)
     finally:
         remove_empty(folder, *made)
@@ -80,9 +80,20 @@ def is_claimed(folder: Path) -> bool:
         return True
 
 
+def _held(folder: Path) -> RunError:
+    holder = read_json(folder / HOLDER)
+    who = f" (process {holder.get('process')} on {holder.get('host')}, since {holder.get('since')})" if holder else ""
+    return RunError(
+        folder,
+        found=f"another training that writes here at this moment{who}",
+        expected="a run folder of one training",
+        remedy="wait for it, stop it, or choose another run_dir",
+    )
+
+
 def _tidy(folder: Path) -> None:
     """Remove what a killed training was about to move into place (``files.replacing``)."""
-    for pattern in (*_OWN, f"{CHECKPOINTS}/*.ckpt"):
+    for pattern in (*_OWN, HOLDER, f"{CHECKPOINTS}/*.ckpt"):
         place = (folder / pattern).parent
         for path in place.glob(f".{'[0-9a-f]' * 8}-{Path(pattern).name}"):
             path.unlink(missing_ok=True)
@@ -110,6 +121,8 @@ def refuse_to_replace(folder: Path) -> None:
             expected="a new folder, or a run folder that train.py wrote",
             remedy="choose another run_dir",
         )
+    if state not in ("unknown", "finished") and is_claimed(folder):
+        raise _held(folder)
     if state != "finished" and (folder / CHECKPOINTS / "last.ckpt").is_file():
         raise RunError(
             folder,

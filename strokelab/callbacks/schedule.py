@@ -1,0 +1,114 @@
+"""What becomes of optimizer and learning rate when a resumed training has other settings for them than before.
+
+Lightning restores both as the checkpoint has them, and new settings would be ignored without a word. Here they hold
+from the moment of the resume, as if the new schedule had been followed from the first epoch on. Knows optimizers and
+schedules; knows no config.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch.optim import Optimizer
+
+Plain = dict[str, Any]
+
+
+def begun_with(module: LightningModule) -> Plain:
+    """Optimizer and schedule as their settings make them, as plain data: equal for equal settings."""
+    optimizer, scheduler = _made(module)
+    return {
+        "optimizer": type(optimizer).__name__,
+        "groups": [_without_weights(group) for group in optimizer.param_groups],
+        "scheduler": None if scheduler is None else [type(scheduler).__name__, _plain(scheduler.state_dict())],
+    }
+
+
+def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, former: Plain) -> bool:
+    """Rewrite a loaded checkpoint so that restoring it gives the module's own optimizer settings and schedule.
+
+    The optimizer's memory (momentum) stays as long as it is the same optimizer. Schedules that look at a metric start
+    afresh: nobody knows the numbers that they would have seen.
+
+    Args:
+        checkpoint: as loaded, changed in place.
+        module: with the settings that hold from now on.
+        former: ``begun_with`` of the training that wrote the checkpoint.
+
+    Returns:
+        Whether anything differed.
+    """
+    present = begun_with(module)
+    if present == former:
+        return False
+    optimizer, scheduler = _made(module)
+    epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    if scheduler is not None and not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # steps of a schedule without steps of its optimizer
+            for _ in range(epochs):
+                scheduler.step()
+    checkpoint["lr_schedulers"] = [] if scheduler is None else [scheduler.state_dict()]
+    if present["optimizer"] != former["optimizer"]:
+        checkpoint["optimizer_states"] = [optimizer.state_dict()]
+        return True
+    for group, now in zip(checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups, strict=True):
+        group.update(_without_weights(now))
+    return True
+
+
+def learning_rates(optimizer: Any, scheduler: Any, epochs: int) -> list[float]:
+    """The rate in each epoch that settings give.
+
+    Args:
+        optimizer: partial, called with weights.
+        scheduler: partial, called with the optimizer; None: constant.
+        epochs: how many.
+
+    Returns:
+        One rate per epoch, of the first group of weights; empty for schedules that depend on what is measured.
+    """
+    made = optimizer([torch.nn.Parameter(torch.zeros(1))])
+    schedule = None if scheduler is None else scheduler(made)
+    if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        return []
+    rates = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(epochs):
+            rates.append(float(made.param_groups[0]["lr"]))
+            if schedule is not None:
+                schedule.step()
+    return rates
+
+
+def _made(module: LightningModule) -> tuple[Optimizer, Any]:
+    """One optimizer and its schedule, in any of the shapes that Lightning takes."""
+    made: Any = module.configure_optimizers()
+    if isinstance(made, dict):
+        made = made["optimizer"], made.get("lr_scheduler")
+    optimizer, scheduler = made if isinstance(made, (tuple, list)) else (made, None)
+    optimizer, scheduler = _only(optimizer), _only(scheduler)
+    return optimizer, scheduler["scheduler"] if isinstance(scheduler, dict) else scheduler
+
+
+def _only(made: Any) -> Any:
+    return (made[0] if made else None) if isinstance(made, (tuple, list)) else made
+
+
+def _without_weights(group: dict[str, Any]) -> Plain:
+    return {name: _plain(value) for name, value in group.items() if name != "params"}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, words and lists: what a checkpoint may hold and ``==`` compares."""
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (int, float, str, bool, type(None))) else type(value).__name__

@@ -1,0 +1,130 @@
+"""A run that goes on with another length: whether it can, and what that means for whatever depends on the length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strokelab import runs
+from strokelab.callbacks.schedule import learning_rates
+from strokelab.callbacks.site_adversary import reversal_strength
+from strokelab.configuration import Settings, build
+from strokelab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from strokelab.models.segmenter import Segmenter
+
+# Settings of PyTorch's schedules that count the epochs of a training.
+_LENGTHS = ("T_max", "total_iters", "total_steps", "epochs")
+
+
+def going_on(settings: Settings, model: Segmenter, checkpoint: Path) -> list[str]:
+    """What is to be said when a run goes on, before anything of it is changed.
+
+    Args:
+        settings: from now on; those of the run so far lie in its folder.
+        model: built with them, with weights of its own.
+        checkpoint: to go on from.
+
+    Returns:
+        Lines: where it goes on when the last checkpoint could not be read, and ``changes``.
+
+    Raises:
+        ConfigError: the training would end before it goes on.
+        RunError: the checkpoint is another model's.
+    """
+    content = runs.read_checkpoint(checkpoint)
+    runs.check_weights(model, content["state_dict"], checkpoint)
+    check_length(settings, content)
+    lines = []
+    if checkpoint.name != "last.ckpt":
+        where = f"step {content['global_step']}, {checkpoint.name}"
+        lines.append(f"{checkpoint.with_name('last.ckpt')} cannot be read: going on from the one before it ({where})")
+    before = runs.read_settings(checkpoint.parents[1])
+    return [*lines, *changes(before, settings, content)]
+
+
+def check_length(settings: Settings, checkpoint: Mapping[str, Any]) -> None:
+    """Whether the training is at least as long as what was trained.
+
+    Raises:
+        ConfigError: it would end before it goes on.
+    """
+    done = epochs_done(checkpoint)
+    epochs, steps = settings["trainer"].get("max_epochs"), settings["trainer"].get("max_steps", -1)
+    for name, wanted, there in (("max_epochs", epochs, done), ("max_steps", steps, int(checkpoint["global_step"]))):
+        if wanted is not None and 0 <= int(wanted) < there:
+            raise ConfigError(
+                f"trainer.{name}",
+                found=f"{wanted}, and {there} are trained already",
+                expected=f"at least {there}",
+                remedy="give a larger number, or start a new run for a shorter training",
+            )
+
+
+def epochs_done(checkpoint: Mapping[str, Any]) -> int:
+    """Whole epochs behind a checkpoint."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+
+
+def changes(before: Settings, after: Settings, checkpoint: Mapping[str, Any]) -> list[str]:
+    """What another length, optimizer or schedule means, a line each; nothing where all is as before.
+
+    Args:
+        before: settings of the run so far.
+        after: settings from now on.
+        checkpoint: to go on from.
+    """
+    was, now = _epochs(before), _epochs(after)
+    same = all(before["model"].get(part) == after["model"].get(part) for part in ("optimizer", "scheduler"))
+    steps = [int(settings["trainer"].get("max_steps", -1)) for settings in (before, after)]
+    lines = []
+    if was != now:
+        lines.append(f"training: now ends at epoch {now or 'none'}; was {was or 'none'}")
+    if steps[0] != steps[1]:
+        lines.append(f"training: now ends at step {steps[1]}; was {steps[0]} (-1: no limit)")
+    if not lines and same:
+        return []
+    lines.append(_learning_rate(after, epochs_done(checkpoint), last=now, former=was, same=same))
+    ramp = _ramp(after, was, now)
+    return [*lines, ramp] if ramp else lines
+
+
+def _epochs(settings: Settings) -> int | None:
+    epochs = settings["trainer"].get("max_epochs")
+    return None if epochs is None or int(epochs) < 0 else int(epochs)
+
+
+def _learning_rate(settings: Settings, done: int, *, last: int | None, former: int | None, same: bool) -> str:
+    model = settings["model"]
+    node = model.get("scheduler")
+    optimizer, scheduler = build(model["optimizer"]), build(node) if node else None
+    rates = learning_rates(optimizer, scheduler, max(last or 0, done + 1))
+    name = str(node["_target_"]).rsplit(".", 1)[-1] if node else "constant"
+    text = f"learning rate ({name}): "
+    if rates:
+        text += f"{rates[done]:.3g} in epoch {done + 1}"
+        text += f", {rates[last - 1]:.3g} in epoch {last}" if last is not None and last > done + 1 else ""
+    else:
+        text += "starts afresh"
+    counted = {key: node[key] for key in _LENGTHS if node and isinstance(node.get(key), int)}
+    for key, value in counted.items():
+        text += f"; its schedule ends at epoch {value}"
+        if value == former and value != last:
+            text += f", as before (model.scheduler.{key}={last} moves its end)"
+    if node and not counted and rates:
+        text += "; the schedule goes on, its settings name no end"
+    return text if same else f"{text}; new settings of optimizer or schedule hold from here on"
+
+
+def _ramp(after: Settings, was: int | None, now: int | None) -> str:
+    schedules = [
+        node for node in after["callbacks"].values() if node and node["_target_"].endswith("AdversarySchedule")
+    ]
+    ramps = [node for node in schedules if node.get("schedule") == "dann" and after["model"].get("adversary")]
+    if not ramps or not was or not now:
+        return ""
+    strength = float(ramps[0].get("strength", 1.0))
+    new, old = (reversal_strength(was / length, schedule="dann", strength=strength) for length in (now, was))
+    return f"site adversary: its ramp now ends at epoch {now}; was {was} (after epoch {was}: {new:.4f}, was {old:.4f})"
