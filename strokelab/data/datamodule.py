@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import LightningDataModule
+from rich.console import Console
 from torch.utils.data import DataLoader
 
 from strokelab.contract import Batch, Case
@@ -23,6 +24,7 @@ from strokelab.data.loaders import batch_loader
 from strokelab.data.people import Volumes, first_persons
 from strokelab.data.splits import Split
 from strokelab.data.volumes import lesion_volumes_ml
+from strokelab.data.worker_count import Workers, fitting_workers
 from strokelab.errors import ConfigError
 from strokelab.files import natural_key
 from strokelab.preparation.store import PreparedStore, StoredCase
@@ -53,7 +55,8 @@ class CohortDataModule(LightningDataModule):
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
         batch_size: samples per step, over all processes of a training: each gets an equal share.
-        workers: loader processes; 0 reads in the training process, which is fastest unless augmentation is dear.
+        workers: loader processes; 0 reads in the training process, fastest unless augmentation is dear; "auto", and
+            what happens where not so many fit: ``worker_count``.
         prepare_workers: processes that prepare cases.
         drop_last: leave out a last step that is not full.
         seed: of order, boxes and augmentation.
@@ -76,7 +79,7 @@ class CohortDataModule(LightningDataModule):
         n_sites: int | None = None,
         store: str | Path | None = None,
         batch_size: int = 16,
-        workers: int = 0,
+        workers: Workers = 0,
         prepare_workers: int = 1,
         drop_last: bool = False,
         seed: int = 0,
@@ -248,7 +251,17 @@ class CohortDataModule(LightningDataModule):
         )
         if part == "train":
             batches.resume(*self._resumed)
-        return batch_loader(dataset, batches, workers=self.workers)
+        trainer = self.trainer
+        workers, reason = fitting_workers(
+            self.workers,
+            dataset.sample_bytes * -(-self.batch_size // batches.world_size),
+            loaders=2 if self.split_result.val else 1,
+            processes=trainer.num_devices if trainer else 1,
+            useful=bool(trainer and trainer.strategy.root_device.type != "cpu" and self.view.augment),
+        )
+        if reason and self.progress and part == "train":
+            Console().print(reason, markup=False, highlight=False, soft_wrap=True)
+        return batch_loader(dataset, batches, workers=workers)
 
 
 class ATLASv1(CohortDataModule):

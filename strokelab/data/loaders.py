@@ -6,13 +6,19 @@ What worker processes must import to begin lives here and in ``datasets``, so th
 from __future__ import annotations
 
 import multiprocessing
-from typing import TypeVar
+from collections.abc import Iterator
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.utils.data import DataLoader
 
+from strokelab import resources
 from strokelab.contract import Batch
 from strokelab.data.datasets import PatchDataset
+from strokelab.data.lost_worker import Board, WatchedDataset, lost_worker
+from strokelab.errors import RunError, StrokelabError
 from strokelab.processes import end_with_parent, leave_signals_to_parent, start_fork_server
 from strokelab.sampling.order import EpochBatchSampler
 
@@ -22,27 +28,96 @@ Item = TypeVar("Item")
 def batch_loader(dataset: PatchDataset, batches: EpochBatchSampler, *, workers: int = 0) -> DataLoader[Batch]:
     """A loader of the dataset's batches in the sampler's order.
 
+    With workers, iterating raises RunError when one of them dies, and what it raised itself where that is for the
+    user to mend.
+
     Args:
         dataset: answers lists of (epoch, index).
         batches: gives those lists.
         workers: processes; 0 reads in the training process.
     """
-    # Not fork: it copies a process full of threads. The generator is the loader's own because a loader draws from
-    # it at every start, which would otherwise shift dropout in a resumed run.
-    if workers > 0:
-        start_fork_server()
+    # The generator is the loader's own because a loader draws from it at every start, which would otherwise shift
+    # dropout in a resumed run.
+    settings: dict[str, Any] = {
+        "batch_sampler": batches,
+        "collate_fn": unchanged,
+        "pin_memory": torch.cuda.is_available(),
+        "generator": torch.Generator().manual_seed(0),
+    }
+    if workers == 0:
+        return DataLoader(dataset, **settings)
+    start_fork_server()
+    # Not fork: it copies a process full of threads.
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    return DataLoader(
+    return WatchedLoader(
         dataset,
-        batch_sampler=batches,
-        collate_fn=unchanged,
         num_workers=workers,
         worker_init_fn=start_worker,
-        persistent_workers=workers > 0,
-        multiprocessing_context=kind if workers > 0 else None,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator().manual_seed(0),
+        persistent_workers=True,
+        multiprocessing_context=kind,
+        **settings,
     )
+
+
+class WatchedLoader(DataLoader[Batch]):
+    """A loader that knows what its workers are at, and says it when one of them dies.
+
+    Args:
+        dataset: answers lists of (epoch, index).
+        num_workers: 1 or more.
+        multiprocessing_context: the name of a start method.
+        **settings: as ``DataLoader``.
+    """
+
+    def __init__(
+        self, dataset: PatchDataset, *, num_workers: int, multiprocessing_context: str, **settings: Any
+    ) -> None:
+        self.board = Board(num_workers, multiprocessing_context)
+        self.case_ids = [case.case_id for case in dataset.cases]
+        self.processes: list[BaseProcess] = []
+        self.kills = resources.memory_kills()
+        watched = WatchedDataset(dataset, self.board)
+        super().__init__(watched, num_workers=num_workers, multiprocessing_context=multiprocessing_context, **settings)
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Batches; the workers begin to fetch at once, not when the first batch is asked for."""
+        before = set(multiprocessing.active_children())
+        iterator = super().__iter__()
+        self.processes += set(multiprocessing.active_children()) - before
+        return self._watched(iterator)
+
+    def _watched(self, iterator: Iterator[Any]) -> Iterator[Batch]:
+        while True:
+            if connection.wait(self._sentinels(), timeout=0):  # one whose batch is not due yet, too
+                raise self._said(RuntimeError("a loader worker ended"))
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:
+                raise self._said(error) from error
+            if isinstance(batch, StrokelabError):
+                raise batch
+            yield cast(Batch, batch)
+
+    def _sentinels(self) -> list[int]:
+        return [process.sentinel for process in self.processes]
+
+    def _said(self, error: Exception) -> Exception:
+        """The error itself, unless a worker's death is behind it, or a limit that the user can lift."""
+        # A dying worker closes its connections before it is gone.
+        gone = connection.wait(self._sentinels(), timeout=2.0)
+        dead = [process for process in self.processes if process.sentinel in gone]
+        if dead:
+            return lost_worker(dead, self.board, self.case_ids, workers=self.num_workers, kills=self.kills)
+        if "Too many open files" in str(error):
+            return RunError(
+                "data loader",
+                found="too many open files: every tensor in shared memory is one",
+                expected="a limit that the workers' batches fit into",
+                remedy="raise it with ulimit -n, or set data.workers lower or to 0",
+            )
+        return error
 
 
 def unchanged(batch: Item) -> Item:
