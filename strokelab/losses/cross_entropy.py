@@ -24,5 +24,5 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, known: Tensor | None = 
     each = functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
     mean = each.flatten(start_dim=2).mean(dim=2)  # (B, K)
     weight = torch.ones_like(mean) if known is None else known.to(mean.dtype)
-    total, count = summed(torch.stack([(mean * weight).sum(), weight.sum()]))
+    total, count = summed(torch.stack([(mean * weight).sum(), weight.sum()])).unbind()
     return total / count.clamp(min=1)

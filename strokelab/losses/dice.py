@@ -41,11 +41,11 @@ def soft_dice_loss(
     weight = torch.ones_like(overlap) if known is None else known.to(overlap.dtype)
     if over == "batch":
         sums = torch.stack([(overlap * weight).sum(dim=0), (size * weight).sum(dim=0), weight.sum(dim=0)])
-        overlap, size, weight = summed(sums)
+        overlap, size, weight = summed(sums).unbind()
         known_at_all = (weight > 0).to(overlap.dtype)
         total, count = ((1 - _dice(overlap, size, eps)) * known_at_all).sum(), known_at_all.sum()
     else:
-        total, count = summed(torch.stack([((1 - _dice(overlap, size, eps)) * weight).sum(), weight.sum()]))
+        total, count = summed(torch.stack([((1 - _dice(overlap, size, eps)) * weight).sum(), weight.sum()])).unbind()
     return total / count.clamp(min=1)
 
 

@@ -65,7 +65,7 @@ class SiteAdversary(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         total = F.cross_entropy(logits, site, ignore_index=UNKNOWN_SITE, reduction="sum")
         known = site != UNKNOWN_SITE
-        total, count = summed(torch.stack([total, known.sum().to(total.dtype)]))
+        total, count = summed(torch.stack([total, known.sum().to(total.dtype)])).unbind()
         return total / count.clamp(min=1), self._confusion(logits.detach().argmax(dim=1), site, known)
 
     def _confusion(self, guess: Tensor, site: Tensor, known: Tensor) -> Tensor:
