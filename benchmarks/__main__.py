@@ -1,6 +1,6 @@
 """One command, one table: ``python -m benchmarks [PART ...] [--rounds N] [--markdown docs/performance.md]``.
 
-``python -m benchmarks growth`` is another question with options and tables of its own.
+``python -m benchmarks growth`` and ``kills`` are other questions with options and answers of their own.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 def main() -> None:
     """Measure, print, and on request write the table into a page."""
-    if sys.argv[1:2] == ["growth"]:
-        from benchmarks.growth import main as growth
-
-        return growth(sys.argv[2:])
+    if sys.argv[1:2] in (["growth"], ["kills"]):
+        other: Callable[[Sequence[str]], None] = importlib.import_module(f"benchmarks.{sys.argv[1]}").main
+        return other(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; default: all")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (default 5)")
