@@ -21,7 +21,6 @@ _IMMATERIAL = (
     "resume",
     "run_dir",
     "logger",
-    "objective",
     "allocator",
     "data.store",
     "data.workers",

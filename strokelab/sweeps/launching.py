@@ -29,7 +29,7 @@ class MemberReturn(JobReturn):
     Args:
         member: that ended.
         state: how.
-        tolerant: a failed member is None; False: looking at it raises ``RunError``, as searches expect.
+        tolerant: for a sweeper that only looks whether all went well; False: for searches, which want to know.
     """
 
     def __init__(self, member: Member, state: MemberState, *, tolerant: bool) -> None:
@@ -39,8 +39,7 @@ class MemberReturn(JobReturn):
             working_dir=str(member.folder),
             status=JobStatus.COMPLETED if done else JobStatus.FAILED,
         )
-        self.tolerant = tolerant
-        self._return_value = runs.read_objective(member.folder) if done else failure(member, state)
+        self.member, self.state, self.tolerant = member, state, tolerant
 
     @property
     def return_value(self) -> Any:
@@ -49,15 +48,15 @@ class MemberReturn(JobReturn):
         Raises:
             RunError: it did not finish, and the sweeper is one that wants to know.
         """
-        if self.status == JobStatus.COMPLETED:
-            return self._return_value
         if self.tolerant:
             return None
-        raise self._return_value
+        if self.status != JobStatus.COMPLETED:
+            raise failure(self.member, self.state)
+        return runs.read_objective(self.member.folder)
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
-        self._return_value = value
+        raise AttributeError("the result of a member is what its run folder says")
 
 
 def failure(member: Member, state: MemberState) -> RunError:
