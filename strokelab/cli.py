@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from strokelab.campaign.command import plan_command
 from strokelab.errors import ConfigError, StrokelabError
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
@@ -257,6 +258,9 @@ def submit(
     from strokelab.sweeps.slurm.command import submit_sweep
 
     submit_sweep(overrides or (), dry_run=dry_run)
+
+
+app.command()(plan_command())  # its options are the fields of campaign.Campaign
 
 
 if __name__ == "__main__":
