@@ -112,6 +112,13 @@ class Sweep:
 
 
 def unfinished(members: Sequence[Member]) -> list[Member]:
-    """Each member once that is to be started: not finished, not at work, its folder not another run's."""
+    """Each member once that is to be started: not finished, not at work, its folder not another run's.
+
+    A member that another process of this machine trains is among them: its turn comes when that one has ended.
+    """
     over = ("finished", "other settings", "running")
-    return [member for member in dict.fromkeys(members) if state_of(member).state not in over]
+    return [
+        member
+        for member in dict.fromkeys(members)
+        if state_of(member).state not in over or runs.is_claimed(member.folder)
+    ]

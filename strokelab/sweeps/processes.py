@@ -26,7 +26,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.sweeps import tied
 from strokelab.sweeps.launching import Sweep, said_and_ended, unfinished
-from strokelab.sweeps.members import Door, Member, MemberState, member_arguments, settle
+from strokelab.sweeps.members import Door, Member, MemberState, member_arguments, settle, state_of
 from strokelab.sweeps.sharing import AUTO, Shares, shares_of
 from strokelab.sweeps.states import LOG, START
 from strokelab.sweeps.table import Board, print_sweep
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
 
 _POLL_SECONDS = 0.1
+_LOOK_AGAIN_SECONDS = 1.0  # at members that other processes train
 _LEFTOVERS_SECONDS = 3.0  # what a member's own processes get to end after it
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -151,12 +152,14 @@ class _Work:
     asked: _Asked
     running: dict[int, _Running] = field(default_factory=dict)  # by slot
     leftovers: dict[int, float] = field(default_factory=dict)  # process group -> when it is killed
+    waiting: deque[Member] = field(default_factory=deque)
+    look_again: float = 0.0  # for a member to start
 
     def run(self) -> None:
         """Until all are done, or stopped; no process of theirs is left then, whatever happens here."""
-        waiting, told = deque(self.to_do), False
+        self.waiting, told = deque(self.to_do), False
         try:
-            while self.running or self.leftovers or (waiting and not self.asked.signal):
+            while self.running or self.leftovers or (self.waiting and not self.asked.signal):
                 if self.asked.signal and not told:
                     told = True
                     self.board.say("Stopping: the members save and end. Once more kills them.")
@@ -164,8 +167,8 @@ class _Work:
                 if self.asked.at_once:
                     self._signal(signal.SIGKILL, os.killpg)
                 for slot in range(self.shares.at_once):
-                    if waiting and not self.asked.signal and slot not in self.running:
-                        self._start(slot, waiting.popleft())
+                    if slot not in self.running and not self.asked.signal and (member := self._next()):
+                        self._start(slot, member)
                 self._collect()
                 self.board.refresh()
                 time.sleep(_POLL_SECONDS)
@@ -173,6 +176,21 @@ class _Work:
             self._signal(signal.SIGKILL, os.killpg)
             for group in self.leftovers:
                 _tell(os.killpg, group, signal.SIGKILL)
+
+    def _next(self) -> Member | None:
+        """The first member that waits and that no other process trains; None: there is none at this moment."""
+        if time.monotonic() < self.look_again:
+            return None
+        for _ in range(len(self.waiting)):
+            member = self.waiting.popleft()
+            if runs.is_claimed(member.folder):
+                self.waiting.append(member)
+            elif (state := state_of(member)).state in ("finished", "other settings"):
+                self.board.ended(member, state)  # another process has done it meanwhile
+            else:
+                return member
+        self.look_again = time.monotonic() + _LOOK_AGAIN_SECONDS
+        return None
 
     def _start(self, slot: int, member: Member) -> None:
         before = runs.read_status(member.folder)

@@ -127,8 +127,9 @@ def _word(folder: Path, status: Mapping[str, Any]) -> tuple[str, str]:
         return "waiting", error or "requeued"
     if state not in STATES:
         return "waiting", ""
-    if state == "running" and not runs.is_claimed(folder) and status.get("host", platform.node()) == platform.node():
-        return "killed", "no process of this machine is at it"
+    if state == "running" and not runs.is_claimed(folder):
+        host = status.get("host", platform.node())
+        return ("killed", "no process is at it") if host == platform.node() else ("running", f"on {str(host)[:80]}")
     return state, error
 
 

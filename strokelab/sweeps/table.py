@@ -115,7 +115,6 @@ def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) ->
 
     Raises:
         RunError: the folder is none of a sweep.
-        DataError: it cannot be written to.
     """
     states = gather_states(folder, asked)
     finished = [state for state in states.values() if state.state == "finished"]
@@ -132,8 +131,11 @@ def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) ->
         for name, count, mean, sd in means:
             table.add_row(Text(name), str(count), f"{mean:.3f}", _number(sd, 3))
         console.print(table)
-    path = write_table(states, folder)
-    console.print(f"Members: {folder}   Table: {path}", soft_wrap=True, highlight=False)
+    try:
+        written = f"Table: {write_table(states, folder)}"
+    except OSError as error:  # a sweep that one may only look at
+        written = f"{SWEEP_CSV} cannot be written there: {error.strerror or error}"
+    console.print(f"Members: {folder}   {written}", markup=False, soft_wrap=True, highlight=False)
     if finished:
         console.print(f"Report:  python evaluate.py sweep='{folder}'", soft_wrap=True, highlight=False)
     return states
@@ -160,7 +162,7 @@ class Board:
         before = f", {done} finished before" if done else ""
         self.say(f"Sweep of {len(members)} member(s){before}, {at_once} at a time, in {folder}")
         for member, state in self._states.items():
-            if state.state in ("other settings", "running"):
+            if state.state in ("other settings", "running"):  # whose turn may never come
                 self._line(member, state)
 
     def __enter__(self) -> Board:

@@ -138,6 +138,25 @@ def test_members_of_a_killed_sweep_are_asked_to_stop(tmp_path):
     assert states(folder) == ["finished"] * 3
 
 
+def test_a_member_that_another_process_trains_is_waited_for(tmp_path):
+    folder = tmp_path / "s"
+    (folder / "m0").mkdir(parents=True)
+    code = (
+        "import sys; from pathlib import Path; from strokelab import runs\n"
+        f"with runs.claimed(Path({str(folder / 'm0')!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        sweep = start(folder, 1, "dice=0.1", "dice=0.2")
+        until(lambda: (folder / "m1/cases.csv").exists())  # the turn of the other one comes first
+        assert not (folder / "m0/ready").exists()
+        holder.stdin.close()
+    status, output = finish(sweep)
+    assert status == 0, output
+    assert (folder / "order").read_text().split() == ["m1", "m0"]
+    assert states(folder) == ["finished", "finished"]
+
+
 def test_a_script_that_is_gone_is_a_failed_member(tmp_path):
     from rich.console import Console
 

@@ -78,7 +78,7 @@ def test_who_says_running_is_looked_at(member):
     assert state_of(member).state == "killed"
     status = runs.read_status(member.folder)
     (member.folder / runs.STATUS).write_text(json.dumps(status | {"host": "another-machine"}))
-    assert state_of(member).state == "running"
+    assert (state_of(member).state, state_of(member).error) == ("running", "on another-machine")
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"state": "glorious"}', '{"state": 3}', "\0"])

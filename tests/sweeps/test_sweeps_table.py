@@ -83,6 +83,12 @@ def test_members_asked_for_now_stand_for_those_recorded_in_their_folders(tmp_pat
     assert "other settings" in text
 
 
+def test_a_sweep_whose_csv_cannot_be_written_is_shown(tmp_path):
+    sweep(tmp_path / "s", sgnet_1=0.5)
+    (tmp_path / "s/sweep.csv").mkdir()
+    assert "cannot be written there" in printed(tmp_path / "s")
+
+
 def test_a_folder_that_is_no_sweep(tmp_path):
     with pytest.raises(RunError, match=r"no multirun\.yaml"):
         gather_states(tmp_path)

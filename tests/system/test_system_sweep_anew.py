@@ -26,7 +26,8 @@ def settings(tiny):
 def stopped(settings, doors, tmp_path_factory):
     """A sweep asked to stop while both members train; its output."""
     here = tmp_path_factory.mktemp("stopped")
-    sweep = doors.start("train", *settings, cwd=here)
+    # A store of their own, which both prepare at the same time.
+    sweep = doors.start("train", *settings, cwd=here, env={"STROKELAB_STORE": str(here / "store")})
     members = [here / "sweep" / f"sgnet-seed{seed}" for seed in (0, 1)]
     end = time.monotonic() + 120
     while not all((member / "checkpoints/last.ckpt").is_file() for member in members):
@@ -49,8 +50,10 @@ def test_asked_to_stop_members_save_and_the_table_says_so(stopped):
     assert "0 of 2 members finished" in output
     assert "--resume" in output
     assert "Traceback" not in output
+    assert len(list((folder.parent / "store").rglob("case.json"))) == 9  # every case once
     for member in folder.glob("sgnet-*"):
         assert not runs.is_claimed(member)
+        assert "Traceback" not in (member / "log.txt").read_text()
         assert (member / "checkpoints/last.ckpt").is_file()
 
 
