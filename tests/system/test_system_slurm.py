@@ -60,6 +60,11 @@ def state(run):
     return json.loads(path.read_text())["state"] if path.is_file() else ""
 
 
+def begun(run):
+    assert state(run) != "failed", (run / "status.json").read_text()
+    return (run / "checkpoints/last.ckpt").is_file()
+
+
 def kill_tasks(job):
     """SIGKILL to the processes that train, and to nobody else of the job."""
     array, _, task = job.partition("_")
@@ -74,7 +79,7 @@ def test_preempted_and_killed_members_end_like_undisturbed_ones(cluster, doors, 
     sweep = tmp_path / "sweep"
     members = [sweep / f"{seed}-sgnet-seed{seed}" for seed in (0, 1)]
     first = client(doors, command, tmp_path, cluster)
-    wait_until(lambda: all((run / "checkpoints/last.ckpt").is_file() for run in members), "the first epochs")
+    wait_until(lambda: all(begun(run) for run in members), "the first epochs")
     jobs = JobList(sweep / "slurm").read()
     assert len({job.partition("_")[0] for job in jobs.values()}) == 1, "one array"
 
