@@ -50,7 +50,11 @@ class Session:
         try:
             self.run.finish(exit_code=exit_code)
         finally:
-            _restore(self._environment)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Leave the run as it is; the environment is as before."""
+        _restore(self._environment)
 
 
 def has_key() -> bool:

@@ -102,7 +102,7 @@ class WeightsAndBiases(WandbLogger):
         self._facts: RunFacts | None = None
         self._session: Session | None = None
         self._lost = False  # wandb failed
-        self._last_step = 0
+        self._last_step = 0  # smaller ones are on the board
 
     def describe(self, facts: RunFacts) -> None:
         """Learn what the run is, before its first number; whoever says it ends the run with ``close``."""
@@ -133,7 +133,7 @@ class WeightsAndBiases(WandbLogger):
         """Log under the trainer's step; what the board has already of an earlier start is not sent again."""
         step = self._last_step if step is None else step
         run = self.experiment
-        if self._session and self._last_step <= step and run.step <= step:
+        if self._session and self._last_step <= step:
             run.log({**metrics, STEP: step}, step=step)
             self._last_step = step
 
@@ -144,7 +144,7 @@ class WeightsAndBiases(WandbLogger):
         run = self.experiment
         if self._session:
             table = table_of(shared_table(scores.cases, case_ids=self._knows_case_ids()))
-            run.log({**means_of(scores.cases), CASE_TABLE: table}, step=max(self._last_step, run.step))
+            run.log({**means_of(scores.cases), CASE_TABLE: table}, step=self._last_step)
 
     @property
     def takes_overlays(self) -> bool:
@@ -160,7 +160,7 @@ class WeightsAndBiases(WandbLogger):
         run = self.experiment
         if slices and self.takes_overlays:
             images = images_of(slices, case_ids=self._knows_case_ids())
-            run.log({OVERLAYS: images}, step=max(self._last_step, run.step))
+            run.log({OVERLAYS: images}, step=self._last_step)
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Nothing: a checkpoint asked for goes up once, when the run ends."""
@@ -194,6 +194,8 @@ class WeightsAndBiases(WandbLogger):
     def _give_up(self, error: Exception) -> None:
         first = (str(error).splitlines() or [""])[0][:200]
         _say(f"W&B failed ({type(error).__name__}: {first}): the run goes on without it, metrics.csv has its numbers")
+        if self._session:
+            self._session.abandon()
         self._lost, self._session = True, None
 
     @_spared
@@ -210,6 +212,7 @@ class WeightsAndBiases(WandbLogger):
         )
         _say(self._session.message)
         run = self._session.run
+        self._last_step = int(run.step) if self._session.mode == "online" else 0
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         for metric, best in BEST.items():

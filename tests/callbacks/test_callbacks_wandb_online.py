@@ -117,3 +117,4 @@ def test_when_wandb_fails_the_training_goes_on(facts, capsys):
     said = capsys.readouterr().out
     assert said.count("W&B failed") == 1
     assert "metrics.csv has its numbers" in said
+    assert "WANDB_DATA_DIR" not in os.environ, "the next run's files are its own"
