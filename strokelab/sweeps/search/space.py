@@ -86,8 +86,8 @@ def space_of(params: Mapping[str, Any], arguments: Sequence[str], loader: Config
     except (HydraException, ValueError) as error:
         raise ConfigError(
             "hydra.sweeper.params",
-            found=(str(error).splitlines() or [""])[0],
-            expected="values such as interval(0.1,0.9), tag(log,interval(0.0001,0.1)), range(3,6), choice(8,16,32)",
+            found=" ".join(str(error).split()),
+            expected="interval(0.1,0.9), tag(log,interval(0.0001,0.1)), int(interval(4,64)), range(3,6), choice(8,16)",
             remedy="correct them in conf/sweep/search.yaml or on the command line",
         ) from error
     dimensions = tuple(one for one in chosen.values() if isinstance(one, Dimension))

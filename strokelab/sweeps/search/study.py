@@ -132,11 +132,10 @@ def outcome(study: Study, space: Space, folder: Path, *, objective: str, flags: 
     content = {"name": "optuna", "best_value": best.value, "best_params": values, "member": best.user_attrs[MEMBER]}
     text = yaml.safe_dump({**content, "objective": objective, "command": command}, sort_keys=False, allow_unicode=True)
     write_text(folder / RESULTS, text)
-    left = (
-        "" if len(done) == total else f" ({total - len(done)} failed; started again, the search tries them once more)"
-    )
+    again = "started again, the search tries them once more"
+    failed = f" ({total - len(done)} of {total} members failed; {again})" if len(done) < total else ""
     lines = [
-        f"Best of {len(done)} results{left}: member {best.user_attrs[MEMBER]}, {objective} {best.value:.4f}",
+        f"Best of {len(done)} results{failed}: member {best.user_attrs[MEMBER]}, {objective} {best.value:.4f}",
         *(f"    {item}" for item in chosen),
         "Train it anew and score the test part, which no choice has seen:",
         f"    {command}",
