@@ -70,10 +70,13 @@ class Doors:
         door: str,
         *arguments: str,
         cwd: Path,
-        kill_at: tuple[str, int] | None = None,
+        kill_at: tuple[str, int] | tuple[str, int, int] | None = None,
         env: dict[str, str] | None = None,
     ) -> Running:
-        """Start a command. ``kill_at=("package.module.Class.method", n)``: SIGKILL itself before the n-th call."""
+        """Start a command. ``kill_at=("package.module.Class.method", n)``: SIGKILL itself before the n-th call.
+
+        A third item is another signal.
+        """
         self._count += 1
         logs = Path(os.environ["STROKELAB_STORE"]).parent / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -166,7 +169,7 @@ def _run(door: str, arguments: list[str]) -> int:
     return 0
 
 
-def _kill_before(name: str, call: int) -> None:
+def _kill_before(name: str, call: int, number: int = signal.SIGKILL) -> None:
     import importlib
 
     parts = name.split(".")
@@ -185,7 +188,7 @@ def _kill_before(name: str, call: int) -> None:
         nonlocal count
         count += 1
         if count == call:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return original(*args, **kwargs)
 
     setattr(owner, parts[-1], counted)
