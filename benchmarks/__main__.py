@@ -24,6 +24,7 @@ PARTS = {
     "zscore": ("benchmarks.zscore", "rows"),
     "loading": ("benchmarks.loading", "rows"),
     "prepare": ("benchmarks.case", "prepare_rows"),
+    "precision": ("benchmarks.precision", "rows"),
     "scoreboard": ("benchmarks.scoreboard", "rows"),
     "predict": ("benchmarks.case", "predict_rows"),
 }
