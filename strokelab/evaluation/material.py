@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 
 from strokelab import runs
 from strokelab.configuration import Settings, conf_folder
-from strokelab.errors import StrokelabError
+from strokelab.errors import DataWarning, StrokelabError
 from strokelab.evaluation.cohort import Cohorts
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.outcomes import Outcome, many, store_of
@@ -77,7 +79,7 @@ def evaluation_of(
 def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, float]) -> RunMaterial:
     entry = outcome.entry
     split = entry.settings.get("split") or {}
-    history = entry.folder / runs.METRICS
+    scans = entry.settings["cohort"].get("training_scans")
     return RunMaterial(
         name=entry.label,
         model=entry.model,
@@ -89,13 +91,28 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         sites=tuple(entry.sites),
         folder=entry.folder.name,
         parts=_parts(entry),
-        training_scans=entry.settings["cohort"].get("training_scans", {}),
-        history=pd.read_csv(history) if history.is_file() else None,
+        training_scans=scans if isinstance(scans, dict) else {},
+        history=_history(entry.folder / runs.METRICS),
         grey_values=grey,
         overlays=outcome.overlays,
         cost=cost,
         probabilities=outcome.scores.probabilities,
     )
+
+
+def _history(path: Path) -> pd.DataFrame | None:
+    """A run's curves, numbers only; None where there are none, or none that can be read, which is said."""
+    if not path.is_file():
+        return None
+    try:
+        table: pd.DataFrame = pd.read_csv(path).apply(pd.to_numeric, errors="coerce")
+        if {"epoch", "step"} <= set(table.columns):
+            return table
+        reason = "no columns epoch and step"
+    except (OSError, ValueError) as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+    warnings.warn(f"{path} is not drawn: {reason}", DataWarning, stacklevel=2)
+    return None
 
 
 def _parts(entry: Entry) -> frozenset[str] | None:
