@@ -1,6 +1,6 @@
 """Settings: composed, checked, bound to the facts of the data, and built from an allow-list.
 
-The only room that knows Hydra. Knows no run folders and no training.
+The only room that knows Hydra, but for the launchers of sweeps. Knows no run folders and no training.
 """
 
 from strokelab.configuration.allowlist import check_buildable

@@ -56,6 +56,7 @@ class MemberReturn(JobReturn):
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
+        """Refuse: Hydra's own can be set, this one is read."""
         raise AttributeError("the result of a member is what its run folder says")
 
 

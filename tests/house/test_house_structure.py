@@ -70,7 +70,7 @@ def _rooms(*names: str) -> list[Path]:
 
 LIBRARY_FLOORS = [
     ("lightning", ("models", "callbacks", "data/datamodule", "training")),
-    ("hydra", ("configuration",)),
+    ("hydra", ("configuration", "sweeps")),  # sweeps: its launchers and sweepers are plugins of Hydra
     ("matplotlib", ("report",)),
     ("wandb", ()),
 ]
