@@ -26,7 +26,7 @@ MEMBER, OVERRIDES = (
 )  # what a trial remembers: its number in the sweep, and what it is trained with
 RESULTS = "optimization_results.yaml"  # Hydra's own sweepers call it so
 # What the settings that were found are trained anew without: an ordinary run returns and scores the test part.
-_OF_THE_SEARCH = ("sweep", "objective", "score_test")
+_OF_THE_SEARCH = ("sweep", "objective", "score_test", "resume")
 
 
 def open_study(settings: SearchSettings, space: Space) -> Study:
