@@ -123,8 +123,12 @@ def test_counts_survive_an_interruption():
     file.seek(0)
     restored = SiteAdversarySchedule()
     restored.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(restored.state_dict()["confusion"], torch.tensor([[1, 1], [0, 0]]))
-    assert restored.state_dict()["loss_sum"] == 4
+    (counts,) = restored.state_dict()["ranks"]  # one for every process
+    assert torch.equal(counts["confusion"], torch.tensor([[1, 1], [0, 0]]))
+    assert counts["loss_sum"] == 4
+    earlier = SiteAdversarySchedule()
+    earlier.load_state_dict(counts)  # as earlier versions kept it, of one process
+    assert earlier.state_dict() == {"ranks": [counts]}
 
 
 def test_a_model_without_adversary_and_a_cohort_without_sites_are_left_alone():
