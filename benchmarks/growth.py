@@ -84,7 +84,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--members", type=numbers, default=[1, 2, 4, 8], help="jobs at once on one empty store")
     parser.add_argument("--folder", type=Path, help="keep the cohorts here for the next time")
     parser.add_argument("--markdown", type=Path, help="page whose section on growth is replaced")
-    parser.add_argument("--chart", type=Path, help="where the chart goes (.svg or .png)")
+    parser.add_argument("--chart", type=Path, help="where the chart goes (PNG)")
     return parser.parse_args(words)
 
 
