@@ -86,6 +86,9 @@ class WatchedLoader(DataLoader[Batch]):
         self.processes += set(multiprocessing.active_children()) - before
         return self._watched(iterator)
 
+    def check_worker_number_rationality(self) -> None:
+        """Say nothing: ``worker_count`` has judged already."""
+
     def _watched(self, iterator: Iterator[Any]) -> Iterator[Batch]:
         while True:
             if connection.wait(self._sentinels(), timeout=0):  # one whose batch is not due yet, too

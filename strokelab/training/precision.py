@@ -138,6 +138,6 @@ def _on_cpu(asked: str, memory: str, settings: Settings, sample_shape: Sequence[
 def _large(settings: Settings, sample_shape: Sequence[int] | None) -> bool:
     """Whether the first stage's tensors exceed what glibc keeps by itself; True where that cannot be told."""
     batch, width = settings["data"].get("batch_size"), (settings["model"].get("network") or {}).get("base")
-    if sample_shape is None or batch is None or width is None:
+    if sample_shape is None or not isinstance(batch, int) or not isinstance(width, int):
         return True
-    return 4 * int(batch) * int(width) * prod(sample_shape) >= LARGE_BLOCK
+    return 4 * batch * width * prod(sample_shape) >= LARGE_BLOCK
