@@ -13,7 +13,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 PACKAGES = "slurmctld slurmd slurm-client munge"
@@ -148,6 +151,16 @@ class SlurmCluster:
         """Start a requeued job at once: SLURM holds it back for two minutes."""
         wait_until(lambda: self.state(job) == "PENDING", f"job {job} to be requeued")
         self.call("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+    def signal_tasks(self, job: str, number: int) -> None:
+        """To the processes that train, and to nobody else of an array's job, such as srun."""
+        array, _, task = job.partition("_")
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.name() != "srun" and "submitit.core._submit" in process.cmdline():
+                    place = [process.environ().get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK")]
+                    if place == [array, task]:
+                        process.send_signal(number)
 
     def _start(self, program: str, *arguments: str) -> None:
         with (self.folder / f"{program}.out").open("wb") as out:
