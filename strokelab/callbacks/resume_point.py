@@ -19,9 +19,9 @@ from strokelab.callbacks.checkpoint_file import CheckpointFile
 from strokelab.callbacks.metrics_file import MetricsFile
 from strokelab.callbacks.preemption import STOP, Stopped
 from strokelab.callbacks.random_state import random_state, set_random_state
-from strokelab.callbacks.ranks import gathered, own
 from strokelab.callbacks.schedule import begun_with, follow_new_settings
 from strokelab.files import sync
+from strokelab.ranks import gathered, own
 
 
 class ResumePoint(Checkpoint):
