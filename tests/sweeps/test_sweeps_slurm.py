@@ -69,6 +69,7 @@ def test_the_script_says_what_the_yaml_says():
     assert "wckey" not in said
     assert "apptainer exec --nv /images/strokelab.sif python -u -m submitit" in said["command"]
     assert "--cpus-per-task=8" in said["command"], "srun does not take it over from sbatch"
+    assert "--kill-on-bad-exit=1" in said["command"], "nobody waits for a process that died"
     assert "module load cuda" in sbatch_text(settings, Path("/shared"), 1)
 
 

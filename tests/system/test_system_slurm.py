@@ -14,6 +14,8 @@ from slurm_cluster import SlurmCluster, missing, wait_until
 from tiny_runs import SHORT_MAIN
 
 from strokelab.sweeps.slurm.queue import JobList
+from strokelab.sweeps.slurm.settings import SlurmSettings
+from strokelab.sweeps.slurm.submission import Work, submit
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "SLURM is here")]
@@ -160,6 +162,39 @@ def test_sbatch_that_refuses_is_quoted_and_nothing_is_left(cluster, doors, comma
     assert "invalid partition specified: nowhere" in done.output
     assert "Traceback" not in done.output
     assert not list((tmp_path / "sweep/slurm").glob("*.pkl"))
+
+
+ENDING = """
+import os, signal, sys, time
+from pathlib import Path
+rank, how = os.environ["SLURM_PROCID"], sys.argv[1]
+print("here", rank, flush=True)
+while len(list(Path(sys.argv[2]).glob("*_log.out"))) < 4 and how == "killed":
+    time.sleep(0.05)
+if rank == "1" and how == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if rank == "0":
+    time.sleep(2 if how == "failed" else 600)
+    print("recorded", flush=True)
+sys.exit(3)
+"""
+
+
+def test_processes_of_a_job_end_together_and_the_first_one_records(cluster, tmp_path, monkeypatch):
+    """A further process that fails lets the first one finish; one that is killed leaves nobody waiting for it."""
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    script, logs = tmp_path / "ending.py", tmp_path / "logs"
+    script.write_text(ENDING)
+    settings = SlurmSettings(gpus_per_node=0, tasks_per_node=2, time=10)
+    work = [Work(str(script), str(tmp_path), (how, str(logs))) for how in ("failed", "killed")]
+    failed, killed = submit(settings, logs, work)
+    wait_until(lambda: [cluster.state(job) for job in (failed, killed)] == ["FAILED", "FAILED"], "both to end")
+    assert "recorded" in (logs / f"{failed}_0_log.out").read_text()
+    log = (logs / f"{killed}_0_log.out").read_text()
+    assert "here 0" in log
+    assert "recorded" not in log
+    assert "task 1: Killed" in log
 
 
 NOTICED = """

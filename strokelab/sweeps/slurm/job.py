@@ -6,11 +6,16 @@ import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from strokelab.callbacks.preemption import STOPPED, requeue
+
+# Seconds that a further process waits before it leaves with an error: upon its end srun ends the first one
+# (--kill-on-bad-exit), which has to record how it ended and to ask for a requeue. When it has, SLURM ends the wait.
+_PATIENCE = 15.0
 
 
 def run_member(script: str, cwd: str, arguments: Sequence[str]) -> None:
@@ -32,13 +37,22 @@ def run_member(script: str, cwd: str, arguments: Sequence[str]) -> None:
     sys.path.insert(0, str(Path(script).parent))
     try:
         runpy.run_path(script, run_name="__main__")
-    except SystemExit as stop:
-        if stop.code not in (None, 0):
-            raise
+    except BaseException as stop:
+        if isinstance(stop, SystemExit) and stop.code in (None, 0):
+            return
+        if not _is_first():
+            time.sleep(_PATIENCE)
+        raise
 
 
 def _requeued_before_the_start(number: int, frame: FrameType | None) -> None:
     """Notice of a preemption while libraries load: there is nothing to save, but the job must come back."""
-    if os.environ.get("SLURM_PROCID", "0") == "0":
+    if _is_first():
         print(f"Asked to stop before the training began: {requeue('SIGUSR1')}.", flush=True)
+    else:
+        time.sleep(_PATIENCE)
     os._exit(STOPPED)
+
+
+def _is_first() -> bool:
+    return os.environ.get("SLURM_PROCID", "0") == "0"

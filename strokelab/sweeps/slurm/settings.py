@@ -104,7 +104,10 @@ class SlurmSettings:
 
     def sbatch_parameters(self) -> dict[str, Any]:
         """What submitit's SLURM executor is told; what is None is left to the cluster."""
-        srun = [*([f"--cpus-per-task={self.cpus_per_task}"] if self.cpus_per_task else []), *self.srun]
+        # One process that dies ends the others, which would wait for it. Since 22.05 srun no longer takes
+        # cpus-per-task over from sbatch.
+        cpus = [f"--cpus-per-task={self.cpus_per_task}"] if self.cpus_per_task else []
+        srun = ["--kill-on-bad-exit=1", *cpus, *self.srun]
         asked = {
             "job_name": self.job_name,
             "nodes": self.nodes,
@@ -119,8 +122,7 @@ class SlurmSettings:
             "constraint": self.constraint,
             "exclude": self.exclude,
             "setup": list(self.setup) or None,
-            # Since 22.05 srun no longer takes cpus-per-task over from sbatch.
-            "srun_args": srun or None,
+            "srun_args": srun,
             "stderr_to_stdout": True,
             "array_parallelism": self.at_once,
         }
