@@ -141,3 +141,15 @@ def test_the_trial_answers_and_leaves_no_trace():
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
     assert not memory.is_kept()
+
+
+@pytest.mark.skipif(memory.cannot_keep() is not None, reason=f"{memory.cannot_keep()}")
+def test_the_trial_of_memory_leaves_it_kept_until_it_is_given_back():
+    from strokelab.training.trial import try_out
+
+    try:
+        assert try_out(3, half=False, resident=True).resident > 0
+        assert memory.is_kept()
+    finally:
+        memory.use("default")
+    assert not memory.is_kept()
