@@ -154,13 +154,14 @@ def write_start(
     Raises:
         DataError: the folder cannot be written to.
     """
-    erase(folder)
+    # Status and digest come first: whenever a kill falls, what is left is known as a run that may be started again.
+    write_status(folder, "running")
+    _erase(folder, keep=STATUS)
     make_folder(folder / CHECKPOINTS)
+    write_json(folder / ENVIRONMENT, environment() | {"overrides": list(overrides), "digest": digest})
     write_settings(folder, settings)
     split.write(folder / SPLIT)
     write_json(folder / SITES, dict(sites))
-    write_json(folder / ENVIRONMENT, environment() | {"overrides": list(overrides), "digest": digest})
-    write_status(folder, "running")
 
 
 def write_digest(folder: Path, digest: str) -> None:
@@ -170,7 +171,11 @@ def write_digest(folder: Path, digest: str) -> None:
 
 def erase(folder: Path) -> None:
     """Remove the files of a run, and nothing else that lies in its folder."""
-    for path in (*(folder / name for name in _OWN), *(folder / CHECKPOINTS).glob("*.ckpt")):
+    _erase(folder)
+
+
+def _erase(folder: Path, keep: str = "") -> None:
+    for path in (*(folder / CHECKPOINTS).glob("*.ckpt"), *(folder / name for name in _OWN if name != keep)):
         path.unlink(missing_ok=True)
     remove_empty(folder / CHECKPOINTS)
 

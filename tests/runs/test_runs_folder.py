@@ -189,3 +189,28 @@ def test_any_bytes_are_refused_as_a_run_error(content):
         path.write_bytes(content)
         with pytest.raises(RunError):
             runs.read_checkpoint(path)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("place", ["_erase", "make_folder", "write_settings"])
+@pytest.mark.parametrize("before", ["nothing", "a finished run"])
+def test_a_start_killed_anywhere_may_be_started_again(place, before, monkeypatch, tmp_path):
+    """Found by ``benchmarks/kills.py``: settings without a status were taken for somebody else's."""
+    folder = tmp_path / "run"
+    if before != "nothing":
+        start(folder)
+        runs.write_status(folder, "finished")
+
+    def kill(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(f"strokelab.runs.folder.{place}", kill)
+        start(folder)
+    assert runs.read_status(folder)["state"] == "running"
+    runs.refuse_to_replace(folder)
+    start(folder)
+    assert runs.read_settings(folder) == SETTINGS
