@@ -60,7 +60,6 @@ def test_a_sweep_with_a_failed_member_ends_with_its_table_and_status_1(tmp_path)
 def test_mistakes_are_said_before_anything_starts(tmp_path):
     for wrong, words in {
         "hydra.launcher.at_once=0": "hydra.launcher.at_once",
-        "run_dir=here": "members in folders of their own",
         "ablation=da model=sgnet": "row of the ablation",
     }.items():
         done = train(tmp_path, "-m", "hydra.sweep.dir=sweep", "seed=1,2", *wrong.split())

@@ -1,7 +1,9 @@
 """A sweep is resumed from its record into trainings, and into nothing else."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,17 +17,22 @@ from strokelab.sweeps.resuming import resume_sweep
 from strokelab.sweeps.sharing import Shares
 
 
-@pytest.fixture
-def sweep(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
     """Two members of which one is finished."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "my sweep"
+    folder = tmp_path_factory.mktemp("recorded") / "sweep"
     members = Planning(folder).plan("seed=1", "seed=2")
-    add_members(
-        folder, members, door=Door(conf_folder().parent / "train.py", tmp_path, "/old/python"), launcher="processes"
-    )
+    door = Door(conf_folder().parent / "train.py", folder.parent, "/old/python")
+    add_members(folder, members, door=door, launcher="processes")
     runs.write_status(members[1].folder, "finished")
     return folder
+
+
+@pytest.fixture
+def sweep(recorded, tmp_path, monkeypatch):
+    """The same in another place."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(recorded, tmp_path / "my sweep"))
 
 
 @pytest.fixture
@@ -39,11 +46,11 @@ def started(monkeypatch):
     return calls
 
 
-def test_what_is_left_is_started_by_this_interpreter(sweep, started, tmp_path):
+def test_what_is_left_is_started_by_this_interpreter(sweep, started, recorded):
     assert not resume_sweep(sweep, Console(), at_once=2)
     ((members, door, shares),) = started
     assert [member.overrides for member in members] == [("seed=1",), ("seed=2",)]
-    assert door == Door(conf_folder().parent / "train.py", tmp_path, sys.executable)
+    assert door == Door(conf_folder().parent / "train.py", recorded.parent, sys.executable)
     assert isinstance(shares, Shares)
     assert shares.at_once == 2
     runs.write_status(members[0].folder, "finished")
