@@ -233,7 +233,8 @@ def test_requeued_missed_once_or_unanswered_is_not_over(monkeypatch, tmp_path, m
     answers = [WAITING, RUNNING, Place("PREEMPTED"), WAITING, {}, None, None, None, RUNNING, RUNNING]
     ended, text = watched(monkeypatch, tmp_path, member, *answers, then={9: finish})
     assert ended.state == "finished"
-    assert text.count("in the queue (BeginTime)") == 2
+    assert text.count("1 member(s) wait in the queue: BeginTime") == 1
+    assert text.count("seed0: waiting, in the queue (BeginTime)") == 1, "told of a member that had begun"
 
 
 def test_what_the_run_folder_says_counts_more_than_the_queue(monkeypatch, tmp_path, member):

@@ -117,6 +117,7 @@ def disturbed(cluster, doors, command, tmp_path_factory) -> Path:
     cluster.requeue_now(jobs[preempted.name])
     done = second.wait().check()
     assert "1 member(s) are in the queue or at work already" in done.output
+    assert f"{other.name}: waiting, submitted again" in done.output
     assert "2 of 2 members finished" in done.output
     log = (sweep / "slurm" / f"{jobs[preempted.name]}_0_log.out").read_text()
     assert "SLURM starts this job again" in log, "kept over the requeue"

@@ -22,6 +22,7 @@ from strokelab.sweeps.slurm.queue import JobList, places
 from strokelab.sweeps.slurm.settings import SlurmSettings
 from strokelab.sweeps.slurm.submission import Work, sbatch_text, submit
 from strokelab.sweeps.slurm.watch import watch
+from strokelab.sweeps.states import MemberState
 from strokelab.sweeps.table import Board
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ class SlurmSweep:
                 sent = dict(zip(new, submit(self.settings, self.jobs, work), strict=True))
                 JobList(self.jobs).add({self._name(member): job for member, job in sent.items()})
                 board.say(f"Submitted {len(new)} job(s): {', '.join(_arrays(sent))}. Logs: {self.jobs}")
+                for member in new:
+                    if state_of(member).state != "waiting":
+                        board.ended(member, MemberState("waiting", "submitted again"))
                 jobs |= sent
         return jobs
 

@@ -18,6 +18,7 @@ ENDED = frozenset(
         *("REVOKED", "TIMEOUT"),
     ]
 )
+WAITING = frozenset(["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"])
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,13 @@ class Place:
         """Whether it will never run again."""
         return self.state in ENDED
 
+    @property
+    def waits(self) -> bool:
+        """Whether it will run, now or again."""
+        return self.state in WAITING
+
     def __str__(self) -> str:
-        if self.state == "PENDING":
+        if self.waits:
             return f"in the queue{f' ({self.reason})' if self.reason else ''}"
         return f"{self.state.lower().replace('_', ' ')}{f' on {self.nodes}' if self.nodes else ''}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class _Watch:
         self.before: dict[Member, Any] = {member: runs.read_status(member.folder) for member in jobs}
         self.missed = dict.fromkeys(jobs, 0)
         self.said: dict[Member, str] = {}
+        self.reasons = {""}  # for which members wait that have not begun; each is said once, not for every member
 
     def run(self, poll_seconds: float) -> None:
         while self.jobs:
@@ -57,6 +58,7 @@ class _Watch:
             if queue is not None:  # a controller that does not answer says nothing about jobs
                 for member, job in list(self.jobs.items()):
                     self._look(member, queue.get(job, _GONE))
+                self._explain([queue[job].reason for job in self._not_begun() if job in queue])
             until = time.monotonic() + poll_seconds
             while self.jobs and time.monotonic() < until:
                 self.board.refresh()
@@ -72,14 +74,22 @@ class _Watch:
                 self._end(member, self._settled(member, place))
         else:
             self.missed[member] = 0
-            waits = place.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
-            word = str(place) if waits else "running"
-            if word != self.said.get(member):
-                self.said[member] = word
-                if waits:
-                    self.board.ended(member, MemberState("waiting", word, epoch=state.epoch, epochs=state.epochs))
-                else:
-                    self.board.started(member)
+            word = str(place) if place.waits else "running"
+            if word == self.said.get(member) or (place.waits and member not in self.said):
+                return
+            self.said[member] = word
+            if place.waits:
+                self.board.ended(member, MemberState("waiting", word, epoch=state.epoch, epochs=state.epochs))
+            else:
+                self.board.started(member)
+
+    def _not_begun(self) -> list[str]:
+        return [job for member, job in self.jobs.items() if member not in self.said]
+
+    def _explain(self, reasons: Sequence[str]) -> None:
+        for reason in sorted(set(reasons) - self.reasons):
+            self.board.say(f"{reasons.count(reason)} member(s) wait in the queue: {reason}")
+        self.reasons |= set(reasons)
 
     def _settled(self, member: Member, place: Place) -> MemberState:
         """Write down why a job ended where its training could not."""
