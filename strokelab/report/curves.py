@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,10 +159,19 @@ def calibration_figure(counts: Counts, colours: Mapping[str, str] | None = None)
         axes.grid(color=PALE, linewidth=0.7)
     above.set(ylabel="Share of lesion", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.set(xlabel="Mean predicted probability", ylabel="Voxels", yscale="log")
+    below.set_ylim(*_decades([line.get_ydata() for line in below.get_lines()]))
     below.yaxis.set_major_locator(LogLocator(numticks=4))
     below.yaxis.set_minor_formatter(NullFormatter())  # in a strip this low they would lie upon each other
     legend_below(figure, above.get_legend_handles_labels()[0], columns=2)
     return figure
+
+
+def _decades(counts: Sequence[Any]) -> tuple[float, float]:
+    """Whole powers of ten around counts, with a little air: at least two of them have a label."""
+    values = np.concatenate([np.ravel(found) for found in counts] or [np.ones(1)])
+    values = values[values > 0] if (values > 0).any() else np.ones(1)
+    low, high = math.floor(math.log10(values.min())), math.ceil(math.log10(values.max()))
+    return 0.7 * 10.0**low, 1.4 * 10.0 ** max(high, low + 1)
 
 
 def _lacking(run: RunMaterial) -> str:

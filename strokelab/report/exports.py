@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from strokelab.files import write_text
+from strokelab.files import write_json, write_text
 from strokelab.report.cells import Cell, Table
 from strokelab.report.latex import latex_table
 from strokelab.scoring.tables import write_table
+
+NOTE = ".report-files.json"
+"""Which figures and tables in a folder a report wrote."""
+_OURS = re.compile(r"(figures/[^/\\\0]+\.(png|pdf)|tables/[^/\\\0]+\.(csv|tex))")
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -78,3 +84,27 @@ def _unused(name: str, columns: dict[str, list[str] | list[float | None]]) -> st
     while free in columns:
         free, number = f"{name} ({number})", number + 1
     return free
+
+
+def remove_stale(folder: Path, written: Sequence[Path]) -> None:
+    """Remove what an earlier report left in the folder and this one does not have, and note what this one wrote.
+
+    Only files that the note of the earlier report names are removed, and only figures and tables.
+
+    Args:
+        folder: of the report.
+        written: figures and tables of the present report.
+    """
+    note = folder / NOTE
+    names = sorted(path.relative_to(folder).as_posix() for path in written)
+    try:
+        before = json.loads(note.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        before = []
+    for name in before if isinstance(before, list) else []:
+        # The note could be somebody else's.
+        if isinstance(name, str) and _OURS.fullmatch(name) and name not in names:
+            path = folder / name
+            if path.parent.resolve() == folder.resolve() / path.parent.name:
+                path.unlink(missing_ok=True)
+    write_json(note, {"files": names})

@@ -14,7 +14,7 @@ from PIL import Image
 from strokelab.errors import DataError
 from strokelab.files import make_folder, replacing, write_text
 from strokelab.report.comparison import paper_comparisons
-from strokelab.report.exports import write_tables
+from strokelab.report.exports import remove_stale, write_tables
 from strokelab.report.material import Evaluation
 from strokelab.report.overlays import KINDS, PLANES
 from strokelab.report.pictures import Picture, Section
@@ -37,7 +37,8 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
 
     Args:
         evaluation: what to report.
-        folder: created when absent; files of the same name are replaced, each whole or not at all.
+        folder: created when absent; files of the same name are replaced, each whole or not at all. Figures and tables
+            of an earlier report that this one does not have are removed, other files stay.
 
     Returns:
         The path of the page.
@@ -57,12 +58,14 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     missing = missing_members(evaluation)
     papers = paper_comparisons(evaluation)
     sections = assemble(page_tables(evaluation, numbers), picture_sections(evaluation))
+    written = []
     for picture in (picture for section in sections for picture in section.pictures):
         for suffix, content in ((".png", picture.png), (".pdf", picture.pdf)):
-            with replacing(folder / "figures" / f"{picture.name}{suffix}") as temporary:
+            written.append(folder / "figures" / f"{picture.name}{suffix}")
+            with replacing(written[-1]) as temporary:
                 temporary.write_bytes(content)
     tables = [table for section in sections for table in section.tables]
-    write_tables([*tables, *papers, *([missing] if missing else [])], folder)
+    written += write_tables([*tables, *papers, *([missing] if missing else [])], folder)
     write_table(numbers.summary, folder / "summary.csv")
     page = _environment().get_template("template.html")
     path = folder / "report.html"
@@ -80,6 +83,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
             papers=papers,
         ),
     )
+    remove_stale(folder, written)
     return path
 
 

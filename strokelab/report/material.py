@@ -61,6 +61,7 @@ class RunMaterial:
     seed: int | None = None
     sites: tuple[str, ...] = ()  # training sites in index order
     folder: str = ""  # a label, not necessarily a path
+    trained: bool = True  # False: masks of any tool, of whose training nothing is known
     parts: frozenset[str] | None = None  # of {"standardizer", "adversary", "hemispheres"}; None = not of that family
     training_scans: Mapping[str, int] = field(default_factory=dict)  # training site -> number of scans
     history: pd.DataFrame | None = None  # metrics.csv of Lightning's CSVLogger, sparse

@@ -21,16 +21,17 @@ MOST_OVERLAYS = 4  # runs on the page, unless there are more models; further one
 
 
 def picture_sections(evaluation: Evaluation) -> list[Section]:
-    """Every section of pictures, in the order of the page."""
-    return [
+    """Every section of pictures, in the order of the page; masks without a run have none about training."""
+    sections = [
         by_site(evaluation),
         difference_section(evaluation),
         by_size(evaluation),
         threshold_section(evaluation),
         overlay_section(evaluation),
-        training_section(evaluation),
-        grey_value_section(evaluation),
     ]
+    if any(run.trained for run in evaluation.runs):
+        sections += [training_section(evaluation), grey_value_section(evaluation)]
+    return sections
 
 
 def by_site(evaluation: Evaluation) -> Section:

@@ -63,7 +63,7 @@ def page_tables(evaluation: Evaluation, numbers: Numbers | None = None) -> list[
 
     Returns:
         (anchor, title, sentences, tables) per section, anchors ``results``, ``comparison`` (two models and more),
-        ``sizes`` (where volumes are known), ``cases`` (one sortable table) and ``runs``.
+        ``sizes`` (where volumes are known), ``cases`` (one sortable table) and ``runs`` (not of masks without a run).
     """
     numbers = numbers or measure(evaluation)
     cases, summary = numbers.cases, numbers.summary
@@ -80,7 +80,9 @@ def page_tables(evaluation: Evaluation, numbers: Numbers | None = None) -> list[
         chapters.append(("sizes", "By lesion size", (), _marked(evaluation, sizes)))
     members = member_list(evaluation)
     chapters.append(("cases", "Every case", (), [case_table(evaluation, cases)]))
-    chapters.append(("runs", "Runs", (), [run_list(evaluation), *([members] if members else [])]))
+    listed = [run_list(evaluation)] if any(run.trained for run in evaluation.runs) else []
+    if listed or members:
+        chapters.append(("runs", "Runs", (), [*listed, *([members] if members else [])]))
     return chapters
 
 

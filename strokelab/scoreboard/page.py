@@ -77,6 +77,7 @@ def evaluation_of(found: Entries, scores: Scores, rules: Rules, *, command: str 
             model=name,
             dataset=found.dataset,
             cases=by_method[name],
+            trained=False,
             overlays=tuple(overlays[name]),
             probabilities=counts[name] if len(counts[name]) else None,
         )

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -87,3 +88,23 @@ def test_the_section_draws_whom_it_can_and_names_the_others(full_evaluation, mon
     nothing = threshold_section(dataclasses.replace(full_evaluation, runs=tuple(runs)))
     assert not nothing.pictures
     assert "No probabilities came with these runs" in nothing.sentences[0]
+
+
+@pytest.mark.parametrize("most", [3, 10, 900, 40_000, 5_000_000, 800_000_000])
+def test_voxel_counts_have_labels_that_do_not_lie_upon_each_other(most):
+    voxels = np.linspace(most, max(1, most // 7), 100).astype(np.int64)
+    lesion = voxels // 2
+    counts = ProbabilityCounts(lesion, voxels - lesion, voxels * (np.arange(100) + 0.5) / 100)
+    figure = calibration_figure({"a": (counts,)})
+    figure.canvas.draw()
+    below = figure.axes[1]
+    shown = [label for label in below.get_yticklabels() if label.get_text() and _inside(label, below)]
+    shown += [label for label in below.get_yticklabels(minor=True) if label.get_text()]
+    assert len(shown) >= 2
+    boxes = sorted((label.get_window_extent().y0, label.get_window_extent().y1) for label in shown)
+    assert all(upper[0] > lower[1] for lower, upper in itertools.pairwise(boxes))
+
+
+def _inside(label, axes):
+    low, high = axes.get_ylim()
+    return low <= label.get_position()[1] <= high

@@ -1,5 +1,6 @@
 """Tables as files: CSV that reads back, LaTeX that a foreign name cannot break."""
 
+import json
 import re
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from report_material import evaluation_of, scored_run
 
 from strokelab.report.cells import Cell, Table
-from strokelab.report.exports import as_frame, write_tables
+from strokelab.report.exports import NOTE, as_frame, remove_stale, write_tables
 from strokelab.report.latex import escape, latex_table
 from strokelab.report.tables import page_tables
 
@@ -156,3 +157,40 @@ def test_long_tables_break_over_pages():
 def test_long_words_are_set_in_lines():
     written = table((Cell("a"), Cell("no mask was found where the reference lies", words=True)))
     assert "\\begin{tabular}{lp{5cm}}" in latex_table(written)
+
+
+# An earlier report in the same folder
+
+
+def test_what_an_earlier_report_left_goes_and_nothing_else(tmp_path):
+    folder, outside = tmp_path / "report", tmp_path / "outside.csv"
+    names = ["figures/a.png", "figures/b.png", "tables/t.csv", "tables/u.tex", "figures/mine.png", "tables/mine.xlsx"]
+    for path in [*(folder / name for name in names), folder / "notes.txt", folder / "deep/x.csv", outside]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    remove_stale(folder, [folder / name for name in names[:4]])
+    assert all((folder / name).exists() for name in names)  # without a note nothing is known to be ours
+    remove_stale(folder, [folder / "figures/a.png", folder / "tables/t.csv"])
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left == {*("figures/a.png", "tables/t.csv"), *names[4:], "notes.txt", "deep/x.csv", NOTE}
+    # A note that somebody else wrote
+    wrong = ["../outside.csv", "figures/../notes.txt", "notes.txt", str(outside), "tables/mine.xlsx", "deep/x.csv", 3]
+    (folder / NOTE).write_text(json.dumps({"files": wrong}))
+    remove_stale(folder, [])
+    assert outside.exists()
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == left
+    for damaged in ("", "[]", '{"files": 3}', "[" * 100_000):
+        (folder / NOTE).write_text(damaged)
+        remove_stale(folder, [])
+        assert json.loads((folder / NOTE).read_text()) == {"files": []}
+
+
+def test_a_linked_folder_is_not_cleared(tmp_path):
+    folder, other = tmp_path / "report", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    (other / "a.png").write_text("x")
+    (folder / "figures").symlink_to(other)
+    (folder / NOTE).write_text(json.dumps({"files": ["figures/a.png"]}))
+    remove_stale(folder, [])
+    assert (other / "a.png").exists()

@@ -143,7 +143,9 @@ def test_files_beside_the_page(written):
     summary = pd.read_csv(folder / "summary.csv")
     assert set(summary.loc[summary["level"] == "model", "model"]) == {"unet2d", "sgnet"}
     assert {"results.csv", "results.tex", "comparisons.csv"} <= {path.name for path in (folder / "tables").iterdir()}
-    assert {path.name for path in folder.iterdir()} == {"report.html", "summary.csv", "figures", "tables"}
+    assert {path.name for path in folder.iterdir()} == {
+        *("report.html", "summary.csv", "figures", "tables", ".report-files.json"),
+    }
 
 
 @pytest.mark.usefixtures("sketchy")
@@ -243,3 +245,30 @@ def test_the_same_evaluation_gives_the_same_bytes(full_evaluation, full_report, 
     first = {path.relative_to(full_report.parent): path for path in full_report.parent.rglob("*") if path.is_file()}
     assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == set(first)
     assert all((again.parent / name).read_bytes() == path.read_bytes() for name, path in first.items())
+
+
+def masks(evaluation):
+    """The same numbers as of masks without a run."""
+    keep = ("name", "model", "dataset", "cases")
+    runs = tuple(
+        RunMaterial(**{name: getattr(run, name) for name in keep}, trained=False) for run in evaluation.runs[:1]
+    )
+    return dataclasses.replace(evaluation, runs=runs, members=())
+
+
+def test_masks_without_a_run_say_nothing_about_a_training_and_old_pictures_of_one_go(evaluation, tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/loss.png").write_bytes(b"of an earlier report")
+    (tmp_path / "figures/mine.png").write_bytes(b"mine")
+    note = tmp_path / ".report-files.json"
+    note.write_text(json.dumps({"files": ["figures/loss.png"]}))
+    text = write_report(masks(evaluation), tmp_path).read_text()
+    assert not (tmp_path / "figures/loss.png").exists()
+    every = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*/*") if path.is_file()}
+    assert every - {"figures/mine.png"} == set(json.loads(note.read_text())["files"])
+    found = Page(text)
+    headings = re.findall(r"<h2[^>]*>([^<]*)", text)
+    assert "Results" in headings
+    assert not {"Training", "Grey values per site", "Runs"} & set(headings)
+    assert not any(value == "#runs" for _, _, value in found.attributes)
+    assert not (tmp_path / "tables/runs.csv").exists()
