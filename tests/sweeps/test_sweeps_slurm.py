@@ -121,7 +121,7 @@ def test_without_submitit_or_sbatch_it_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="no sbatch, srun, squeue on the PATH"):
         submit(SlurmSettings(), tmp_path / "jobs", [Work("train.py", str(tmp_path), ())])
     assert not (tmp_path / "jobs").exists()
-    monkeypatch.setitem(sys.modules, "submitit", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"strokelab\[slurm\]"):
         sbatch_text(SlurmSettings(), tmp_path, 2)
 
@@ -258,3 +258,25 @@ def test_a_process_that_srun_did_not_start_does_not_wait_for_others(monkeypatch)
     monkeypatch.setenv("SLURM_STEP_ID", "0")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
     assert not SlurmEnvironment().auto_requeue, "Lightning's own would save in the middle of a step"
+
+
+def test_the_command_is_train_py_with_the_launcher(doors, tmp_path):
+    """A yaml of the user's own for the cluster, and --dry-run on a machine without SLURM: nothing is written."""
+    mine = tmp_path / "my_conf/hydra/launcher"
+    mine.mkdir(parents=True)
+    (mine / "my_cluster.yaml").write_text("defaults: [slurm]\ngpus_per_node: 4\npartition: gpu\nat_once: 1\n")
+    nowhere = {"PATH": str(tmp_path)}
+    sweep = ["experiment=sgnet_small", "seed=0,1", "hydra.sweep.dir=sweep"]
+    own = ["--config-dir", "my_conf", "hydra/launcher=my_cluster", "hydra.launcher.srun=['--gpu-bind=none']"]
+    before = sorted(tmp_path.rglob("*"))
+    shown = doors.strokelab("submit", *own, *sweep, "--dry-run", cwd=tmp_path, env=nowhere).check().output
+    for words in ("--partition=gpu", "--array=0-1%1", "--ntasks-per-node=4", "--gpu-bind=none", "trainer.devices=4"):
+        assert words in shown, words
+    assert shown.count(f"--config-dir {tmp_path / 'my_conf'}") == 2, "members compose with it, too"
+    done = doors.strokelab("submit", *own, *sweep, cwd=tmp_path, env=nowhere)
+    assert done.status == 1
+    assert "no sbatch, srun, squeue on the PATH" in done.output
+    done = doors.strokelab("submit", *sweep, "trainer.devices=3", "--dry-run", cwd=tmp_path, env=nowhere)
+    assert done.status == 1
+    assert "leave trainer.devices out" in done.output
+    assert sorted(tmp_path.rglob("*")) == before

@@ -36,6 +36,7 @@ def submit_sweep(overrides: Sequence[str], *, dry_run: bool) -> None:
         if not any(given.startswith(item.partition("=")[0] + "=") for given in overrides)
     ]
     dry = ["hydra.launcher.dry_run=true"] if dry_run else []
-    sys.argv = [str(script), "--multirun", *chosen, *overrides, *dry]
+    # Flags such as --config-dir stand first among the overrides, or argparse would not take what follows them.
+    sys.argv = [str(script), "--multirun", *overrides, *chosen, *dry]
     sys.path.insert(0, str(script.parent))
     runpy.run_path(str(script), run_name="__main__")

@@ -20,7 +20,7 @@ from strokelab.sweeps.members import door_of, member_arguments, plan_members, st
 from strokelab.sweeps.record import Door, Member
 from strokelab.sweeps.slurm.queue import JobList, places
 from strokelab.sweeps.slurm.settings import SlurmSettings
-from strokelab.sweeps.slurm.submission import Work, sbatch_text, submit
+from strokelab.sweeps.slurm.submission import Work, check_here, sbatch_text, submit
 from strokelab.sweeps.slurm.watch import watch
 from strokelab.sweeps.states import MemberState
 from strokelab.sweeps.table import Board
@@ -42,13 +42,14 @@ class SlurmSweep:
         settings: of the launcher.
 
     Raises:
-        SystemExit: with status 1, a setting is wrong; its message is printed.
+        SystemExit: with status 1, a setting is wrong or SLURM is not here; the message is printed.
     """
 
     def __init__(self, config: DictConfig, context: HydraContext, settings: Mapping[str, Any]) -> None:
         self.console = Console()
         with said_and_ended(self.console):
             self.settings = _settings(settings)
+            check_here(dry_run=self.settings.dry_run)  # before the sweeper writes anything
             self.sweep = Sweep(config, context, launcher="slurm")
             if not (self.settings.wait or self.settings.dry_run or self.sweep.tolerant):
                 raise ConfigError(
@@ -71,11 +72,15 @@ class SlurmSweep:
             SystemExit: with status 0, a dry run, or nobody is to wait; with 1, a mistake in the settings; with 130,
                 interrupted while watching. The jobs go on.
         """
+        if self.settings.dry_run:
+            try:
+                with said_and_ended(self.console):
+                    self._show(self._asked(job_overrides), first)
+            finally:
+                self._before.restore()
+            raise SystemExit(0)
         with said_and_ended(self.console):
-            asked = [[*overrides, *self.settings.trainer_overrides(overrides)] for overrides in job_overrides]
-            if self.settings.dry_run:
-                self._show(asked, first)
-                raise SystemExit(0)
+            asked = self._asked(job_overrides)
             members = self.sweep.plan(asked, first)
             batch = list(dict.fromkeys(members))
             at_once = self.settings.at_once or len(batch)
@@ -87,6 +92,9 @@ class SlurmSweep:
                 self.console.print(f"Submitted. How it stands: strokelab sweep {self.sweep.folder}", soft_wrap=True)
                 raise SystemExit(0)
         return self.sweep.returns(members, board.states())
+
+    def _asked(self, job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
+        return [[*overrides, *self.settings.trainer_overrides(overrides)] for overrides in job_overrides]
 
     def _sent(self, batch: Sequence[Member], board: Board) -> dict[Member, str]:
         """Submit whoever is neither finished nor in the queue; the jobs to watch, by member."""
@@ -123,7 +131,7 @@ class SlurmSweep:
         return jobs
 
     def _show(self, asked: Sequence[Sequence[str]], first: int) -> None:
-        """Print what would be submitted, and leave nothing behind."""
+        """Print what would be submitted."""
         config = self.sweep.config
         door = door_of(config)
         members = list(dict.fromkeys(plan_members(config, self.sweep.context, asked, first=first)))
@@ -139,7 +147,6 @@ class SlurmSweep:
                 self._print(f"not submitted ({states[member]}): {member.folder}")
         more = "" if self.sweep.tolerant else " The sweeper chooses further members as results come in."
         self._print("", f"Dry run: {len(new)} job(s), none submitted, nothing written.{more}")
-        self._before.restore()
 
     def _print(self, *lines: str) -> None:
         self.console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)

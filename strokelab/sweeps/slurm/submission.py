@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -29,6 +30,32 @@ class Work:
         return " ".join(["python", Path(self.script).name, *map(_readable, self.arguments)])
 
 
+def check_here(*, dry_run: bool) -> None:
+    """Whether members can be submitted from this machine.
+
+    Args:
+        dry_run: only the script is asked for.
+
+    Raises:
+        ConfigError: submitit is missing, or a program of SLURM.
+    """
+    if importlib.util.find_spec("submitit") is None:
+        raise ConfigError(
+            "hydra/launcher=slurm",
+            found="submitit is not installed",
+            expected="the library that sends jobs to SLURM",
+            remedy="pip install 'strokelab[slurm]'",
+        )
+    absent = [program for program in ("sbatch", "srun", "squeue") if shutil.which(program) is None]
+    if absent and not dry_run:
+        raise ConfigError(
+            "hydra/launcher=slurm",
+            found=f"no {', '.join(absent)} on the PATH",
+            expected="a login node of a SLURM cluster",
+            remedy="start it there, look at the script with --dry-run, or use hydra/launcher=processes",
+        )
+
+
 def sbatch_text(settings: SlurmSettings, folder: Path, jobs: int) -> str:
     """The script that ``submit`` would hand to sbatch; asks for no SLURM and writes nothing.
 
@@ -38,8 +65,9 @@ def sbatch_text(settings: SlurmSettings, folder: Path, jobs: int) -> str:
         jobs: how many members the array has.
 
     Raises:
-        ConfigError: submitit is missing, or knows one of the settings not.
+        ConfigError: as ``check_here``, or submitit knows one of the settings not.
     """
+    check_here(dry_run=True)
     executor = _executor(settings, folder, dry_run=True)
     if jobs > 1:
         executor.parameters["map_count"] = jobs
@@ -58,9 +86,10 @@ def submit(settings: SlurmSettings, folder: Path, work: Sequence[Work]) -> list[
         The job ids, as squeue shows them, in the order of ``work``.
 
     Raises:
-        ConfigError: submitit or sbatch is missing, or sbatch refuses.
+        ConfigError: as ``check_here``, or sbatch refuses.
         DataError: the folder cannot be written to.
     """
+    check_here(dry_run=False)
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     from strokelab.sweeps.slurm.job import run_member
@@ -93,15 +122,7 @@ def _readable(argument: str) -> str:
 
 
 def _executor(settings: SlurmSettings, folder: Path, *, dry_run: bool) -> SlurmExecutor:
-    try:
-        from submitit import SlurmExecutor
-    except ImportError as error:
-        raise ConfigError(
-            "hydra/launcher=slurm",
-            found="submitit is not installed",
-            expected="the library that sends jobs to SLURM",
-            remedy="pip install 'strokelab[slurm]'",
-        ) from error
+    from submitit import SlurmExecutor
 
     class DryExecutor(SlurmExecutor):
         """An executor for a machine without SLURM: it prints and never submits."""
@@ -111,14 +132,6 @@ def _executor(settings: SlurmSettings, folder: Path, *, dry_run: bool) -> SlurmE
             """Say that SLURM is here."""
             return 2
 
-    absent = [program for program in ("sbatch", "srun", "squeue") if shutil.which(program) is None]
-    if absent and not dry_run:
-        raise ConfigError(
-            "hydra/launcher=slurm",
-            found=f"no {', '.join(absent)} on the PATH",
-            expected="a login node of a SLURM cluster",
-            remedy="start it there, look at the script with --dry-run, or use hydra/launcher=processes",
-        )
     executor = (DryExecutor if dry_run else SlurmExecutor)(folder, python=settings.python)
     try:
         executor.update_parameters(**settings.sbatch_parameters())
