@@ -73,6 +73,7 @@ def scene(trained_run, tmp_path):
     scene = Scene(run, outside)
     # As its author would send it: the folder it was made in is the one it is unpacked into.
     former = str(trained_run)
+    (run / "checkpoints/previous.ckpt").unlink(missing_ok=True)
     (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(former, str(run)))
     scene.checkpoint(lambda content: content.update(callbacks=moved(content["callbacks"], former, str(run))))
     return scene
@@ -393,6 +394,13 @@ RESUMING = {
     "a lock linked away": (link(".lock", "precious.csv"), ".lock"),
     "a checkpoint for clusters": (poisoned_cluster_checkpoint, "hpc_ckpt_9.ckpt"),
     "REDUCE in the checkpoint": (lambda s: s.checkpoint(lambda c: c.update(loops=Touch(s.canary))), "last.ckpt"),
+    "REDUCE in the one before": (
+        lambda s: (
+            s.checkpoint(lambda c: c.update(loops=Touch(s.canary))),
+            shutil.copy(s.run / "checkpoints/last.ckpt", s.run / "checkpoints/previous.ckpt"),
+        ),
+        "previous.ckpt",
+    ),
     "a width of 10^12": (lambda s: s.edit(lambda c: c["model"]["network"].update(base=10**12)), "model.network.base"),
     "no checkpoint, and a model for a rack": (
         lambda s: (

@@ -152,6 +152,7 @@ def test_a_pickle_in_a_checkpoint_is_not_run(a_run, tmp_path, doors):
     path.write_bytes(pickle.dumps({"state_dict": Evil(canary)}))
     with pytest.raises(RunError, match="cannot be read safely"):
         load_run(a_run)
+    (a_run / "checkpoints/previous.ckpt").unlink(missing_ok=True)  # else the run goes on from there
     resumed = doors.train("resume=run", "trainer.max_epochs=3", cwd=a_run.parent)
     assert resumed.status == 1
     assert "cannot be read safely" in resumed.output
