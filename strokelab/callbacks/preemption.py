@@ -49,6 +49,7 @@ class StopRequest:
         self.wait_for_step = False  # whether the main thread is inside training steps
         self.agreed = False  # whether all processes of the training stop after the same step
         self.others: list[subprocess.Popen[bytes]] = []  # those this one started for the same training
+        self.trouble = ""  # an error on the way from the request to the end
         self.on_end: Callable[[str | None], None] | None = None  # records the end; called once
         self._since = 0.0
         self._patience = _ECHO

@@ -156,7 +156,8 @@ class ResumePoint(Checkpoint):
         if self._stopping:
             STOP.agreed = True
             # SLURM's notice may reach the processes of several nodes one after the other; the first asks for a requeue.
-            STOP.signal = STOP.signal or next(filter(None, gathered(STOP.signal)), None)
+            heard = gathered(STOP.signal)
+            STOP.signal = STOP.signal or next(filter(None, heard), None)
             # Lightning's observer kills this process when another one ends with a status other than 0, as all will.
             started = getattr(trainer.strategy.launcher, "procs", [])
             STOP.others.extend(started)

@@ -35,10 +35,10 @@ def stoppable(console: Console) -> Iterator[None]:
         except BaseException as error:
             if not STOP.requested and not isinstance(error, Stopped):
                 raise
-            STOP.end()
+            _end(error)
             if isinstance(error, Stopped):
                 raise
-            raise Stopped(STOP.signal) from error  # e.g. a worker process that heard it first is gone
+            raise Stopped(STOP.signal) from error
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def recorded_end(folder: Path, trainer: Trainer, *, fresh: bool, console: Consol
         others = _take_over(trainer)
         try:
             if isinstance(error, Stopped) or STOP.requested:
-                STOP.end()
+                _end(error)
             elif isinstance(error, SystemExit):  # whoever asked for it, the run is not finished
                 _record(folder, "killed", error=f"exit status {error.code}")
             elif _refused(error) and trainer.global_step == 0 and fresh:
@@ -94,13 +94,22 @@ def _refused(error: BaseException) -> bool:
     return isinstance(error, StrokelabError) and not isinstance(error, ProcessError)
 
 
+def _end(error: BaseException) -> None:
+    """A stop, perhaps by way of an error: the signal reached a process that is gone, or the last save failed."""
+    if not isinstance(error, Stopped):
+        STOP.trouble = one_line(error)
+    STOP.end()
+
+
 def _record_stop(folder: Path, console: Console, name: str | None) -> None:
     """Status first: SLURM ends a job that is started again, and with it this process."""
     told = name or "a signal to another process"
-    _record(folder, "requeued", error=told)
+    told += f" ({STOP.trouble})" if STOP.trouble else ""
+    if os.environ.get("SLURM_JOB_ID"):
+        _record(folder, "requeued", error=told)
     outcome = requeue(name)
     if outcome == "requeued":
-        console.print(f"Stopped by {told}. SLURM starts this job again, and the run goes on.")
+        console.print(f"Stopped by {told}. SLURM starts this job again, and the run goes on.", markup=False)
         return
     _record(folder, "killed", error=f"{told}; {outcome}" if outcome else told)
     console.print(f"Stopped by {told}. {outcome}".rstrip(), markup=False)

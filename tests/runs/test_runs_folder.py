@@ -207,9 +207,10 @@ def test_a_start_killed_anywhere_may_be_started_again(place, before, monkeypatch
     def kill(*_, **__):
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(f"strokelab.runs.folder.{place}", kill)
-        start(folder)
+        with pytest.raises(Killed):
+            start(folder)
     assert runs.read_status(folder)["state"] == "running"
     runs.refuse_to_replace(folder)
     start(folder)
