@@ -33,10 +33,15 @@ class Watched:
 class _Peaks:
     resident: float = 0.0
     own: float = 0.0
+    children: frozenset[int] = frozenset()  # of the last look
 
     def look(self, roots: Sequence[psutil.Process]) -> None:
         resident = own = 0
-        for process in _trees(roots):
+        children = _children(roots)
+        # A child counts from the second look on: until it becomes another program it seems as large as its parent.
+        older = [child for child in children if child.pid in self.children]
+        self.children = frozenset(child.pid for child in children)
+        for process in (*roots, *older):
             try:
                 info = process.memory_info()
             except psutil.Error:  # it ended meanwhile
@@ -91,11 +96,11 @@ def _started(words: Sequence[str | Path], printed: Any) -> subprocess.Popen[str]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, text=True)
 
 
-def _trees(roots: Sequence[psutil.Process]) -> list[psutil.Process]:
+def _children(roots: Sequence[psutil.Process]) -> list[psutil.Process]:
     found = []
     for root in roots:
         try:
-            found += [root, *root.children(recursive=True)]
+            found += root.children(recursive=True)
         except psutil.Error:
             continue
     return found
