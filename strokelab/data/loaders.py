@@ -6,7 +6,7 @@ What worker processes must import to begin lives here and in ``datasets``, so th
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, cast
@@ -82,7 +82,7 @@ class WatchedLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Batches; the workers begin to fetch at once, not when the first batch is asked for."""
         before = set(multiprocessing.active_children())
-        iterator = super().__iter__()
+        iterator = self._told(super().__iter__)  # at a further epoch it waits for the workers of the one before
         self.processes += set(multiprocessing.active_children()) - before
         return self._watched(iterator)
 
@@ -90,18 +90,19 @@ class WatchedLoader(DataLoader[Batch]):
         """Say nothing: ``worker_count`` has judged already."""
 
     def _watched(self, iterator: Iterator[Any]) -> Iterator[Batch]:
-        while True:
-            if connection.wait(self._sentinels(), timeout=0):  # one whose batch is not due yet, too
-                raise self._said(RuntimeError("a loader worker ended"))
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-            except (RuntimeError, OSError, EOFError) as error:
-                raise self._said(error) from error
+        while (batch := self._told(lambda: next(iterator, None))) is not None:
             if isinstance(batch, StrokelabError):
                 raise batch
             yield cast(Batch, batch)
+
+    def _told(self, work: Callable[[], Item]) -> Item:
+        """What ``work`` gives; its failure in words, if a worker is behind it."""
+        if connection.wait(self._sentinels(), timeout=0):  # also one whose batch is not due yet
+            raise self._said(RuntimeError("a loader worker ended"))
+        try:
+            return work()
+        except (RuntimeError, OSError, EOFError) as error:
+            raise self._said(error) from error
 
     def _sentinels(self) -> list[int]:
         return [process.sentinel for process in self.processes]
