@@ -170,6 +170,8 @@ def _become_training(arguments: Sequence[str], folder: Path) -> None:
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:  # before anything of ours listens; Python itself ends so, too
+        status = 130
     except BaseException:
         traceback.print_exc()
     finally:

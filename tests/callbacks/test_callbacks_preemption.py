@@ -169,18 +169,11 @@ def test_a_process_ends_with_its_first(tmp_path):
         child = "import sys, time; from strokelab.processes import end_with; end_with(int(sys.argv[1]))"
         child += "; print('ready', flush=True); time.sleep(60)"
         started = subprocess.Popen([sys.executable, "-c", child, str(os.getpid())])
-        print(started.pid, flush=True)
         time.sleep(60)
     """
     first = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert first.stdout is not None
-    pid = int(first.stdout.readline())
     assert first.stdout.readline() == "ready\n"
     first.kill()
     first.wait()
-    assert first.stdout.read() == "", "the other one holds it no longer"
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return
-    assert state == "Z", "nobody may be there to take note of its end"
+    assert first.stdout.read() == "", "the other one, which would hold it for a minute, is gone"
