@@ -26,6 +26,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from strokelab.errors import RunError
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("metrics.csv", "cases.csv", "probabilities.csv", "split.csv", "sites.json")
 EXPECTED = {"KILL": {-signal.SIGKILL}, "TERM": {143, -signal.SIGTERM}, "USR1": {143, -signal.SIGUSR1}, "INT": {130}}
@@ -73,16 +75,16 @@ def differences(run: Path, other: Path) -> list[str]:
     """In what a run differs from another; empty when in nothing."""
     import torch
 
+    from strokelab import runs
+
     reasons = []
     for name in FILES:
         if not (run / name).is_file() or (run / name).read_bytes() != (other / name).read_bytes():
             reasons.append(f"{name} differs")
     try:
-        mine, theirs = (
-            torch.load(place / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for place in (run, other)
-        )
-    except (OSError, RuntimeError) as error:
-        return [*reasons, f"last.ckpt: {error}"]
+        mine, theirs = (runs.read_checkpoint(place / "checkpoints/last.ckpt")["state_dict"] for place in (run, other))
+    except RunError as error:
+        return [*reasons, f"last.ckpt: {error.found}"]
     if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in theirs):
         reasons.append("weights differ")
     return reasons
