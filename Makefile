@@ -20,7 +20,7 @@ demo: $(STAMP)
 	$(PY) evaluate.py runs=[demo/unet2d,demo/sgnet] out=demo/evaluation
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest --quiet -n 2 --dist loadscope   # one thread each: two workers on two cores
+	OMP_NUM_THREADS=1 $(PY) -m pytest --quiet -n 3 --dist loadscope   # one thread each; many tests wait for processes
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports

@@ -21,6 +21,7 @@ from strokelab.errors import DataError, ProcessError, StrokelabError
 from strokelab.processes import end_with
 
 FIRST = "STROKELAB_FIRST_PROCESS"  # process id, for those that it starts
+_STARTED_APART = ("SLURM_STEP_ID", "TORCHELASTIC_RUN_ID")  # by srun or torchrun, which also end them together
 _GRACE = 20.0  # seconds for the other processes of a training to leave by themselves
 
 
@@ -138,6 +139,8 @@ def _is_first() -> bool:
 
 def _end_with_first_process() -> None:
     """The processes that Lightning starts on this machine wait for each other: without the first, for ever."""
+    if any(name in os.environ for name in _STARTED_APART):  # then the variable is another training's, which is over
+        return
     first = os.environ.get(FIRST)
     if _is_first() or first is None:
         os.environ[FIRST] = str(os.getpid())

@@ -19,6 +19,12 @@ from strokelab.sweeps.search import SearchSettings, search
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
+@pytest.fixture(autouse=True)
+def _a_script_is_running(monkeypatch):
+    """As for who types python train.py; a worker of the test runner has no script."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(CONF.parent / "train.py"), raising=False)
+
+
 @functools.cache
 def of_words(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -55,8 +55,10 @@ def undisturbed(cluster, settings, tmp_path_factory) -> Path:
     here = tmp_path_factory.mktemp("undisturbed")
     line = [sys.executable, str(ROOT / "train.py"), "trainer=slurm", *settings, "run_dir=run", "resume=auto"]
     script = here / "job.sh"
-    script.write_text(f"#!/bin/bash\nsrun {shlex.join(line)}\n")
-    cluster.call("sbatch", "--wait", "--chdir", str(here), "--ntasks-per-node=2", "-o", "log.txt", str(script))
+    script.write_text(f"#!/bin/bash\nsrun --kill-on-bad-exit=1 {shlex.join(line)}\n")
+    # What an earlier training of the submitting process has left in its environment must not count.
+    left = "--export=ALL,STROKELAB_FIRST_PROCESS=1"
+    cluster.call("sbatch", "--wait", left, "--chdir", str(here), "--ntasks-per-node=2", "-o", "log.txt", str(script))
     log = (here / "log.txt").read_text()
     assert state(here / "run") == "finished", log
     assert "command is available on your system but is not used" not in log
