@@ -19,6 +19,9 @@ from strokelab.errors import ConfigError
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
+    import wandb
+
+    wandb.teardown()  # its process remembers the server of whatever ran before
     with WandbServer() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
@@ -26,9 +29,7 @@ def server(monkeypatch, tmp_path):
         monkeypatch.delenv("WANDB_MODE", raising=False)
         monkeypatch.delenv("WANDB_ENTITY", raising=False)
         yield server
-        import wandb
-
-        wandb.teardown()  # its process remembers the server
+        wandb.teardown()
 
 
 def train(facts, steps, *, mode=None, status=0):
