@@ -34,7 +34,7 @@ from strokelab.runs.foreign import check_links, check_remembered
 from strokelab.training.precision import check_precision
 
 # The sections of conf/train.yaml; anything else is a typing mistake.
-SECTIONS = ("data", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
+SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
 PLAIN_KEYS = ("name", "seed", "run_dir", "resume", "checkpoint", "objective", "score_test", "allocator", "cohort")
 # resume=auto: go on with whatever lies in run_dir.
 AUTO = "auto"
@@ -190,7 +190,7 @@ def check_settings(settings: Settings) -> None:
     """
     check_keys(settings, (*SECTIONS, *PLAIN_KEYS), "config")
     bind({name: settings[name] for name in ("data", "view", "split")}, {})  # what they need, no data can tell
-    check_arguments({name: settings[name] for name in SECTIONS})
+    check_arguments({name: settings.get(name) for name in SECTIONS})
     check_fit(settings)
     check_precision(settings)
     # What could be trained but never loaded again should not be trained.
