@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
 
 MISSING = "???"
-# Facts of the default cohort (data=phantom) for models built by hand.
-DEFAULT_FACTS: Mapping[str, Any] = {"in_channels": 1, "n_sites": 8, "plane": (224, 192)}
+# What the planner decides from a cohort's geometry (`strokelab.planning`), by the keys it fills in.
+PLANNED = ("patch", "spacing", "batch_size", "normalize", "widths", "kernels", "strides")
+# Facts of the default cohort (data=phantom, the grid of ATLAS) for models built by hand.
+DEFAULT_FACTS: Mapping[str, Any] = {
+    **{"in_channels": 1, "n_sites": 8, "plane": (224, 192)},
+    **{"patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "batch_size": 2, "normalize": "zscore_volume"},
+    "widths": (32, 64, 128, 256, 320, 320),
+    "kernels": ((3, 3, 3),) * 6,
+    "strides": ((1, 1, 1), *((2, 2, 2),) * 5),
+}
 
 
 def bind(settings: Settings, facts: Mapping[str, Any]) -> Settings:
@@ -44,10 +52,15 @@ def bind(settings: Settings, facts: Mapping[str, Any]) -> Settings:
                     expected="a value on the command line, or one that the data give",
                     remedy=f"add {path}=... to the command; facts known from the data: {sorted(facts)}",
                 )
-            return list(fact) if isinstance(fact, tuple) else fact
+            return _plain(fact)
         return node
 
     return cast(Settings, fill(settings, ""))
+
+
+def _plain(fact: Any) -> Any:
+    """A fact as a yaml file holds it: lists for tuples."""
+    return [_plain(item) for item in fact] if isinstance(fact, tuple) else fact
 
 
 def build(node: Mapping[str, Any], **arguments: Any) -> Any:
