@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError, DataError, DataWarning
-from strokelab.inference.postprocess import threshold
+from strokelab.inference.postprocess import finish, threshold
 from strokelab.inference.predict import lesion_probability
 from strokelab.metrics import METRICS, score_row
 from strokelab.metrics.live import CaseRows
@@ -147,7 +147,7 @@ class CaseMetrics(Callback):
             device=model.device,
         )
         return score_row(
-            self.postprocess(probability),
+            finish(self.postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3),
             prepared.lesion,
             prepared.grid.spacing,
             self.profile,

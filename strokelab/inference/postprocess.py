@@ -1,18 +1,37 @@
 """Lesion probability in, binary mask out. Knows one volume; knows no affine, no case and no network.
 
 Every function takes the probability (X, Y, Z) first and its settings by name, returns uint8 0/1 (X, Y, Z) and leaves
-its input as it was. ``p >= threshold`` is lesion everywhere in the house; a voxel that is not a number never is.
+its input as it was. ``p >= threshold`` is lesion everywhere in the house but in ``mapping``, whose constants belong to
+``p > threshold``; a voxel that is not a number never is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError
+from strokelab.inference.mapping_components import Constants, DropExtra, Fallback, merge_or_split
 from strokelab.lesions import Neighbours, drop_small_lesions
+
+
+def finish(
+    postprocess: Callable[..., NDArray[np.uint8]], probability: NDArray[Any], *, voxel_mm3: float
+) -> NDArray[np.uint8]:
+    """What a post-processing makes of a probability (X, Y, Z), told the volume of a voxel where it asks for it.
+
+    Args:
+        postprocess: of this module, or a user's own: the probability alone, and ``voxel_mm3`` by name if it has it.
+        probability: (X, Y, Z).
+        voxel_mm3: volume of a voxel of the grid the probability lies on.
+    """
+    if "voxel_mm3" in inspect.signature(postprocess).parameters:
+        return postprocess(probability, voxel_mm3=voxel_mm3)
+    return postprocess(probability)
 
 
 def threshold(probability: NDArray[Any], threshold: float = 0.5) -> NDArray[np.uint8]:
@@ -48,6 +67,57 @@ def small_components(
             remedy="set postprocess.neighbours=26",
         )
     return drop_small_lesions(mask, min_voxels, neighbours)
+
+
+def mapping(
+    probability: NDArray[Any],
+    *,
+    size_limit: float = 3000,
+    high_small: float = 0.7,
+    high_large: float = 0.55,
+    low: float = 0.5,
+    relax: float = 0.3,
+    max_components: int = 4,
+    drop_extra: DropExtra | Literal[False] = "smallest",
+    fallback: Fallback = "nearest_max",
+    fallback_margin: float = 0.1,
+    voxel_mm3: float = 1.0,
+) -> NDArray[np.uint8]:
+    """MAPPING's post-processing (Huo 2022, arXiv 2211.15486): components are kept, dropped or split by lesion load.
+
+    With little lesion in the scan, what is above ``low`` survives where it peaks above ``high_small``. With much, a
+    component with two or more cores above ``high_large`` falls apart into them. Where no voxel is that sure, the mask
+    is what comes within ``fallback_margin`` of the maximum: right where every scan has a lesion, as in ATLAS.
+
+    Args:
+        probability: lesion probability (X, Y, Z).
+        size_limit: mm^3 above ``low`` from which on a scan has much lesion.
+        high_small: the level of cores where there is little.
+        high_large: the level of cores where there is much.
+        low: the level components are cut at.
+        relax: that level where cores and components are the same voxels.
+        max_components: with more cores than this, and little lesion, one of them goes.
+        drop_extra: which: the ``smallest`` (as released), the ``weakest`` of the three smallest (as meant), or, with
+            ``off``, none.
+        fallback: ``nearest_max``, or ``empty`` where scans without a lesion exist.
+        fallback_margin: how far below the maximum; a maximum of no more than this is no lesion.
+        voxel_mm3: volume of a voxel, for ``size_limit``.
+
+    Raises:
+        ConfigError: levels out of order or range, or an unknown choice.
+    """
+    constants = Constants(
+        size_limit=size_limit,
+        high_small=high_small,
+        high_large=high_large,
+        low=low,
+        relax=relax,
+        max_components=max_components,
+        drop_extra="off" if drop_extra is False else drop_extra,  # what YAML makes of a bare off
+        fallback=fallback,
+        fallback_margin=fallback_margin,
+    )
+    return merge_or_split(np.asarray(probability), constants, voxel_mm3=voxel_mm3)
 
 
 def _cut(probability: NDArray[Any], level: float) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from strokelab.contract import Prediction, PreparedCase
+from strokelab.inference.postprocess import finish
 from strokelab.preparation.restore import restore, restore_mask
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def predict_case(
     probability = lesion_probability(
         prepared, predict=predict, windows=windows, lesion_channel=lesion_channel, device=device
     )
-    mask = postprocess(probability)
+    mask = finish(postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3)
     return Prediction(
         case_id=prepared.case_id,
         grid=prepared.native,
