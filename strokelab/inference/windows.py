@@ -1,0 +1,197 @@
+"""A volume as overlapping windows (Huo 2022, section 8 of docs/methods/mapping.md; nnU-Net's plan of positions).
+
+Knows tensors, boxes and a brain mask; knows no files, no models and no thresholds. Axes: (C, X, Y, Z).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from strokelab.errors import ConfigError
+from strokelab.inference.accumulate import Accumulate, WeightedSum, as_tensor, check_accumulate, home_of
+from strokelab.inference.flips import Flip, flipped, flips_of
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+Start = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class PatchWindows:
+    """Whole-volume inference in windows of one size, weighted by a Gaussian, averaged over mirror images.
+
+    Every voxel's score is the mean of the windows it lies in, weighted by their Gaussians, and of the mirrored
+    predictions. The weights of a voxel are known before anything is predicted (the plan is a product of three axes),
+    so they are applied normalised and only one volume of sums is kept. Volumes smaller than a window are padded with
+    0 on both sides, the larger half above.
+
+    Memory beside the network's own: 4 (C + K) + 1 bytes per voxel of the padded volume, on the device or the host,
+    and ``batch_size`` windows of image and scores; it does not grow with the number of windows or flips.
+
+    Args:
+        patch: the window in voxels (x, y, z); a window as wide as the volume serves the hemisphere split.
+        step: distance of neighbouring windows as a share of the window, at most; windows are spread evenly.
+        gaussian: SD of the weights as a share of the window's side; 0: all voxels of a window weigh the same.
+        mirror: axes to mirror, e.g. ``"xyz"`` for 8 predictions a window; ``"none"``.
+        batch_size: windows, mirrored ones counted, that go through ``predict`` at once; does not change the result.
+        skip_outside_brain: leave out windows without any brain voxel, which then count as score 0. Scores inside the
+            brain stay the same to the last bit; outside they become smaller, up to 0.
+        accumulate: where the sums lie: with the network (``device``), in main memory (``host``), or ``auto``: with the
+            network where they take at most half of its free memory.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    patch: tuple[int, int, int]
+    step: float = 0.5
+    gaussian: float = 0.125
+    mirror: str | None = "xyz"
+    batch_size: int = 1
+    skip_outside_brain: bool = False
+    accumulate: Accumulate = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patch", tuple(self.patch))  # yaml has lists
+        sides = len(self.patch) == 3 and all(isinstance(side, int) and side > 0 for side in self.patch)
+        ranges = (
+            ("patch", sides, "three positive whole numbers of voxels", "[128,128,128]"),
+            ("step", 0 < self.step <= 1, "a share of the window, above 0 and at most 1", "0.5"),
+            ("gaussian", 0 <= self.gaussian < math.inf, "a share of the window's side, or 0", "0.125"),
+            ("batch_size", self.batch_size >= 1, "a whole number of at least 1", "1"),
+        )
+        for name, fine, expected, value in ranges:
+            if not fine:
+                raise ConfigError(
+                    f"view.windows.{name}",
+                    found=str(getattr(self, name)),
+                    expected=expected,
+                    remedy=f"set view.windows.{name}={value}",
+                )
+        check_accumulate(self.accumulate)
+        flips_of(self.mirror)
+
+    def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:
+        """Scores of a volume.
+
+        Args:
+            image: (C, X, Y, Z), model units; windows are cut on the device where it lies.
+            predict: (B, C, *patch) float32 and brain (B, 1, *patch) uint8 to scores (B, K, *patch), each sample for
+                itself; it must not write into its input.
+            brain: (X, Y, Z), non-zero = brain.
+
+        Returns:
+            Scores (K, X, Y, Z) float32, where ``accumulate`` says.
+
+        Raises:
+            ValueError: image and brain do not have one shape.
+        """
+        volume, mask = as_tensor(image, torch.float32), as_tensor(brain, torch.bool).to(torch.uint8)
+        if volume.ndim != 4 or volume.shape[1:] != mask.shape:
+            raise ValueError(
+                f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)"
+            )
+        inner, margins = self._margins(mask.shape)
+        if any(margins):
+            volume, mask = pad(volume, margins), pad(mask, margins)
+        mask = mask.unsqueeze(0)
+        axes = [_Axis.of(*sides, step=self.step, gaussian=self.gaussian) for sides in zip(mask.shape[1:], self.patch)]
+        with torch.no_grad():
+            total = self._sum(volume, predict, mask, axes)
+        return total[(slice(None), *inner)]
+
+    def _sum(self, volume: Tensor, predict: Predict, mask: Tensor, axes: Sequence[_Axis]) -> Tensor:
+        flips = flips_of(self.mirror)
+        starts = list(product(*(axis.weights for axis in axes)))
+        if self.skip_outside_brain:
+            starts = [start for start in starts if self._cut(mask, start).any()]
+        if not starts:  # one blank window tells K
+            blank = predict(volume.new_zeros(1, len(volume), *self.patch), mask.new_zeros(1, 1, *self.patch))
+            home = home_of(blank.shape[1] * mask.numel(), blank.device, self.accumulate)
+            return WeightedSum((blank.shape[1], *mask.shape[1:]), home).total
+        total: WeightedSum | None = None
+        weight, weighed = torch.empty(0), None
+        for batch in _batches(product(starts, flips), self.batch_size):
+            scores = predict(self._samples(volume, batch), self._samples(mask, batch))
+            if total is None:
+                home = home_of(scores.shape[1] * mask.numel(), scores.device, self.accumulate)
+                total = WeightedSum((scores.shape[1], *mask.shape[1:]), home)
+            for (start, flip), score in zip(batch, scores, strict=True):
+                if start != weighed:
+                    weight, weighed = _weight(axes, start, len(flips)).to(total.total.device), start
+                total.add(flipped(score, flip), weight, start)
+        assert total is not None
+        return total.total
+
+    def _samples(self, volume: Tensor, batch: Sequence[tuple[Start, Flip]]) -> Tensor:
+        """Windows of a volume (C, X, Y, Z), mirrored, as (B, C, *patch); a single unmirrored one is a view."""
+        parts = [flipped(self._cut(volume, start), flip) for start, flip in batch]
+        return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+
+    def _cut(self, volume: Tensor, start: Start) -> Tensor:
+        x, y, z = (slice(first, first + side) for first, side in zip(start, self.patch, strict=True))
+        return volume[:, x, y, z]
+
+    def _margins(self, shape: Sequence[int]) -> tuple[tuple[slice, ...], list[int]]:
+        """Where the volume lies in the padded one, and what ``pad`` adds: pairs (before, after), last axis first."""
+        missing = [max(side - size, 0) for size, side in zip(shape, self.patch, strict=True)]
+        before = [lack // 2 for lack in missing]
+        inner = tuple(slice(first, first + size) for first, size in zip(before, shape, strict=True))
+        pairs = [(first, lack - first) for first, lack in zip(before, missing, strict=True)]
+        return inner, [voxels for pair in reversed(pairs) for voxels in pair]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the plan: start of a window -> its normalised weights along the axis, (side,) float64."""
+
+    weights: dict[int, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, size: int, side: int, *, step: float, gaussian: float) -> _Axis:
+        starts = window_starts(size, side, step)
+        profile = gaussian_profile(side, gaussian)
+        total = np.zeros(size)
+        for start in starts:
+            total[start : start + side] += profile
+        return cls({start: profile / total[start : start + side] for start in starts})
+
+
+def window_starts(size: int, side: int, step: float = 0.5) -> tuple[int, ...]:
+    """Where windows of ``side`` voxels start on an axis of ``size`` >= ``side``: evenly spread, from end to end.
+
+    n = ceil((size - side) / (step * side)) + 1 of them; halves are rounded to even. The order of the operations is
+    nnU-Net's, whose windows an imported model expects to the voxel.
+    """
+    steps = math.ceil((size - side) / (side * step))
+    distance = (size - side) / steps if steps else 0.0
+    return tuple(round(distance * index) for index in range(steps + 1))
+
+
+def gaussian_profile(side: int, sd: float) -> NDArray[np.float64]:
+    """Weights along one axis, (side,): 1 at index ``side // 2``; ``sd`` is a share of the side, 0: all 1."""
+    if sd == 0:
+        return np.ones(side)
+    # exp(-300) still is a normal number, so that the sum over windows never is 0 however narrow the Gaussian.
+    return np.exp(-np.minimum(((np.arange(side) - side // 2) / (sd * side)) ** 2 / 2, 300.0))
+
+
+def _weight(axes: Sequence[_Axis], start: Start, flips: int) -> Tensor:
+    """The normalised weights of a window, (*patch) float32, for one of so many mirror images."""
+    x, y, z = (torch.from_numpy(axis.weights[first]).float() for axis, first in zip(axes, start, strict=True))
+    return x[:, None, None] * (y[:, None] * z / flips)
+
+
+def _batches(samples: Iterable[tuple[Start, Flip]], size: int) -> Iterator[list[tuple[Start, Flip]]]:
+    left = iter(samples)
+    while batch := list(islice(left, size)):
+        yield batch
