@@ -260,6 +260,35 @@ def submit(
     submit_sweep(overrides or (), dry_run=dry_run)
 
 
+@app.command("export-nnunet")
+def export_to_nnunet(
+    root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option(help="nnU-Net's folder of raw datasets (nnUNet_raw).")],
+    number: Annotated[int, typer.Option("--id", help="Number of the dataset there, 1 to 999.")] = 501,
+    name: Annotated[str | None, typer.Option(help="Its name; default: that of --dataset.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="A channel; repeatable. Default: all of a case.")] = None,
+    folds: Annotated[int, typer.Option(help="Folds of equal lesion sizes for splits_final.json; 0: none.")] = 5,
+    val_fraction: Annotated[float, typer.Option(help="As split.val_fraction: persons that neither part gets.")] = 0.0,
+    sweep: Annotated[Path | None, typer.Option(help="Instead: the folds that the runs in this folder had.")] = None,
+) -> None:
+    """Write a cohort as an nnU-Net raw dataset with our folds, to check us against nnU-Net on the same data."""
+    from strokelab.exchange.command import export_cohort
+
+    export_cohort(
+        root,
+        dataset,
+        out,
+        number=number,
+        name=name,
+        modalities=modality or (),
+        folds=folds,
+        val_fraction=val_fraction,
+        sweep=sweep,
+        console=console,
+    )
+
+
 app.command()(plan_command())  # its options are the fields of campaign.Campaign
 
 

@@ -1,0 +1,52 @@
+"""What ``strokelab export-nnunet`` and ``import-nnunet`` do and say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from strokelab.data import read_cases
+from strokelab.data.splits import SizeBalancedKFold, Split
+from strokelab.data.volumes import lesion_volumes_ml
+from strokelab.exchange.raw_dataset import SPLITS, export_nnunet, recorded_splits
+
+
+def export_cohort(
+    root: Path,
+    dataset: str,
+    out: Path,
+    *,
+    number: int,
+    name: str | None,
+    modalities: Sequence[str],
+    folds: int,
+    val_fraction: float,
+    sweep: Path | None,
+    console: Console,
+) -> None:
+    """Read a cohort, deal or look up its folds, write it for nnU-Net, and say what to do next.
+
+    Raises:
+        StrokelabError: as ``export_nnunet``.
+    """
+    cases = read_cases(dataset, root)
+    splits: Sequence[Split] = ()
+    if sweep is not None:
+        splits = recorded_splits(sweep)
+    elif folds:
+        labelled = [case for case in cases if case.labelled]
+        volumes = lesion_volumes_ml(labelled, workers=2)
+        rules = [SizeBalancedKFold(fold, folds, val_fraction) for fold in range(folds)]
+        splits = [rule(labelled, lambda: volumes) for rule in rules]
+    written = export_nnunet(cases, out, name=name or dataset, number=number, splits=splits, modalities=modalities)
+    console.print(
+        f"Dataset: [bold]{written.folder}[/]   {len(written.labelled)} labelled, {len(written.unlabelled)} unlabelled "
+        f"cases, {', '.join(written.modalities)}"
+    )
+    if written.resampled:
+        console.print(f"Brought onto the grid of their case: {', '.join(written.resampled)}")
+    if splits:
+        place = f"nnUNet_preprocessed/{written.folder.name}/"
+        console.print(f"Folds: copy {written.folder / SPLITS} to {place} after nnUNetv2_plan_and_preprocess")
