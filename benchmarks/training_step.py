@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 
 import strokelab
 from benchmarks.measure import report
+from strokelab.allocator import use
 from strokelab.contract import Batch
-from strokelab.training.memory import use
 
 BATCH, PLANE, BASE = 8, (224, 192), 32  # the paper's slices; half its batch and half its width, for the time it takes
 STEPS = 3

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from strokelab import runs
+from strokelab.allocator import use
 from strokelab.configuration import Settings, bind, build
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
@@ -24,7 +25,6 @@ from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, shown, stoppable
-from strokelab.training.memory import use
 from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
 from strokelab.training.prolong import going_on

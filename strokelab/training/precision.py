@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from strokelab.allocator import LARGE_BLOCK, cannot_keep
 from strokelab.configuration import Settings
 from strokelab.errors import ConfigError
-from strokelab.training.memory import LARGE_BLOCK, cannot_keep
 from strokelab.training.trial import try_out
 
 FULL, HALF, OLD_HALF, DOUBLE = "32-true", "bf16-mixed", "16-mixed", "64-true"
@@ -67,7 +67,7 @@ def check_precision(settings: Settings) -> None:
 def settle(settings: Settings, sample_shape: Sequence[int] | None) -> Choice:
     """What ``auto`` means for this run on this machine: on a CPU a trial of about a second decides.
 
-    Nothing is in force yet (``memory.use``). One process of a training asks; the others read the answer.
+    Nothing is in force yet (``allocator.use``). One process of a training asks; the others read the answer.
 
     Args:
         settings: of the run.

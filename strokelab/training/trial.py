@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from strokelab.allocator import keep_resident
 from strokelab.networks.blocks import conv_block
-from strokelab.training.memory import keep_resident
 
 BUDGET = 0.3
 """Seconds after which a question is closed, once everybody had two turns."""
@@ -34,7 +34,7 @@ def try_out(dimensions: int, *, half: bool, resident: bool, channels_last: bool 
     What counts is the processor time of one thread: neither other work on the machine nor threads that wait for one
     another change it much. torch's random state and threads are as before. The allocator is left as ``keep_resident``
     sets it where that was tried: what it was like before cannot be timed afterwards, so it comes first
-    (``memory.give_back`` is the way back).
+    (``allocator.give_back`` is the way back).
 
     Args:
         dimensions: 2 for slices, 3 for volumes.

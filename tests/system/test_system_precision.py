@@ -10,7 +10,7 @@ import torch
 import yaml
 from tiny_runs import SHORT_MAIN
 
-from strokelab.training.memory import cannot_keep
+from strokelab.allocator import cannot_keep
 
 
 def weights(run):

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from strokelab.training import memory as module
-from strokelab.training.memory import cannot_keep
+from strokelab import allocator as module
+from strokelab.allocator import cannot_keep
 
 # The module alone: its package would import Lightning first.
 FAULTS = f"""

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from strokelab import allocator as memory
 from strokelab.errors import ConfigError
-from strokelab.training import memory, precision
+from strokelab.training import precision
 from strokelab.training.precision import Choice, check_precision, settle
 from strokelab.training.trial import Trial
 

@@ -1,4 +1,4 @@
-"""What a CPU training asks of the C library's allocator. Knows glibc; knows no model.
+"""What a CPU computation asks of the C library's allocator. Knows glibc; knows no model.
 
 glibc hands blocks above 32 MiB back to the kernel at every release, and the next request has every page of them
 mapped, faulted in and zeroed again: up to 40 % of a large step. ``keep_resident`` makes the process keep what it once
