@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from strokelab.losses.cross_entropy import binary_cross_entropy
-from strokelab.losses.dice import DiceLoss, Over
+from strokelab.errors import ConfigError
+from strokelab.losses.cross_entropy import binary_cross_entropy, softmax_cross_entropy
+from strokelab.losses.dice import DiceLoss, Over, lesion_dice
 
 
 class DiceBCELoss(DiceLoss):
@@ -27,3 +28,64 @@ class DiceBCELoss(DiceLoss):
     def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         """Scalar loss of logits (B, K, *S) against a target (B, K, *S); ``known`` (B, K) as in ``soft_dice_loss``."""
         return super().forward(logits, target, known) + self.weight * binary_cross_entropy(logits, target, known)
+
+
+class DiceCELoss(nn.Module):
+    """nnU-Net's loss: ``ce`` x cross-entropy - ``dice`` x soft Dice of the lesion, down to -1 for a perfect prediction.
+
+    Args:
+        dice: weight of the Dice part.
+        ce: weight of the cross-entropy.
+        smooth: of the Dice part.
+        batch_dice: sums of the Dice part run over the batch as well.
+        topk: per cent of the voxels of the batch, those of the largest cross-entropy, that count in its mean
+            (MAPPING's DTK10: 10); None: all.
+
+    Raises:
+        ConfigError: ``topk`` is no share.
+
+    Source: Huo 2022, released code; Isensee 2021.
+    """
+
+    def __init__(
+        self,
+        *,
+        dice: float = 1.0,
+        ce: float = 1.0,
+        smooth: float = 1e-5,
+        batch_dice: bool = False,
+        topk: float | None = None,
+    ) -> None:
+        super().__init__()
+        if topk is not None and not 0 < topk <= 100:
+            raise ConfigError(
+                "DiceCELoss", found=f"topk={topk}", expected="per cent, above 0 and up to 100", remedy="set topk to 10"
+            )
+        self.dice, self.ce, self.smooth, self.topk = dice, ce, smooth, topk
+        self.over: Over = "batch" if batch_dice else "sample"
+
+    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+        """Scalar loss.
+
+        Args:
+            logits: (B, K, *S); K = 1: sigmoid, else softmax with the background first.
+            target: (B, K, *S), or the lesion alone, (B, 1, *S) for K = 2.
+            known: (B, K) bool, the classes each sample knows; None: all.
+
+        Raises:
+            ConfigError: ``topk`` for a single map.
+        """
+        dice = lesion_dice(logits, target, known, over=self.over, smooth=self.smooth)
+        return self.ce * self._cross_entropy(logits, target, known) - self.dice * dice
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
+        if logits.shape[1] > 1:
+            return softmax_cross_entropy(logits, target, known, worst_percent=self.topk)
+        if self.topk is not None:
+            raise ConfigError(
+                "DiceCELoss",
+                found=f"topk={self.topk} for a single map",
+                expected="softmax over background and lesion",
+                remedy="set model.network.out_channels=2 and model.lesion_channel=1, or topk to null",
+            )
+        return binary_cross_entropy(logits, target, known)

@@ -1,12 +1,17 @@
-"""Binary cross-entropy over independent maps, fractional targets and partly known classes. Knows masks, no brains."""
+"""Cross-entropy over independent maps or over classes, of all voxels or of the worst. Knows masks, no brains.
+
+Targets may be fractional and classes unknown. In float32 or better, over the samples of all processes.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from strokelab.ranks import summed
+from strokelab.ranks import rank, summed, world_size
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
@@ -26,3 +31,66 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, known: Tensor | None = 
     weight = torch.ones_like(mean) if known is None else known.to(mean.dtype)
     total, count = summed(torch.stack([(mean * weight).sum(), weight.sum()])).unbind()
     return total / count.clamp(min=1)
+
+
+def softmax_cross_entropy(
+    logits: Tensor, target: Tensor, known: Tensor | None = None, *, worst_percent: float | None = None
+) -> Tensor:
+    """Mean over voxels of ``-sum_k p_k log q_k`` with q = softmax over the classes.
+
+    Args:
+        logits: (B, K, *S), K of 2 or more.
+        target: p, (B, K, *S), sums to 1; or the lesion alone, (B, 1, *S) for K = 2.
+        known: (B, K) bool, the classes each sample knows: its softmax runs over these alone. None: all.
+        worst_percent: the mean of the largest so many per cent of all voxels of the batch, rounded down, at least one
+            voxel: MAPPING's TopK (k = 10); samples that know fewer than two classes do not count. None: of all.
+
+    Returns:
+        (), at least 0; 0 when no sample knows two classes.
+    """
+    each = _per_voxel(logits, target, known)  # (B, *S)
+    counted = torch.ones(len(each), dtype=torch.bool, device=each.device) if known is None else known.sum(dim=1) > 1
+    if worst_percent is not None:
+        return _mean_of_largest(each.flatten() if known is None else each[counted].flatten(), worst_percent)
+    means, weight = each.flatten(start_dim=1).mean(dim=1), counted.to(each.dtype)
+    total, count = summed(torch.stack([(means * weight).sum(), weight.sum()])).unbind()
+    return total / count.clamp(min=1)
+
+
+def _per_voxel(logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
+    """(B, *S)."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    target = target.to(logits.dtype)
+    if logits.shape[1] == 2 and known is None:  # one map instead of two: log q = -softplus of the difference
+        lesion = target[:, -1]
+        difference = logits[:, 1] - logits[:, 0]
+        return functional.softplus(difference) - lesion * difference
+    if target.shape[1] == 1:
+        target = torch.cat([1 - target, target], dim=1)
+    if known is None:
+        return -(target * logits.log_softmax(dim=1)).sum(dim=1)
+    unknown = ~known.view(*known.shape, *[1] * (logits.ndim - 2))
+    # Not -inf: 0 * inf is no number, and neither is a softmax over nothing.
+    least = torch.finfo(logits.dtype).min
+    logs = logits.masked_fill(unknown, least).log_softmax(dim=1).masked_fill(unknown, 0.0)
+    return -(target * logs).sum(dim=1)
+
+
+def _mean_of_largest(values: Tensor, percent: float) -> Tensor:
+    """Mean of the largest ``percent`` of the values (N,) of all processes, each at least 0."""
+    count = int(summed(torch.tensor(values.numel(), dtype=torch.float64, device=values.device)).item())
+    if count == 0:
+        return values.sum()
+    kept = max(1, math.floor(percent * count / 100))
+    mine = values.topk(min(kept, values.numel()), sorted=False).values
+    if world_size() == 1:
+        return mine.mean()
+    # Every process shows its largest; the smallest of the largest of all is where the list ends.
+    rows = values.new_zeros(world_size(), kept)
+    rows[rank(), : mine.numel()] = mine.detach()
+    threshold = summed(rows).flatten().topk(kept).values[-1]
+    above, ties = (mine > threshold).to(mine.dtype), (mine == threshold).to(mine.dtype)
+    numbers = torch.stack([above.sum(), ties.sum()]).double()
+    all_above, all_ties = summed(numbers).unbind()
+    share = (kept - all_above) / all_ties.clamp(min=1)  # equal values share what room is left
+    return summed((mine * (above + share.to(mine.dtype) * ties)).sum()) / kept

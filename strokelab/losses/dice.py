@@ -1,7 +1,8 @@
-"""Soft Dice loss with squares in the denominator, over samples or over the batch. Knows masks, no brains.
+"""Soft Dice, with squares in the denominator (SG-Net) or without (nnU-Net). Knows masks, no brains.
 
-Yu 2022, equation 7. On an empty sample it stays near 1, with hardly any gradient, until the prediction is almost
-exactly zero; that is the paper's. ``over="batch"`` does not have this plateau unless the whole batch is empty.
+``soft_dice_loss`` is Yu 2022, equation 7. On an empty sample it stays near 1, with hardly any gradient, until the
+prediction is almost exactly zero; that is the paper's. ``over="batch"`` does not have this plateau unless the whole
+batch is empty.
 """
 
 from __future__ import annotations
@@ -46,6 +47,55 @@ def soft_dice_loss(
         total, count = ((1 - _dice(overlap, size, eps)) * known_at_all).sum(), known_at_all.sum()
     else:
         total, count = summed(torch.stack([((1 - _dice(overlap, size, eps)) * weight).sum(), weight.sum()])).unbind()
+    return total / count.clamp(min=1)
+
+
+def lesion_dice(
+    logits: Tensor, target: Tensor, known: Tensor | None = None, *, over: Over = "sample", smooth: float = 1e-5
+) -> Tensor:
+    """nnU-Net's soft Dice: ``(2 sum(q p) + s) / (sum(q) + sum(p) + s + 1e-8)``, of all classes but the background.
+
+    Sigmoid of a single map, softmax over several; samples and batch are those of all processes of a training.
+
+    Args:
+        logits: (B, K, *S); of several classes the first is background and does not count.
+        target: p, (B, K, *S) in 0..1, or the lesion alone, (B, 1, *S) for K = 2.
+        known: (B, K) bool, the classes each sample knows: its softmax runs over these alone, and the others count
+            nowhere, nor does a sample that knows one of several. None: all.
+        over: "sample": one Dice per sample and class, then their mean; "batch": sums run over the batch as well.
+        smooth: s.
+
+    Returns:
+        (), 1 for a perfect prediction; 0 when no class is known. The loss is its negative.
+
+    Source: Huo 2022, released code; Isensee 2021.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    classes = logits.shape[1]
+    if known is not None and classes > 1:
+        unknown = ~known.view(*known.shape, *[1] * (logits.ndim - 2))
+        logits = logits.masked_fill(unknown, torch.finfo(logits.dtype).min)
+    if classes == 1:
+        q = logits.sigmoid()
+    elif classes == 2:  # softmax of two is the sigmoid of their difference
+        q = (logits[:, 1:] - logits[:, :1]).sigmoid() if known is None else logits.softmax(dim=1)[:, 1:]
+    else:
+        q = logits.softmax(dim=1)[:, 1:]
+    first = target.shape[1] - q.shape[1]  # a background among the targets
+    p = target[:, first:].to(q.dtype).flatten(start_dim=2)
+    q = q.flatten(start_dim=2)
+    weight = q.new_ones(q.shape[:2])
+    if known is not None:
+        counted = known[:, classes - q.shape[1] :]
+        weight = (counted if classes == 1 else counted & (known.sum(dim=1, keepdim=True) > 1)).to(q.dtype)
+    overlap, size = 2 * (q * p).sum(dim=2), q.sum(dim=2) + p.sum(dim=2)  # (B, classes)
+    if over == "batch":
+        overlap, size, weight = summed(torch.stack([overlap * weight, size * weight, weight]).sum(dim=1)).unbind()
+        weight = (weight > 0).to(q.dtype)
+        total, count = (weight * (overlap + smooth) / (size + smooth + 1e-8)).sum(), weight.sum()
+    else:
+        each = weight * (overlap + smooth) / (size + smooth + 1e-8)
+        total, count = summed(torch.stack([each.sum(), weight.sum()])).unbind()
     return total / count.clamp(min=1)
 
 

@@ -21,9 +21,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
+from strokelab.losses.deep_supervision import DeepSupervision
 from strokelab.metrics.live import PooledDice, SampleMean
 from strokelab.models.epoch_means import EpochMeans
 from strokelab.ranks import gathered, own
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @runtime_checkable
@@ -36,8 +39,8 @@ class UShaped(Protocol):
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features, finest first, deepest last."""
 
-    def decode(self, features: list[Tensor]) -> Tensor:
-        """Logits (B, K, *S)."""
+    def decode(self, features: list[Tensor]) -> Tensor | list[Tensor]:
+        """Logits (B, K, *S); with deep supervision, in training mode, a list of them, finest first."""
 
 
 class Standardizer(Protocol):
@@ -79,8 +82,9 @@ class Segmenter(L.LightningModule):
     """Trains and applies a network on batches of the contract.
 
     Args:
-        network: image (B, C, *S) -> logits (B, K, *S).
-        loss: (logits, target, known) -> scalar.
+        network: image (B, C, *S) -> logits (B, K, *S), in training mode also a list of them, finest first.
+        loss: (logits, target, known) -> scalar. Of a network with deep supervision it is taken at every resolution, by
+            ``DeepSupervision`` with its defaults if the loss is none itself.
         optimizer: partial, called with the parameters of network and parts.
         scheduler: partial, called with the optimizer; steps once per epoch. None: constant rate.
         standardizer: e.g. MAIN; None: images as they come.
@@ -90,7 +94,7 @@ class Segmenter(L.LightningModule):
         lesion_channel: which of the K maps is the lesion.
         mask_input: set images to 0 off the brain (the paper's variants without MAIN do not).
         channels_last: memory layout of the network's weights, and with them of all that flows through it: faster for
-            2D networks, the same numbers up to rounding.
+            2D networks and on GPUs, the same numbers up to rounding.
 
     Raises:
         ConfigError: an adversary for a network that shows no features.
@@ -119,8 +123,12 @@ class Segmenter(L.LightningModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
-        self.loss = loss
+        self.network = network
+        if channels_last:
+            for layer in network.modules():
+                _channels_last(layer)
+        supervised = getattr(network, "deep_supervision", False) and not isinstance(loss, DeepSupervision)
+        self.loss = DeepSupervision(loss) if supervised else loss
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.standardizer = standardizer
@@ -252,6 +260,13 @@ def u_shaped(network: nn.Module) -> UShaped:
             remedy="choose another model, or switch the adversary off with adversary=none",
         )
     return network
+
+
+def _channels_last(layer: nn.Module) -> None:
+    """Lay a layer's own weights out channel by channel, of slices and volumes alike."""
+    for weight in layer.parameters(recurse=False):
+        if weight.ndim in _CHANNELS_LAST:
+            weight.data = weight.data.contiguous(memory_format=_CHANNELS_LAST[weight.ndim])
 
 
 def target_of(batch: Batch) -> Tensor:

@@ -1,0 +1,52 @@
+"""nnU-Net's unit: convolution, instance norm, leaky ReLU. Knows layers; knows no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from strokelab.networks.blocks import CONVOLUTION, INSTANCE_NORM
+
+SLOPE = 0.01
+
+
+class Unit(nn.Module):
+    """Convolution with bias, instance norm (eps 1e-5, affine), leaky ReLU (0.01): (B, C, *S) -> (B, C', *S / stride).
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        kernel: odd lengths, one per axis; their number makes the unit 2D or 3D.
+        stride: one per axis; None: 1.
+        bias: whether the convolution has one.
+        rectified: whether the unit ends with its leaky ReLU.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: Sequence[int],
+        stride: Sequence[int] | None = None,
+        bias: bool = True,
+        rectified: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = CONVOLUTION[len(kernel)](
+            in_channels,
+            out_channels,
+            kernel_size=tuple(kernel),  # type: ignore[arg-type]
+            stride=tuple(stride or (1,) * len(kernel)),  # type: ignore[arg-type]
+            padding=tuple(length // 2 for length in kernel),  # type: ignore[arg-type]
+            bias=bias,
+        )
+        self.norm = INSTANCE_NORM[len(kernel)](out_channels, eps=1e-5, affine=True)
+        self.rectified = rectified
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *S) -> (B, C', *S / stride)."""
+        x = self.norm(self.conv(x))
+        return functional.leaky_relu(x, SLOPE, inplace=True) if self.rectified else x
