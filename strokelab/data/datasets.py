@@ -7,8 +7,7 @@ come out as (C, Y, X), rows anterior-posterior and columns left-right, volumes a
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,55 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from strokelab.contract import Batch, PreparedCase
+from strokelab.contract import Batch
+from strokelab.data.open_cases import OPEN_CASES, OpenCases, check_cases, cut, labels
 from strokelab.errors import ConfigError, DataError
 from strokelab.preparation.store import StoredCase
 from strokelab.sampling.boxes import Boxes, Sampler, plane_axis
 from strokelab.sampling.order import Key
 from strokelab.seeding import stream
-
-Augment = Callable[[Batch, Sequence[np.random.Generator]], Batch]
-OPEN_CASES = 8192
-"""Cases whose arrays stay mapped at once, three maps each: well below Linux's limit of 65,530 for a process."""
-
-
-class OpenCases:
-    """The most recently used cases, mapped; older ones are closed."""
-
-    def __init__(self, cases: Sequence[StoredCase], capacity: int = OPEN_CASES) -> None:
-        self.cases = cases
-        self.capacity = capacity
-        self._open: OrderedDict[int, PreparedCase] = OrderedDict()
-
-    def __getitem__(self, index: int) -> PreparedCase:
-        """The arrays of case ``index``."""
-        if index in self._open:
-            self._open.move_to_end(index)
-        else:
-            self._open[index] = self._loaded(index)
-            if len(self._open) > self.capacity:
-                self._open.popitem(last=False)
-        return self._open[index]
-
-    def _loaded(self, index: int) -> PreparedCase:
-        try:
-            return self.cases[index].load()
-        except DataError:
-            if not self._open:
-                raise
-            # The system may allow no more maps at once: half of them will do, from now on.
-            self.capacity = max(1, len(self._open) // 2)
-            while len(self._open) > self.capacity - 1:
-                self._open.popitem(last=False)
-            return self.cases[index].load()
-
-    def __len__(self) -> int:
-        """How many are open now."""
-        return len(self._open)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Maps stay in their process: a loader worker opens its own.
-        return {"cases": self.cases, "capacity": self.capacity, "_open": OrderedDict()}
+from strokelab.view import Augment
 
 
 class PatchDataset(Dataset[Batch]):
@@ -101,7 +59,7 @@ class PatchDataset(Dataset[Batch]):
     ) -> None:
         self.cases = list(cases)
         self.sampler, self.seed, self.augment, self.known = sampler, seed, augment, known
-        self._check_cases()
+        check_cases(self.cases)
         boxes = [self._draw(index, epoch=0) for index in range(len(self.cases))]
         counts = np.array([len(drawn) for drawn in boxes])
         if counts.sum() == 0:
@@ -140,6 +98,10 @@ class PatchDataset(Dataset[Batch]):
         """Memory of a sample: image in float32, lesion and brain in a byte each."""
         return math.prod(self.size) * (4 * len(self.cases[0].channels) + 2)
 
+    def rows_of(self, keys: Sequence[Key]) -> list[int]:
+        """The case of each sample, by its place in ``cases``."""
+        return [int(self.case_of[index]) for _, index in keys]
+
     def __getitem__(self, key: Key) -> dict[str, Any]:
         """One sample (``contract.Sample``)."""
         return {name: value[0] for name, value in self.__getitems__([key]).items()}
@@ -154,14 +116,14 @@ class PatchDataset(Dataset[Batch]):
         image = np.empty(boxes, dtype=np.float32)
         lesion, brain = (np.empty((boxes[0], 1, *boxes[2:]), dtype=np.uint8) for _ in range(2))
         origin = np.empty((len(keys), 3), dtype=np.int64)
-        rows = self.case_of[[index for _, index in keys]]
+        rows = self.rows_of(keys)
         for place, ((epoch, index), row) in enumerate(zip(keys, rows, strict=True)):
-            start = self._starts_of(epoch, int(row))[index - self.first[row]]
-            case = self._opened[int(row)]
+            start = self._starts_of(epoch, row)[index - self.first[row]]
+            case = self._opened[row]
             origin[place] = start
-            _cut(case.image, start, image[place].transpose(0, 3, 2, 1))
-            _cut(_labels(case), start, lesion[place].transpose(0, 3, 2, 1))
-            _cut(case.brain.view(np.uint8)[None], start, brain[place].transpose(0, 3, 2, 1))
+            cut(case.image, start, image[place].transpose(0, 3, 2, 1))
+            cut(labels(case), start, lesion[place].transpose(0, 3, 2, 1))
+            cut(case.brain.view(np.uint8)[None], start, brain[place].transpose(0, 3, 2, 1))
         batch: Batch = {
             "image": self._as_samples(image),
             "lesion": self._as_samples(lesion),
@@ -200,24 +162,6 @@ class PatchDataset(Dataset[Batch]):
             return torch.from_numpy(boxes.transpose(0, 1, 4, 3, 2))
         return torch.from_numpy(boxes.squeeze(4 - self.axis))
 
-    def _check_cases(self) -> None:
-        unlabelled = [case.case_id for case in self.cases if not case.labelled]
-        if unlabelled:
-            raise DataError(
-                unlabelled[0],
-                found=f"{len(unlabelled)} cases without a lesion mask among those to train or validate on",
-                expected="a mask for each of them",
-                remedy="leave them out with data.exclude, or put them into the test part",
-            )
-        channels = {case.channels for case in self.cases}
-        if len(channels) > 1:
-            raise ConfigError(
-                "data.modalities",
-                found=f"cases with different channels: {sorted(channels)}",
-                expected="the same for all",
-                remedy="prepare all with one view",
-            )
-
     def _one_size(self, boxes: Sequence[Boxes]) -> tuple[int, int, int]:
         sizes = {drawn.size: case.case_id for drawn, case in zip(boxes, self.cases, strict=True) if len(drawn)}
         if len(sizes) > 1:
@@ -246,26 +190,3 @@ class VolumeDataset(Dataset[StoredCase]):
     def __getitem__(self, index: int) -> StoredCase:
         """Case ``index``, not opened."""
         return self.cases[index]
-
-
-def _labels(case: PreparedCase) -> NDArray[np.uint8]:
-    if case.lesion is None:
-        raise DataError(
-            case.case_id, found="no lesion mask", expected="a labelled case", remedy="leave it out with data.exclude"
-        )
-    return case.lesion[None]
-
-
-def _cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any]) -> None:
-    """Copy the box of ``out``'s shape that begins at ``start`` from (C, X, Y, Z); background beyond the border."""
-    take: list[slice] = []
-    put: list[slice] = []
-    for begin, length, size in zip((int(s) for s in start), out.shape[1:], source.shape[1:], strict=True):
-        low = min(max(begin, 0), size)
-        high = max(min(begin + length, size), low)
-        take.append(slice(low, high))
-        put.append(slice(low - begin, high - begin) if high > low else slice(0, 0))
-    inside = source[:, take[0], take[1], take[2]]
-    if inside.shape != out.shape:
-        out[...] = 0
-    out[:, put[0], put[1], put[2]] = inside

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.contract import PreparedCase
 from strokelab.grid import Grid
+
+Part = Literal["train", "val"]
+"""Of a cohort: whom patches are drawn from."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,39 @@ class Sampler(Protocol):
 
     def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...] | None:
         """Spatial shape S of a sample on a grid cropped to ``crop``; None where it depends on the case."""
+
+
+@runtime_checkable
+class PatchSampler(Protocol):
+    """Draws patches at random, cases with them; how many an epoch has is its own setting."""
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """Voxels along (x, y, z)."""
+
+    @property
+    def fixed_validation(self) -> bool:
+        """Whether all epochs validate on the same patches."""
+
+    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...] | None:
+        """As ``Sampler``."""
+
+    def batches(self, part: Part) -> int:
+        """Batches of an epoch."""
+
+    def is_forced(self, place: int, batch_size: int, stream: np.random.Generator) -> bool:
+        """Whether sample ``place`` of a batch must hold lesion."""
+
+    def kept_voxels(self, lesion: NDArray[np.uint8], stream: np.random.Generator) -> NDArray[np.int64]:
+        """Lesion voxels of a case that forced patches choose from."""
+
+    def start(
+        self,
+        shape: tuple[int, int, int],
+        stream: np.random.Generator,
+        lesion_voxels: Callable[[], NDArray[np.int64]] | None = None,
+    ) -> NDArray[np.int64]:
+        """The lowest corner (x, y, z) of one patch; forced where ``lesion_voxels`` is given."""
 
 
 def plane_axis(size: tuple[int, int, int]) -> int | None:

@@ -47,12 +47,14 @@ class Shuffle:
 
 @dataclass(frozen=True)
 class InOrder:
-    """Every sample once, first to last: validation."""
+    """Every sample once, first to last.
 
-    @property
-    def fixed(self) -> bool:
-        """True: the same in every epoch."""
-        return True
+    Args:
+        fixed: whether the samples of all epochs are those of epoch 0: validation. False: each epoch has its own, for
+            samples that are drawn at random.
+    """
+
+    fixed: bool = True
 
     def arrange(self, sites: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
         """0..N-1."""

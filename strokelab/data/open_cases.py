@@ -1,0 +1,109 @@
+"""Prepared cases whose arrays stay mapped, and boxes cut out of them. Knows memory maps; knows no samplers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.contract import PreparedCase
+from strokelab.errors import ConfigError, DataError
+from strokelab.preparation.store import StoredCase
+
+OPEN_CASES = 8192
+"""Cases whose arrays stay mapped at once, three maps each: well below Linux's limit of 65,530 for a process."""
+
+
+class OpenCases:
+    """The most recently used cases, mapped; older ones are closed."""
+
+    def __init__(self, cases: Sequence[StoredCase], capacity: int = OPEN_CASES) -> None:
+        self.cases = cases
+        self.capacity = capacity
+        self._open: OrderedDict[int, PreparedCase] = OrderedDict()
+
+    def __getitem__(self, index: int) -> PreparedCase:
+        """The arrays of case ``index``."""
+        if index in self._open:
+            self._open.move_to_end(index)
+        else:
+            self._open[index] = self._loaded(index)
+            if len(self._open) > self.capacity:
+                self._open.popitem(last=False)
+        return self._open[index]
+
+    def _loaded(self, index: int) -> PreparedCase:
+        try:
+            return self.cases[index].load()
+        except DataError:
+            if not self._open:
+                raise
+            # The system may allow no more maps at once: half of them will do, from now on.
+            self.capacity = max(1, len(self._open) // 2)
+            while len(self._open) > self.capacity - 1:
+                self._open.popitem(last=False)
+            return self.cases[index].load()
+
+    def __len__(self) -> int:
+        """How many are open now."""
+        return len(self._open)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Maps stay in their process: a loader worker opens its own.
+        return {"cases": self.cases, "capacity": self.capacity, "_open": OrderedDict()}
+
+
+def check_cases(cases: Sequence[StoredCase]) -> None:
+    """Cases to train or validate on are labelled and have the same channels.
+
+    Raises:
+        DataError: an unlabelled case.
+        ConfigError: cases with different channels.
+    """
+    unlabelled = [case.case_id for case in cases if not case.labelled]
+    if unlabelled:
+        raise DataError(
+            unlabelled[0],
+            found=f"{len(unlabelled)} cases without a lesion mask among those to train or validate on",
+            expected="a mask for each of them",
+            remedy="leave them out with data.exclude, or put them into the test part",
+        )
+    channels = {case.channels for case in cases}
+    if len(channels) > 1:
+        raise ConfigError(
+            "data.modalities",
+            found=f"cases with different channels: {sorted(channels)}",
+            expected="the same for all",
+            remedy="prepare all with one view",
+        )
+
+
+def labels(case: PreparedCase) -> NDArray[np.uint8]:
+    """The lesion (1, X, Y, Z).
+
+    Raises:
+        DataError: the case has none.
+    """
+    if case.lesion is None:
+        raise DataError(
+            case.case_id, found="no lesion mask", expected="a labelled case", remedy="leave it out with data.exclude"
+        )
+    return case.lesion[None]
+
+
+def cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any]) -> None:
+    """Copy the box of ``out``'s shape that begins at ``start`` from (C, X, Y, Z); background beyond the border."""
+    take: list[slice] = []
+    put: list[slice] = []
+    for begin, length, size in zip((int(s) for s in start), out.shape[1:], source.shape[1:], strict=True):
+        low = min(max(begin, 0), size)
+        high = max(min(begin + length, size), low)
+        take.append(slice(low, high))
+        put.append(slice(low - begin, high - begin) if high > low else slice(0, 0))
+    inside = source[:, take[0], take[1], take[2]]
+    if inside.shape != out.shape:
+        out[...] = 0
+    out[:, put[0], put[1], put[2]] = inside

@@ -1,0 +1,127 @@
+"""Random patches, a third of them on a lesion (nnU-Net). Knows shapes and lesion voxels; knows no grey values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.errors import ConfigError
+from strokelab.sampling.boxes import Part
+
+_LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class ForegroundPatches:
+    """Patches drawn with replacement, so many batches an epoch; some of each batch are forced onto a lesion.
+
+    Isensee 2021 (nnU-Net), Huo 2022 (MAPPING). A forced patch is centred on a lesion voxel as far as the volume
+    reaches: unlike nnU-Net, which lets patches hang over the upper ends but not the lower ones, no patch sticks out of
+    a volume that it fits into. Where it does not fit, it stands in the middle, with background around the volume.
+
+    Args:
+        patch: voxels along (x, y, z).
+        iterations_per_epoch: training batches that count as an epoch.
+        validation_iterations: validation batches.
+        foreground: share of forced patches.
+        foreground_mode: "last": sample j of a batch of b is forced when j >= round(b (1 - foreground)), which is one
+            of two, three of nine, and none of one; "random": each with probability ``foreground``.
+        voxels_per_case: lesion voxels kept of a case to choose from, but at least 1 % of them.
+        fixed_validation: draw the validation patches once, so that epochs can be compared; nnU-Net draws new ones.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+
+    patch: tuple[int, int, int]
+    iterations_per_epoch: int = 250
+    validation_iterations: int = 50
+    foreground: float = 0.33
+    foreground_mode: Literal["last", "random"] = "last"
+    voxels_per_case: int = 10_000
+    fixed_validation: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patch", _three_lengths(self.patch))
+        for name in ("iterations_per_epoch", "validation_iterations", "voxels_per_case"):
+            if not _is_count(getattr(self, name)):
+                raise _setting(name, getattr(self, name), "a whole number of at least 1")
+        if not 0 <= self.foreground <= 1:
+            raise _setting("foreground", self.foreground, "a share from 0 to 1")
+        if self.foreground_mode not in ("last", "random"):
+            raise _setting("foreground_mode", self.foreground_mode, "last or random")
+
+    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...]:
+        """(X, Y, Z) of the patch, whatever the grid."""
+        return self.patch
+
+    def batches(self, part: Part) -> int:
+        """Batches of an epoch."""
+        return self.iterations_per_epoch if part == "train" else self.validation_iterations
+
+    def is_forced(self, place: int, batch_size: int, stream: np.random.Generator) -> bool:
+        """Whether sample ``place`` of a batch must hold lesion; the stream serves mode "random" alone."""
+        if self.foreground_mode == "random":
+            return bool(stream.random() < self.foreground)
+        return place >= round(batch_size * (1 - self.foreground))
+
+    def kept_voxels(self, lesion: NDArray[np.uint8], stream: np.random.Generator) -> NDArray[np.int64]:
+        """Lesion voxels to choose from, as indices into the flat mask in memory order (Z, Y, X).
+
+        Args:
+            lesion: (X, Y, Z) 0/1, lying in memory as (Z, Y, X), as the store has it.
+            stream: chooses where there are more than are kept.
+        """
+        voxels = np.flatnonzero(lesion.T.reshape(-1).view(np.bool_))
+        count = max(min(self.voxels_per_case, len(voxels)), math.ceil(_LEAST_SHARE * len(voxels)))
+        return voxels if count == len(voxels) else np.sort(stream.choice(voxels, count, replace=False))
+
+    def start(
+        self,
+        shape: tuple[int, int, int],
+        stream: np.random.Generator,
+        lesion_voxels: Callable[[], NDArray[np.int64]] | None = None,
+    ) -> NDArray[np.int64]:
+        """The lowest corner (x, y, z) of one patch.
+
+        Args:
+            shape: of the volume along (x, y, z).
+            stream: of this sample.
+            lesion_voxels: of a forced patch: gives ``kept_voxels``; None, or where it gives none: uniform over all
+                places.
+        """
+        patch, size = np.asarray(self.patch), np.asarray(shape)
+        low = -(np.maximum(patch - size, 0) // 2)
+        high = np.maximum(size - patch, low)
+        voxels = None if lesion_voxels is None else lesion_voxels()
+        if voxels is None or len(voxels) == 0:
+            return np.asarray(stream.integers(low, high, endpoint=True), dtype=np.int64)
+        chosen = voxels[stream.integers(len(voxels))]
+        centre = np.array(np.unravel_index(chosen, shape[::-1])[::-1])
+        return np.asarray(np.clip(centre - patch // 2, low, high), dtype=np.int64)
+
+
+def _three_lengths(patch: Any) -> tuple[int, int, int]:
+    try:
+        lengths = tuple(int(length) for length in patch)
+        whole = all(length == given for length, given in zip(lengths, patch, strict=True))
+    except (TypeError, ValueError):
+        lengths, whole = (), False
+    if not whole or len(lengths) != 3 or min(lengths) < 2:
+        raise _setting("patch", patch, "three whole numbers of at least 2, along x, y and z")
+    return lengths[0], lengths[1], lengths[2]
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _setting(name: str, found: Any, expected: str) -> ConfigError:
+    return ConfigError(
+        f"view.sampler.{name}", found=repr(found), expected=expected, remedy=f"change view.sampler.{name}"
+    )
