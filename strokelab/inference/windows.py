@@ -22,7 +22,7 @@ from strokelab.inference.accumulate import Accumulate, WeightedSum, as_tensor, c
 from strokelab.inference.flips import Flip, flipped, flips_of
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-Start = tuple[int, int, int]
+Start = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,10 @@ class PatchWindows:
         if any(margins):
             volume, mask = pad(volume, margins), pad(mask, margins)
         mask = mask.unsqueeze(0)
-        axes = [_Axis.of(*sides, step=self.step, gaussian=self.gaussian) for sides in zip(mask.shape[1:], self.patch)]
+        axes = [
+            _Axis.of(*sides, step=self.step, gaussian=self.gaussian)
+            for sides in zip(mask.shape[1:], self.patch, strict=True)
+        ]
         with torch.no_grad():
             total = self._sum(volume, predict, mask, axes)
         return total[(slice(None), *inner)]
