@@ -99,6 +99,7 @@ class Prediction:
     mask: NDArray[np.uint8]  # (X, Y, Z) 0/1
     probability: NDArray[np.float32] | None  # (X, Y, Z) lesion probability
     provenance: Mapping[str, str]  # run, checkpoint, threshold, post-processing
+    disagreement: NDArray[np.float32] | None = None  # (X, Y, Z) standard deviation over the members of an ensemble
 
 
 def check_sample(sample: Mapping[str, Any]) -> None:

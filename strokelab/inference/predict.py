@@ -72,11 +72,36 @@ def predict_case(
     probability = lesion_probability(
         prepared, predict=predict, windows=windows, lesion_channel=lesion_channel, device=device
     )
+    return to_native(prepared, probability, postprocess=postprocess, provenance=provenance)
+
+
+def to_native(
+    prepared: PreparedCase,
+    probability: NDArray[np.float32],
+    *,
+    postprocess: Callable[..., NDArray[np.uint8]],
+    provenance: Mapping[str, str] | None = None,
+    disagreement: NDArray[np.float32] | None = None,
+) -> Prediction:
+    """Post-processing on the prepared grid, where its constants mean something, then back to the input's own grid.
+
+    Args:
+        prepared: the case the probability belongs to.
+        probability: of the lesion (X, Y, Z), on the prepared grid.
+        postprocess: see ``predict_case``.
+        provenance: see ``predict_case``.
+        disagreement: of the members of an ensemble (X, Y, Z), on the prepared grid.
+    """
     mask = finish(postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3)
     return Prediction(
         case_id=prepared.case_id,
         grid=prepared.native,
         mask=restore_mask(mask, prepared.steps),
-        probability=restore(probability, prepared.steps).astype(np.float32, copy=False),
+        probability=_restored(probability, prepared),
         provenance=dict(provenance or {}),
+        disagreement=None if disagreement is None else _restored(disagreement, prepared),
     )
+
+
+def _restored(values: NDArray[np.float32], prepared: PreparedCase) -> NDArray[np.float32]:
+    return restore(values, prepared.steps).astype(np.float32, copy=False)

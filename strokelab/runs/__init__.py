@@ -50,6 +50,7 @@ from strokelab.runs.folder import (
 from strokelab.runs.objective import check_objective, read_objective
 
 if TYPE_CHECKING:
+    from strokelab.runs.ensemble import Ensemble, load_ensemble
     from strokelab.runs.trained import Run, load_run
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "SITES",
     "SPLIT",
     "STATUS",
+    "Ensemble",
     "Run",
     "check_objective",
     "check_weights",
@@ -71,6 +73,7 @@ __all__ = [
     "erase",
     "find_checkpoint",
     "is_claimed",
+    "load_ensemble",
     "load_run",
     "load_weights",
     "read_checkpoint",
@@ -94,4 +97,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("Run", "load_run"):  # torch only where a model is needed: states are read often and at once
         return getattr(importlib.import_module("strokelab.runs.trained"), name)
+    if name in ("Ensemble", "load_ensemble"):
+        return getattr(importlib.import_module("strokelab.runs.ensemble"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

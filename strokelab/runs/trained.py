@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.data.readers.folder import cases_from_paths
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError, RunError
-from strokelab.inference.predict import predict_case
+from strokelab.inference.predict import lesion_probability, to_native
 from strokelab.preparation.recipe import prepare
-from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint
+from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class Run:
         """
         return read_split(self.folder)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights; equal for equal numbers, whatever file they came from."""
+        return weights_digest(self.model)
+
     def predict(self, item: Case | Path | str | Sequence[Path | str]) -> Prediction:
         """Lesion mask and probability of one case on the grid of its input.
 
@@ -70,30 +76,43 @@ class Run:
         Raises:
             DataError: the files are not readable, or not exactly one case with the run's modalities.
         """
-        if not isinstance(item, Case):
-            paths = [item] if isinstance(item, (str, Path)) else list(item)
-            cases = cases_from_paths([Path(path) for path in paths], self.modalities)
-            if len(cases) != 1:
-                raise RunError(
-                    ", ".join(map(str, paths)),
-                    found=f"{len(cases)} cases",
-                    expected="the files of one case",
-                    remedy="call predict once per case, or use `strokelab predict` for many",
-                )
-            item = cases[0]
-        return self.predict_prepared(prepare(item, self.view.preparation))
+        return self.predict_prepared(prepare(case_of(item, self.modalities), self.view.preparation))
 
     def predict_prepared(self, prepared: PreparedCase) -> Prediction:
         """As ``predict``, from a case that already lies on the model's grid."""
-        return predict_case(
+        probability = self.probability(prepared)
+        return to_native(prepared, probability, postprocess=self.postprocess, provenance=self.provenance)
+
+    def probability(self, prepared: PreparedCase) -> NDArray[np.float32]:
+        """The lesion probability (X, Y, Z) of a case on the model's grid, before post-processing."""
+        return lesion_probability(
             prepared,
             predict=self.model.predict_scores,
             windows=self.view.windows,
-            postprocess=self.postprocess,
             lesion_channel=self.model.lesion_channel,
             device=self.model.device,
-            provenance=self.provenance,
         )
+
+
+def case_of(item: Case | Path | str | Sequence[Path | str], modalities: Sequence[str]) -> Case:
+    """One case from whatever names it; see ``Run.predict``.
+
+    Raises:
+        DataError: the files are not readable.
+        RunError: they are not exactly one case with these modalities.
+    """
+    if isinstance(item, Case):
+        return item
+    paths = [item] if isinstance(item, (str, Path)) else list(item)
+    cases = cases_from_paths([Path(path) for path in paths], modalities)
+    if len(cases) != 1:
+        raise RunError(
+            ", ".join(map(str, paths)),
+            found=f"{len(cases)} cases",
+            expected="the files of one case",
+            remedy="call predict once per case, or use `strokelab predict` for many",
+        )
+    return cases[0]
 
 
 def load_run(

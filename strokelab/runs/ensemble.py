@@ -1,0 +1,282 @@
+"""Several runs as one: their maps averaged case by case, weights loaded as memory allows. Writes nothing.
+
+The mean is taken over lesion probabilities on the prepared grid, before post-processing (Huo 2022), so members must
+prepare a case alike; their networks, patches and windows may differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab import __version__
+from strokelab.configuration import Settings
+from strokelab.contract import Case, Prediction, PreparedCase
+from strokelab.errors import ConfigError, RunError
+from strokelab.inference.ensemble import RunningMean
+from strokelab.inference.predict import to_native
+from strokelab.preparation.recipe import prepare
+from strokelab.runs.trained import Run, case_of, load_run
+
+if TYPE_CHECKING:
+    from strokelab.view import View
+
+Weights = Literal["per_map", "per_scheme"]
+WEIGHTS: tuple[Weights, ...] = ("per_map", "per_scheme")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of an ensemble: everything but its weights."""
+
+    folder: Path
+    scheme: str  # how the run calls its model; the runs of a scheme are its folds and seeds
+    settings: Settings
+    checkpoint: Path
+    digest: str  # of its weights
+
+
+class Pool:
+    """Runs by folder. As many stay loaded as fit a budget, and at least one; the others are loaded for each case.
+
+    Args:
+        load: folder -> run.
+        memory_gb: for weights that stay; besides them, one more run may be in memory at a time.
+    """
+
+    def __init__(self, load: Callable[[Path], Run], memory_gb: float) -> None:
+        self._load = load
+        self._free = memory_gb * 1e9
+        self._kept: dict[Path, Run] = {}
+        self._seen: dict[Path, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        """Runs that stay loaded."""
+        return len(self._kept)
+
+    def run(self, folder: Path) -> Run:
+        """A run with its weights.
+
+        Raises:
+            RunError: its checkpoint is another than when it was loaded first.
+        """
+        if folder in self._kept:
+            return self._kept[folder]
+        run = self._load(folder)
+        state = run.checkpoint.stat()
+        if self._seen.setdefault(folder, (state.st_mtime_ns, state.st_size)) != (state.st_mtime_ns, state.st_size):
+            raise RunError(
+                run.checkpoint,
+                found="another checkpoint than when this began",
+                expected="a run that is not training any more",
+                remedy="wait until it has finished, then begin again",
+            )
+        size = sum(tensor.numel() * tensor.element_size() for tensor in run.model.state_dict().values())
+        if size <= self._free or not self._kept:
+            self._free -= size
+            self._kept[folder] = run
+        return run
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The mean of several runs, ready to predict; what takes a ``Run`` takes this as well."""
+
+    name: str
+    members: tuple[Member, ...]  # in an order of their own, so that the order they were named in changes no bit
+    view: View
+    postprocess: Callable[..., NDArray[np.uint8]]
+    pool: Pool = field(repr=False)
+    weights: Weights = "per_map"
+    postprocess_node: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The images a case must have, in channel order."""
+        return tuple(self.view.preparation.modalities)
+
+    @property
+    def settings(self) -> Settings:
+        """Seed and fold, as far as the members have them in common."""
+        seeds = {member.settings.get("seed") for member in self.members}
+        folds = {(member.settings.get("split") or {}).get("fold") for member in self.members}
+        return {
+            "name": self.name,
+            "seed": seeds.pop() if len(seeds) == 1 else None,
+            "split": {"fold": folds.pop() if len(folds) == 1 else None},
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that tells this ensemble from others: its members' weights, and how they are weighted."""
+        words = [self.weights, *sorted(f"{member.scheme} {member.digest}" for member in self.members)]
+        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What made a prediction, in words."""
+        return {
+            "run": ", ".join(member.folder.name for member in self.members),
+            "model": self.name,
+            "checkpoint": ", ".join(dict.fromkeys(member.checkpoint.name for member in self.members)),
+            "members": str(len(self.members)),
+            "weights": self.weights,
+            "postprocess": json.dumps(dict(self.postprocess_node)),
+            "strokelab": __version__,
+        }
+
+    def part(self, folders: Sequence[Path]) -> Ensemble:
+        """The ensemble of some of the members, sharing what is loaded."""
+        return replace(self, members=tuple(member for member in self.members if member.folder in set(folders)))
+
+    def average(self, prepared: PreparedCase, *, disagreement: bool = False) -> RunningMean:
+        """The members' mean lesion probability (X, Y, Z) on the prepared grid, one member after the other.
+
+        Args:
+            prepared: the case.
+            disagreement: also keep what their standard deviation needs.
+        """
+        schemes = Counter(member.scheme for member in self.members)
+        mean = RunningMean(disagreement)
+        for member in self.members:
+            weight = 1 / schemes[member.scheme] if self.weights == "per_scheme" else 1.0
+            mean.add(self.pool.run(member.folder).probability(prepared), weight)
+        return mean
+
+    def predict(self, item: Case | Path | str | Sequence[Path | str], *, disagreement: bool = False) -> Prediction:
+        """Lesion mask and mean probability of one case on the grid of its input; arguments as ``Run.predict``."""
+        prepared = prepare(case_of(item, self.modalities), self.view.preparation)
+        return self.predict_prepared(prepared, disagreement=disagreement)
+
+    def predict_prepared(self, prepared: PreparedCase, disagreement: bool = False) -> Prediction:
+        """As ``predict``, from a case that already lies on the model's grid.
+
+        Args:
+            prepared: the case.
+            disagreement: also give the members' standard deviation.
+        """
+        mean = self.average(prepared, disagreement=disagreement)
+        return to_native(
+            prepared,
+            mean.mean(),
+            postprocess=self.postprocess,
+            provenance=self.provenance,
+            disagreement=mean.deviation() if disagreement else None,
+        )
+
+
+def load_ensemble(
+    folders: Sequence[str | Path],
+    *,
+    name: str | None = None,
+    checkpoint: str | None = None,
+    device: str = "cpu",
+    allow: Sequence[str] = (),
+    postprocess: Mapping[str, Any] | None = None,
+    weights: Weights = "per_map",
+    memory_gb: float = 4.0,
+) -> Ensemble:
+    """Several trained runs as one that predicts their mean. Each is loaded once to see that it can be.
+
+    Args:
+        folders: run folders, in any order.
+        name: how tables call the ensemble; default: its schemes.
+        checkpoint: ``"last"`` or ``"best"``; default: what each run was configured to use.
+        device: where the models go, e.g. ``"cpu"``, ``"cuda"``.
+        allow: dotted prefixes of the caller's own classes that the runs' configs may build.
+        postprocess: a post-processing node; default: the one that all members were configured with.
+        weights: ``"per_map"`` counts every run once, ``"per_scheme"`` every scheme (runs of one name) once.
+        memory_gb: of weights that stay loaded between cases.
+
+    Raises:
+        RunError: a folder is no run or is named twice, or runs prepare a case in different ways.
+        ConfigError: a config wants to build something outside the allow-list, or post-processings differ.
+    """
+    paths = sorted(Path(folder).expanduser().resolve() for folder in folders)
+    _check(paths, weights)
+    load = partial(load_run, checkpoint=checkpoint, device=device, allow=allow, postprocess=postprocess)
+    pool = Pool(load, memory_gb)
+    members: list[Member] = []
+    first: Run | None = None
+    for path in paths:
+        run = pool.run(path)
+        first = first or run
+        member = Member(run.folder, run.name, run.settings, run.checkpoint, run.digest)
+        _check_alike(run, first)
+        _check_new(member, members)
+        members.append(member)
+    assert first is not None  # there is a folder
+    node = _postprocess_of(members, postprocess)
+    schemes = " + ".join(dict.fromkeys(member.scheme for member in members))
+    return Ensemble(
+        name=name or (schemes if len(members) == 1 else f"mean of {len(members)} {schemes}"),
+        members=tuple(members),
+        view=first.view,
+        postprocess=first.postprocess,
+        pool=pool,
+        weights=weights,
+        postprocess_node=node,
+    )
+
+
+def _check(paths: Sequence[Path], weights: str) -> None:
+    if weights not in WEIGHTS:
+        raise ConfigError(
+            "ensemble.weights",
+            found=repr(weights),
+            expected=f"one of {', '.join(WEIGHTS)}",
+            remedy="choose per_map to count every run once",
+        )
+    if not paths:
+        raise RunError("ensemble", found="no run", expected="run folders", remedy="name at least one")
+    for path, count in Counter(paths).items():
+        if count > 1:
+            raise RunError(path, found="the same run twice", expected="each member once", remedy="leave one out")
+
+
+def _check_alike(run: Run, first: Run) -> None:
+    """Refuse runs whose maps cannot be averaged voxel by voxel, or that look at other images."""
+    own, other = run.view.preparation, first.view.preparation
+    for name in (entry.name for entry in fields(own)):
+        if getattr(own, name) != getattr(other, name):
+            raise RunError(
+                run.folder,
+                found=f"view.preparation.{name}: {getattr(own, name)}",
+                expected=f"{getattr(other, name)}, as in {first.folder}: members of one ensemble prepare a case alike",
+                remedy="ensemble only runs of one preparation, or train again with this setting",
+            )
+
+
+def _check_new(member: Member, members: Sequence[Member]) -> None:
+    for other in members:
+        if other.digest == member.digest:
+            raise RunError(
+                member.folder,
+                found=f"the weights of {other.folder}, to the last bit",
+                expected="members that were trained apart",
+                remedy="leave the copy out",
+            )
+
+
+def _postprocess_of(members: Sequence[Member], given: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if given is not None:
+        return given
+    first = members[0].settings["postprocess"]
+    for member in members:
+        if member.settings["postprocess"] != first:
+            raise ConfigError(
+                member.folder,
+                found=f"postprocess: {json.dumps(member.settings['postprocess'])}",
+                expected=f"{json.dumps(first)}, as in {members[0].folder}",
+                remedy="say which one the ensemble takes, e.g. postprocess=threshold",
+            )
+    return dict(first)

@@ -1,0 +1,43 @@
+"""Further members of an ensemble made from one trained run in milliseconds: a copy with other weights and split."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+import yaml
+
+from strokelab.data.splits import Split
+
+
+def sibling(source: Path, folder: Path, *, seed: int, fold: int | None = None, test=None, **settings) -> Path:
+    """A finished run beside ``source``, as if trained with another seed, fold or name.
+
+    Args:
+        source: a finished run.
+        folder: where the new one goes.
+        seed: nudges the weights.
+        fold: of ``split.fold``.
+        test: case ids of the test part; the others train.
+        settings: further top-level settings, e.g. ``name``.
+    """
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("cases.csv", "probabilities.csv"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config.update(settings, seed=seed)
+    if fold is not None:
+        config["split"] = {**config["split"], "fold": fold}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for path in (folder / "checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        generator = torch.Generator().manual_seed(seed)
+        for name, tensor in content["state_dict"].items():
+            if tensor.is_floating_point() and "running" not in name:
+                tensor += 0.05 * tensor.abs().mean() * torch.randn(tensor.shape, generator=generator)
+        torch.save(content, path)
+    if test is not None:
+        old = Split.read(folder / "split.csv")
+        train = tuple(case_id for case_id in old.about if case_id not in test)
+        Split(train, (), tuple(test), old.about).write(folder / "split.csv")
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "state": "finished"}))
+    return folder
