@@ -172,12 +172,12 @@ class _Axis:
 def window_starts(size: int, side: int, step: float = 0.5) -> tuple[int, ...]:
     """Where windows of ``side`` voxels start on an axis of ``size`` >= ``side``: evenly spread, from end to end.
 
-    n = ceil((size - side) / (step * side)) + 1 of them; halves are rounded to even. The order of the operations is
-    nnU-Net's, whose windows an imported model expects to the voxel.
+    n = ceil((size - side) / (step * side)) + 1 of them; halves are rounded to even, equal ones are one. Operations
+    have nnU-Net's order, whose windows an imported model expects to the voxel.
     """
     steps = math.ceil((size - side) / (side * step))
     distance = (size - side) / steps if steps else 0.0
-    return tuple(round(distance * index) for index in range(steps + 1))
+    return tuple(dict.fromkeys(round(distance * index) for index in range(steps + 1)))
 
 
 def gaussian_profile(side: int, sd: float) -> NDArray[np.float64]:
