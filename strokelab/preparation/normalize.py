@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Normalization = Literal["zscore_slice_brain", "zscore_brain", "zscore_volume", "none"]
+Normalization = Literal["zscore_slice_brain", "zscore_brain", "zscore_volume", "zscore_nonzero", "none"]
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 FLAT = 1e-6  # a standard deviation below this is no contrast (Yu 2022, section "Data protocol", our decision)
 
@@ -26,9 +26,10 @@ def normalize(
 
     Args:
         image: grey values.
-        brain: the pixels whose statistics count, (X, Y, Z).
+        brain: the pixels whose statistics count, (X, Y, Z); for ``"zscore_nonzero"`` the region that is not zero.
         how: ``"zscore_slice_brain"``: each axial slice by mean and SD of its own brain pixels (SG-Net);
             ``"zscore_brain"``: the volume by those of its brain; ``"zscore_volume"``: by those of all its voxels;
+            ``"zscore_nonzero"``: the region by its own, 0 outside (nnU-Net, where a crop saves much);
             ``"none"``: as it is.
         out: where the result goes (may be ``image`` itself); None makes an array.
     """
@@ -38,8 +39,10 @@ def normalize(
     elif how == "none":
         out[...] = image
     else:
-        values = image.T[brain.T] if how == "zscore_brain" else image.T.ravel()
+        values = image.T.ravel() if how == "zscore_volume" else image.T[brain.T]
         _standardize(image, *_mean_and_sd(values), out)
+        if how == "zscore_nonzero":
+            out[~brain] = 0
     return out
 
 

@@ -10,25 +10,32 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from strokelab.contract import Case, PreparedCase
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step, resample
 from strokelab.nifti import read_grid, read_lesion, read_voxels
 from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
-from strokelab.preparation.brain import border, find_brain
+from strokelab.preparation.brain import find_brain
 from strokelab.preparation.crop import Axes, crop_box
+from strokelab.preparation.nonzero import Box, Image, nonzero_box, nonzero_region
 from strokelab.preparation.normalize import NORMALIZATIONS, Normalization, normalize
+from strokelab.preparation.regrid import image_onto, mask_onto
 
 PREPARATION_VERSION = 1
 """Raise it whenever the same files and settings would give other arrays: stored cases of older code are then left."""
 
 _FINEST_MM, _LONGEST = 0.05, 4096
+# Settings that are words, with what they may be; the first is the default.
+_WORDS: dict[str, tuple[str | None, ...]] = {
+    "box": (None, "nonzero"),
+    "interpolation": ("linear", "cubic"),
+    "orientation": ("RAS", "file"),
+}
 _MOST_VOXELS = 2**29
 """2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
 
@@ -43,6 +50,10 @@ class Preparation:
         normalize: see ``preparation.normalize.normalize``.
         crop: size of the prepared grid along X, Y, Z; None leaves an axis whole. Larger than the volume: padded.
         offset: first voxel of the crop along X, Y, Z; None centres it.
+        box: ``"nonzero"`` cuts the case to the box of voxels at which any modality is not zero, before ``spacing``
+            and ``crop``; predictions are 0 outside it. None keeps the whole volume.
+        interpolation: of images, ``"linear"`` or ``"cubic"``; masks are linear, cut at one half.
+        orientation: ``"RAS"``, or ``"file"``: axes run as in the case's own file, and X, Y, Z above are the file's.
 
     Raises:
         ConfigError: a setting has the wrong length or range.
@@ -53,6 +64,9 @@ class Preparation:
     normalize: Normalization = "zscore_slice_brain"
     crop: Axes | None = None
     offset: Axes | None = None
+    box: Literal["nonzero"] | None = None
+    interpolation: Literal["linear", "cubic"] = "linear"
+    orientation: Literal["RAS", "file"] = "RAS"
 
     def __post_init__(self) -> None:
         names: Any = self.modalities  # yaml brings lists, and people forget brackets
@@ -74,10 +88,19 @@ class Preparation:
             raise _setting("offset", self.offset, "an offset only along axes that are cropped")
         if self.normalize not in NORMALIZATIONS:
             raise _setting("normalize", self.normalize, f"one of {', '.join(NORMALIZATIONS)}")
+        for name, known in _WORDS.items():
+            if getattr(self, name) not in known:
+                raise _setting(
+                    name, getattr(self, name), f"one of {', '.join('null' if w is None else w for w in known)}"
+                )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; ``Preparation(**content)`` reads it back."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Plain data; ``Preparation(**content)`` reads it back.
+
+        Words at their default are left out, so that the stored cases of settings older than them stay known.
+        """
+        content = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in content.items() if key not in _WORDS or value != _WORDS[key][0]}
 
     def _offset_pairs(self) -> zip[tuple[int | None, int | None]]:
         return zip(self.offset or (), self.crop or (), strict=True)
@@ -86,8 +109,8 @@ class Preparation:
 def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     """A case's arrays on the model's grid, with the steps that lead back.
 
-    The reference image is oriented to RAS+, resampled to ``spacing`` over its own field of view when that differs,
-    and cropped or padded. Modalities on another grid go onto the result directly, in one linear interpolation
+    The reference image is oriented to RAS+, cut to its box, resampled to ``spacing`` over its own field of view when
+    that differs, and cropped or padded. Modalities on another grid go onto the result directly, in one interpolation
     through the affines; finer voxels than the target's are smoothed before. What lies outside an image takes the
     median value of its border (air, or 0 when skull-stripped), so that ``a * image + c`` gives the same z-scores.
     The brain mask is ``preparation.brain.find_brain``'s; ADC maps come to 10^-6 mm^2/s, perfusion maps are clipped.
@@ -107,12 +130,15 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     native = read_grid(case.reference_image)
     for modality in preparation.modalities:  # headers first: a bad file is named before minutes of work
         read_grid(case.images[modality])
-    steps = plan_steps(native, preparation)
+    read: dict[Path, Image] = {}
+    if preparation.box or preparation.normalize == "zscore_nonzero":  # all are looked at before one is prepared
+        read = {case.images[name]: _read_image(case.images[name]) for name in preparation.modalities}
+    steps = plan_steps(native, preparation, nonzero_box([*read.values()], native) if preparation.box else None)
     target = steps[-1].target
     if math.prod(target.shape) > _MOST_VOXELS:
         raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {_MOST_VOXELS:,} voxels")
     drawn = read_lesion(case.lesions, native, case.reference_image) if case.labelled else None
-    reference = _read_image(case.reference_image)
+    reference = read.get(case.reference_image) or _read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])
     brain = _stored(mask_onto(native_brain, steps))
     if not brain.any():
@@ -122,12 +148,15 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
             expected=f"the brain of case {case.case_id} inside the crop {preparation.crop}",
             remedy="change view.preparation.crop and offset, or give the case a brain mask",
         )
+    region = brain
+    if preparation.normalize == "zscore_nonzero":
+        region = _stored(mask_onto(nonzero_region([*read.values()], native), steps))
     image = np.empty((len(preparation.modalities), *target.shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
     for channel, modality in zip(image, preparation.modalities, strict=True):
         path = case.images[modality]
-        voxels, grid = reference if path == case.reference_image else _read_image(path)
-        channel[...] = image_onto(voxels, grid, steps)
-        _model_units(channel, brain, modality=modality, path=path, how=preparation.normalize)
+        voxels, grid = reference if path == case.reference_image else read.get(path) or _read_image(path)
+        channel[...] = image_onto(voxels, grid, steps, preparation.interpolation)
+        _model_units(channel, brain, region, modality=modality, path=path, how=preparation.normalize)
     lesion = None if drawn is None else _stored(_lesion_onto(drawn, steps, case))
     for array in (image, brain, lesion):
         if array is not None:
@@ -147,10 +176,21 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     )
 
 
-def plan_steps(native: Grid, preparation: Preparation) -> tuple[Step, ...]:
-    """The steps from a case's own grid to the prepared one; a ``Resample`` only where the spacing differs."""
-    steps: list[Step] = [Orient(native)]
-    grid = steps[-1].target
+def plan_steps(native: Grid, preparation: Preparation, box: Box | None = None) -> tuple[Step, ...]:
+    """The steps from a case's own grid to the prepared one; a ``Resample`` only where the spacing differs.
+
+    Args:
+        native: the case's own grid.
+        preparation: what to do.
+        box: of voxels of ``native``, to cut first; None: the whole volume.
+    """
+    orient = Orient(native, "RAS" if preparation.orientation == "RAS" else native.orientation)
+    steps: list[Step] = [orient]
+    grid = orient.target
+    if box is not None and box.shape != native.shape:
+        inside = box.along(orient)
+        steps.append(CropPad(grid, inside.start, inside.shape))
+        grid = steps[-1].target
     if preparation.spacing is not None and not np.allclose(grid.spacing, preparation.spacing, rtol=0, atol=1e-3):
         steps.append(Resample(grid, grid.resized(preparation.spacing)))
         grid = steps[-1].target
@@ -159,37 +199,6 @@ def plan_steps(native: Grid, preparation: Preparation) -> tuple[Step, ...]:
         if shape != grid.shape or any(start):
             steps.append(CropPad(grid, start, shape))
     return tuple(steps)
-
-
-def image_onto(voxels: NDArray[np.float32], grid: Grid, steps: Sequence[Step]) -> NDArray[np.float32]:
-    """An image (X, Y, Z) on ``grid`` brought to the end of the steps, float32."""
-    target = steps[-1].target
-    exact = grid.matches(steps[0].source) and not _resamples(steps)
-    outside = np.float32(0) if exact and not _overhang(steps) else np.float32(np.median(border(voxels)))
-    array: NDArray[np.float32] = voxels - outside if outside else voxels
-    if exact:
-        for step in steps:
-            array = step.apply(array)
-    else:
-        orient = Orient(grid)
-        array = orient.apply(array)
-        # Smoothed as scikit-image's rescale does, lest fine detail turn into noise on coarser grids.
-        ratios = np.asarray(target.spacing) / np.asarray(orient.target.spacing)
-        sigmas = np.maximum(0, (ratios - 1) / 2)
-        if sigmas.max() > 0.05:
-            array = ndimage.gaussian_filter(array, sigmas, mode="nearest", truncate=3)
-        array = resample(array, orient.target, target, "linear")
-    return array + outside if outside else array
-
-
-def mask_onto(mask: NDArray[Any], steps: Sequence[Step]) -> NDArray[np.bool_]:
-    """A mask (X, Y, Z) brought to the end of the steps: exact, or linear and >= 0.5 where a step resamples."""
-    array = np.asarray(mask, dtype=bool)
-    if _resamples(steps):
-        return np.asarray(resample(array.astype(np.float32), steps[0].source, steps[-1].target, "linear") >= 0.5)
-    for step in steps:
-        array = step.apply(array, "nearest")
-    return array
 
 
 def _lesion_onto(drawn: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:
@@ -211,14 +220,20 @@ def _lesion_onto(drawn: NDArray[np.uint8], steps: Sequence[Step], case: Case) ->
 
 
 def _model_units(
-    voxels: NDArray[np.float32], brain: NDArray[np.bool_], *, modality: str, path: Path, how: Normalization
+    voxels: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    region: NDArray[np.bool_],
+    *,
+    modality: str,
+    path: Path,
+    how: Normalization,
 ) -> None:
-    """In place: the prepared grey values of one channel in one unit, then normalized."""
+    """In place: the prepared grey values of one channel in one unit, then normalized over a region."""
     if modality.lower() == "adc":
         voxels *= np.float32(adc_factor(voxels, brain, str(path)))
     elif modality.lower() in PERFUSION:
         clip_outliers(voxels, brain)
-    normalize(voxels, brain, how, out=voxels)
+    normalize(voxels, region, how, out=voxels)
     if how != "none" and not voxels.any():
         raise DataError(
             path,
@@ -252,19 +267,6 @@ def _check_modalities(case: Case, preparation: Preparation) -> None:
             expected=f"also {', '.join(missing)}",
             remedy="set data.modalities to what every case has, or leave the case out with data.exclude",
         )
-
-
-def _resamples(steps: Sequence[Step]) -> bool:
-    return any(isinstance(step, Resample) for step in steps)
-
-
-def _overhang(steps: Sequence[Step]) -> bool:
-    return any(
-        begin < 0 or begin + length > size
-        for step in steps
-        if isinstance(step, CropPad)
-        for begin, length, size in zip(step.start, step.shape, step.source.shape, strict=True)
-    )
 
 
 def _stored(array: NDArray[Any]) -> NDArray[Any]:
