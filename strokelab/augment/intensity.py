@@ -1,11 +1,12 @@
 """Changes of grey values: gamma, contrast, noise. Knows images; touches no masks.
 
-Images are (C, *S) float32 in model units (often z-scores, so negative values occur).
+Images are (C, *S) float32 in model units (often z-scores, so negative values occur). Functions whose name ends in an
+underscore change one channel of any shape in place and never wait for the device it lies on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,39 +17,74 @@ from torch import Tensor
 from strokelab.augment.recipes import Tensors
 
 
+def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (of the population) of all values, two quick passes; 0-dimensional float64."""
+    mean = values.sum(dtype=torch.float64) / values.numel()
+    square = torch.linalg.vector_norm(values).to(torch.float64).square() / values.numel()
+    return mean, (square - mean.square()).clamp_min(0).sqrt()
+
+
+def gamma_(channel: Tensor, exponent: float, *, keep_moments: bool = True) -> None:
+    """Values, brought to 0..1 by their range, to the power of ``exponent``, and back.
+
+    Args:
+        channel: float32, changed in place.
+        exponent: above 1 darkens the middle.
+        keep_moments: bring mean and standard deviation back to what they were, not the range.
+    """
+    low, high = channel.aminmax()
+    width = (high - low).clamp_min(1e-7)
+    mean, spread = moments(channel)
+    channel.sub_(low).div_(width).pow_(exponent)
+    if keep_moments:
+        new_mean, new_spread = moments(channel)
+        factor = torch.where(new_spread > 1e-7, spread / new_spread, 0)  # a flat channel stays what it was
+        channel.sub_(new_mean.float()).mul_(factor.float()).add_(mean.float())
+    else:
+        channel.mul_(width).add_(low)
+
+
+def contrast_(channel: Tensor, factor: float) -> None:
+    """Values stretched by ``factor`` about their mean, clipped to the range they had; in place."""
+    low, high = channel.aminmax()
+    mean = channel.mean()
+    channel.mul_(factor).add_(mean * (1 - factor))
+    torch.clamp_(channel, low, high)
+
+
+def noise_(channel: Tensor, sd: float, seed: int) -> None:
+    """Add independent Gaussian noise; a pure function of seed, shape and kind of device. In place."""
+    generator = torch.Generator(channel.device).manual_seed(seed)
+    channel.add_(torch.randn(channel.shape, generator=generator, device=channel.device), alpha=sd)
+
+
 def adjust_gamma(image: Tensor, gamma: Sequence[float], *, keep_moments: bool = True) -> Tensor:
-    """Each channel's values, brought to 0..1 by its range, to the power of its gamma, and back.
+    """``gamma_`` of each channel.
 
     Args:
         image: (C, *S).
-        gamma: C exponents; above 1 darkens the middle.
-        keep_moments: bring mean and standard deviation of each channel back to what they were.
+        gamma: C exponents.
+        keep_moments: as in ``gamma_``.
     """
-    flat = image.flatten(1)
-    low = flat.amin(1, keepdim=True)
-    width = (flat.amax(1, keepdim=True) - low).clamp_min(1e-7)
-    power = torch.tensor(list(gamma), dtype=image.dtype, device=image.device)[:, None]
-    out = ((flat - low) / width) ** power * width + low
-    if keep_moments:
-        spread = out.std(1, keepdim=True, correction=0).clamp_min(1e-7)
-        out = (out - out.mean(1, keepdim=True)) / spread * flat.std(1, keepdim=True, correction=0)
-        out = out + flat.mean(1, keepdim=True)
-    return out.reshape(image.shape)
+    return _each_channel(image, gamma, lambda channel, value: gamma_(channel, value, keep_moments=keep_moments))
 
 
 def adjust_contrast(image: Tensor, factor: Sequence[float]) -> Tensor:
-    """Each channel (C, *S) stretched by its factor about its mean, clipped to the range it had."""
-    flat = image.flatten(1)
-    mean = flat.mean(1, keepdim=True)
-    stretch = torch.tensor(list(factor), dtype=image.dtype, device=image.device)[:, None]
-    out = (flat - mean) * stretch + mean
-    return torch.clamp(out, flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)).reshape(image.shape)
+    """``contrast_`` of each channel of (C, *S) with its own factor."""
+    return _each_channel(image, factor, contrast_)
 
 
 def add_noise(image: Tensor, sd: float, seed: int) -> Tensor:
     """Independent Gaussian noise of standard deviation ``sd`` on every value; a pure function of the seed."""
     noise = np.random.Generator(np.random.PCG64(seed)).standard_normal(tuple(image.shape), dtype=np.float32)
     return image + sd * torch.from_numpy(noise).to(image.device)
+
+
+def half_and_half(stream: np.random.Generator, count: int, low: float, high: float) -> list[float]:
+    """``count`` values from low..high, half of them below 1 and half above."""
+    below = stream.random(count) < 0.5
+    values: NDArray[np.float64] = np.where(below, stream.uniform(low, 1.0, count), stream.uniform(1.0, high, count))
+    return [float(value) for value in values]
 
 
 @dataclass(frozen=True)
@@ -69,7 +105,7 @@ class Gamma:
 
     def draw(self, stream: np.random.Generator, shape: tuple[int, ...]) -> list[float] | None:
         """One exponent per channel."""
-        return _half_and_half(stream, shape[0], self.low, self.high) if stream.random() < self.p else None
+        return half_and_half(stream, shape[0], self.low, self.high) if stream.random() < self.p else None
 
     def apply(self, sample: Tensors, drawn: list[float]) -> Tensors:
         """The sample with its image changed."""
@@ -92,7 +128,7 @@ class Contrast:
 
     def draw(self, stream: np.random.Generator, shape: tuple[int, ...]) -> list[float] | None:
         """One factor per channel."""
-        return _half_and_half(stream, shape[0], self.low, self.high) if stream.random() < self.p else None
+        return half_and_half(stream, shape[0], self.low, self.high) if stream.random() < self.p else None
 
     def apply(self, sample: Tensors, drawn: list[float]) -> Tensors:
         """The sample with its image changed."""
@@ -122,7 +158,8 @@ class Noise:
         return {**sample, "image": add_noise(sample["image"], *drawn)}
 
 
-def _half_and_half(stream: np.random.Generator, count: int, low: float, high: float) -> list[float]:
-    below = stream.random(count) < 0.5
-    values: NDArray[np.float64] = np.where(below, stream.uniform(low, 1.0, count), stream.uniform(1.0, high, count))
-    return [float(value) for value in values]
+def _each_channel(image: Tensor, values: Sequence[float], change: Callable[[Tensor, float], None]) -> Tensor:
+    out = image.clone()
+    for channel, value in zip(out, values, strict=True):
+        change(channel, value)
+    return out
