@@ -13,18 +13,18 @@ import pandas as pd
 from rich.progress import track
 
 from strokelab import __version__
+from strokelab.configuration import Settings
 from strokelab.contract import Case, Prediction
 from strokelab.errors import DataError
 from strokelab.metrics.case import score_row
 from strokelab.metrics.profiles import find_profile
 from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
 from strokelab.nifti import read_grid, read_lesion
-from strokelab.runs.checkpoints import weights_digest
 from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
 
 if TYPE_CHECKING:
     from strokelab.preparation.store import StoredCase
-    from strokelab.runs import Run
+    from strokelab.runs import Ensemble, Run
 
 Row = dict[str, Any]
 Scored = tuple[Row | None, pd.DataFrame | None]  # a row of either table; None: no mask was drawn
@@ -33,7 +33,7 @@ _AHEAD = 2  # predictions that may wait to be scored: memory stays flat
 
 
 def score_cases(
-    run: Run,
+    run: Run | Ensemble,
     cases: Sequence[Case],
     prepared: Iterable[StoredCase],
     *,
@@ -46,7 +46,7 @@ def score_cases(
     """Predict and score cases on the native grid of their reference.
 
     Args:
-        run: a trained run.
+        run: a trained run, or an ensemble of them.
         cases: the cases on disk; unlabelled ones are predicted (``keep`` sees them) but have no row.
         prepared: the same cases, same order, prepared for the run's view.
         profile: conventions of the metrics.
@@ -59,33 +59,76 @@ def score_cases(
         One row per labelled case, in their order. A case that could not be predicted, read or kept has the error's
         text; its metrics are then NaN.
     """
-    label = name or run.name
-    common = recipe_of(run, profile)
-    rows: list[Scored] = []
-    waiting: deque[Future[Scored]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as scorer:
+    recipe = recipe_of(run, profile)
+    with Scorer(name or run.name, keep=keep, phantom=phantom) as scorer:
         for case, stored in track(
-            list(zip(cases, prepared, strict=True)), f"Predicting with {label}", disable=not progress
+            list(zip(cases, prepared, strict=True)), f"Predicting with {scorer.name}", disable=not progress
         ):
-            origin = _origin(run, case, label=label, phantom=phantom)
-            try:
-                prediction: Prediction | DataError = run.predict_prepared(stored.load())
-            except DataError as error:
-                prediction = error
-            waiting.append(scorer.submit(partial(_scored, case, prediction, row=origin | common, keep=keep)))
-            if len(waiting) > _AHEAD:
-                rows.append(waiting.popleft().result())
-        rows += [future.result() for future in waiting]
-    counted = [table for _, table in rows if table is not None]
-    probabilities = pd.concat(counted, ignore_index=True) if counted else pd.DataFrame(columns=PROBABILITY_COLUMNS)
-    return Scores(typed(pd.DataFrame([row for row, _ in rows if row is not None])), typed(probabilities))
+            scorer.add(case, predicted(run, stored), settings=run.settings, recipe=recipe)
+    return scorer.scores()
 
 
-def recipe_of(run: Run, profile: str) -> Row:
+def predicted(run: Run | Ensemble, stored: StoredCase) -> Prediction | DataError:
+    """The prediction of a case, or what is wrong with its files."""
+    try:
+        return run.predict_prepared(stored.load())
+    except DataError as error:
+        return error
+
+
+class Scorer:
+    """Scores predictions in a thread of its own while the next is made. Leaving it waits for the last of them.
+
+    Args:
+        name: how the table calls the run.
+        keep: as for ``score_cases``.
+        phantom: as for ``score_cases``.
+    """
+
+    def __init__(
+        self, name: str, *, keep: Callable[[Case, Prediction], object] | None = None, phantom: bool = False
+    ) -> None:
+        self.name = name
+        self._keep = keep
+        self._phantom = phantom
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._waiting: deque[Future[Scored]] = deque()
+        self._rows: list[Scored] = []
+
+    def add(self, case: Case, prediction: Prediction | DataError, *, settings: Settings, recipe: Row) -> None:
+        """Take a prediction to be scored, waiting where too many wait already.
+
+        Args:
+            case: on disk.
+            prediction: of it, or what kept it from being made.
+            settings: of the training: ``seed`` and ``split.fold`` are looked at.
+            recipe: of ``recipe_of``.
+        """
+        row = _origin(settings, case, label=self.name, phantom=self._phantom) | recipe
+        self._waiting.append(self._thread.submit(partial(_scored, case, prediction, row=row, keep=self._keep)))
+        if len(self._waiting) > _AHEAD:
+            self._rows.append(self._waiting.popleft().result())
+
+    def scores(self) -> Scores:
+        """One row per labelled case, in the order they came."""
+        while self._waiting:
+            self._rows.append(self._waiting.popleft().result())
+        counted = [table for _, table in self._rows if table is not None]
+        probabilities = pd.concat(counted, ignore_index=True) if counted else pd.DataFrame(columns=PROBABILITY_COLUMNS)
+        return Scores(typed(pd.DataFrame([row for row, _ in self._rows if row is not None])), typed(probabilities))
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.shutdown()
+
+
+def recipe_of(run: Run | Ensemble, profile: str) -> Row:
     """The columns ``RECIPE``: what a row depends on besides the case's own files."""
     return {
-        "checkpoint": run.checkpoint.name,
-        "weights": weights_digest(run.model)[:16],
+        "checkpoint": run.provenance["checkpoint"],
+        "weights": run.digest[:16],
         "postprocessing": json.dumps(json.loads(run.provenance.get("postprocess", "null")), sort_keys=True),
         "profile": find_profile(profile).name,
         "version": __version__,
@@ -99,8 +142,8 @@ def scanner_of(case: Case) -> str:
     return " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in known if value)
 
 
-def _origin(run: Run, case: Case, *, label: str, phantom: bool) -> Row:
-    fold = (run.settings.get("split") or {}).get("fold")
+def _origin(settings: Settings, case: Case, *, label: str, phantom: bool) -> Row:
+    fold = (settings.get("split") or {}).get("fold")
     return {
         "run": label,
         "case": case.case_id,
@@ -109,7 +152,7 @@ def _origin(run: Run, case: Case, *, label: str, phantom: bool) -> Row:
         "dataset": case.dataset,
         "scanner": "" if phantom else scanner_of(case),
         "fold": None if fold is None else str(fold),
-        "seed": run.settings.get("seed"),
+        "seed": settings.get("seed"),
     }
 
 
