@@ -97,6 +97,11 @@ class View:
         """Spatial shape S of a sample, (Y, X) for slices; None where it depends on the case."""
         return self.sampler.sample_shape(self.preparation.crop)
 
+    @property
+    def augments_on_cpu(self) -> bool:
+        """Whether batches are augmented before they get to the device, wherever that is."""
+        return self.augment is not None and not isinstance(self.augment, PlannedAugment)
+
     def order_of(self, part: Part) -> Order:
         """In which order training or validation samples are visited."""
         if part == "train":

@@ -17,18 +17,21 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from strokelab.contract import Batch, Case
-from strokelab.data import read_cases
-from strokelab.data.cohort_checks import check_modalities, check_not_empty, check_site_count, existing_root, of_sites
-from strokelab.data.datasets import PatchDataset
+from strokelab.data.case_choice import CaseChoice
+from strokelab.data.cohort_checks import check_site_count, existing_root
+from strokelab.data.description import described_use
 from strokelab.data.loaders import batch_loader
-from strokelab.data.people import Volumes, first_persons
+from strokelab.data.people import Volumes
+from strokelab.data.progress import progress_of
+from strokelab.data.pseudo import PseudoLabels
+from strokelab.data.serving import applied, samples_of
 from strokelab.data.splits import Split
 from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.data.worker_count import Workers, fitting_workers
 from strokelab.errors import ConfigError
 from strokelab.files import natural_key
 from strokelab.preparation.store import PreparedStore, StoredCase
-from strokelab.sampling.order import EpochBatchSampler, InOrder, Order
+from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
 Part = Literal["train", "val", "test"]
@@ -52,6 +55,7 @@ class CohortDataModule(LightningDataModule):
         labelled_only: leave out cases without a lesion mask.
         only_sites: keep the cases of these sites alone; None = all.
         limit_per_site: only the first persons of each site, for trials; None = all.
+        pseudo: masks that models drew for the unlabelled cases, which then train as well; None = none do.
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
         batch_size: samples per step, over all processes of a training: each gets an equal share.
@@ -76,6 +80,7 @@ class CohortDataModule(LightningDataModule):
         labelled_only: bool = False,
         only_sites: Sequence[str] | None = None,
         limit_per_site: int | None = None,
+        pseudo: PseudoLabels | None = None,
         n_sites: int | None = None,
         store: str | Path | None = None,
         batch_size: int = 16,
@@ -87,12 +92,15 @@ class CohortDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.dataset, self.root, self.modalities = dataset, root, tuple(modalities)
-        self.view, self.split, self.options = view, split, dict(options or {})
-        self.exclude, self.labelled_only, self.limit_per_site = tuple(exclude), labelled_only, limit_per_site
-        self.only_sites, self.release_sites = only_sites, n_sites if only_sites is None else len(only_sites)
+        chosen: tuple[Any, ...] = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
+        self.choice = CaseChoice(dataset, self.modalities, *chosen)
+        self.view, self.split = view, split
+        self.release_sites = n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
         self.drop_last, self.seed, self.progress = drop_last, seed, progress
+        self.pseudo = pseudo
+        self.pseudo_labelled: list[Case] = []  # known once there is a split
         self._stored: dict[str, StoredCase] = {}
         self._resumed = (0, 0)
         if self.modalities != view.modalities:
@@ -112,16 +120,14 @@ class CohortDataModule(LightningDataModule):
             ConfigError: an unknown dataset, option or excluded id.
         """
         root = self._root()
-        cases = read_cases(self.dataset, root, **self._reader_options())
-        cases = [case for case in cases if case.labelled or not self.labelled_only]
-        if self.only_sites is not None:
-            cases = of_sites(cases, self.only_sites)
-        if self.limit_per_site is not None:
-            cases = first_persons(cases, self.limit_per_site)
-        check_not_empty(cases, root)
-        check_modalities(cases, self.modalities)
+        cases = self.choice.cases(root)
         check_site_count(cases, self.release_sites, root)
         return cases
+
+    @cached_property
+    def unlabelled(self) -> list[Case]:
+        """The cases that nobody drew a mask for, also where the release keeps them apart; see ``CaseChoice``."""
+        return self.choice.unlabelled(self._root())
 
     @cached_property
     def lesion_volumes(self) -> dict[str, float]:
@@ -130,23 +136,26 @@ class CohortDataModule(LightningDataModule):
 
     @cached_property
     def split_result(self) -> Split:
-        """Who trains, validates and tests.
+        """Who trains, validates and tests; pseudo-labelled cases train.
 
         Raises:
-            DataError: the cohort does not allow this split.
+            DataError: the cohort does not allow this split, or its pseudo-labels do not fit.
             ConfigError: a setting of the split is out of range.
         """
         if self.split is None:
             raise ConfigError(
                 "split", found="none", expected="a rule of conf/split", remedy="name one, e.g. split=leave_one_site_out"
             )
-        return self.split(self.cases, lambda: self.lesion_volumes)
+        split = self.split(self.cases, lambda: self.lesion_volumes)
+        if self.pseudo is not None:
+            self.pseudo_labelled, split = self.pseudo.joined(self.unlabelled, split)
+        return split
 
     @cached_property
     def sites(self) -> dict[str, int]:
         """Training site to index 0..K-1, in natural order; held-out and unknown sites are not in it."""
         train = set(self.split_result.train)
-        names = {case.site for case in self.cases if case.case_id in train and case.site is not None}
+        names = {case.site for case in self._by_id.values() if case.case_id in train and case.site is not None}
         return {name: index for index, name in enumerate(sorted(names, key=natural_key))}
 
     @property
@@ -156,18 +165,14 @@ class CohortDataModule(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """The cohort as plain data: what ``read_cases`` needs to find it again, and how it was used."""
-        train = set(self.split_result.train) if self.split is not None else set()
-        sites = [case.site for case in self.cases if case.case_id in train and case.site is not None]
+        split = self.split_result if self.split is not None else None
         return {
             "dataset": self.dataset,
             "root": str(Path(self.root or "").expanduser().resolve()),
-            "options": self._reader_options(),
+            "options": self.choice.reader_options,
             "label_modality": self.cases[0].label_modality,
             "phantom": isinstance(self, Phantom),
-            "cases": {part: len(getattr(self.split_result, part)) for part in ("train", "val", "test")}
-            if self.split is not None
-            else {},
-            "training_scans": {site: sites.count(site) for site in self.sites} if train else {},
+            **described_use(self._by_id.values(), split, self.sites if split else {}, pseudo=self.pseudo),
         }
 
     def setup(self, stage: str | None = None) -> None:
@@ -185,24 +190,22 @@ class CohortDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training cases, in the view's order, augmented."""
-        return self._loader("train", self.view.order)
+        return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Batches of the validation cases, always the same ones; an empty list when nobody validates."""
         if not self.split_result.val:
             warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")  # it is meant
             return []
-        return self._loader("val", InOrder())
+        return self._loader("val")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augmentation that waited for the device."""
+        return applied(batch, self.view)
 
     def state_dict(self) -> dict[str, int]:
         """How far training is: the epoch and the batches of it that are done, and how many processes did them."""
-        if self.trainer is None:
-            return {"epoch": self._resumed[0], "batch": self._resumed[1], "processes": 1}
-        loop = self.trainer.fit_loop
-        epoch: Any = loop.epoch_progress.current
-        batch: Any = loop.epoch_loop.batch_progress
-        done = 0 if batch.is_last_batch else batch.current.processed
-        return {"epoch": epoch.processed, "batch": done, "processes": self.trainer.world_size}
+        return progress_of(self.trainer, self._resumed)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue there. Before the loaders exist, since workers fetch ahead as soon as they do."""
@@ -210,20 +213,16 @@ class CohortDataModule(LightningDataModule):
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         self._resumed = (int(state_dict["epoch"]), int(state_dict["batch"]))
 
-    def _reader_options(self) -> dict[str, Any]:
-        """The reader's options as chosen, with what the cohort's own settings add to them."""
-        chosen = {name: value for name, value in self.options.items() if value is not None}
-        if self.exclude:
-            chosen["exclude"] = list(self.exclude)
-        if self.dataset == "folder":  # its modalities have no names but those the user gives them
-            chosen.setdefault("modalities", list(self.modalities))
-        return chosen
+    @property
+    def _by_id(self) -> dict[str, Case]:
+        return {case.case_id: case for case in (*self.cases, *self.pseudo_labelled)}
 
     def _root(self) -> Path:
         return existing_root(self.root, self.dataset)
 
     def _prepare(self, case_ids: Sequence[str]) -> list[StoredCase]:
-        wanted = [case for case in self.cases if case.case_id in set(case_ids) - self._stored.keys()]
+        missing = set(case_ids) - self._stored.keys()
+        wanted = [case for case_id, case in self._by_id.items() if case_id in missing]
         if wanted:
             ready = self.store.prepare(
                 wanted, self.view.preparation, workers=self.prepare_workers, progress=self.progress
@@ -231,33 +230,39 @@ class CohortDataModule(LightningDataModule):
             self._stored.update({case.case_id: case for case in ready})
         return [self._stored[case_id] for case_id in case_ids]
 
-    def _loader(self, part: Part, order: Order) -> DataLoader[Batch]:
-        dataset = PatchDataset(
+    def _loader(self, part: Literal["train", "val"]) -> DataLoader[Batch]:
+        trainer = self.trainer
+        on_device = bool(trainer and trainer.strategy.root_device.type != "cpu")
+        weight = self.pseudo.weight if self.pseudo else 1.0
+        drawn = {case.case_id for case in self.pseudo_labelled}
+        dataset = samples_of(
             self.volumes(part),
-            sampler=self.view.sampler,
+            part,
+            view=self.view,
+            batch_size=self.batch_size,
             sites=self.sites,
             seed=self.seed,
-            augment=self.view.augment if part == "train" else None,
+            weight_of=lambda case_id: weight if case_id in drawn else 1.0,
+            deferred=on_device,
         )
         batches = EpochBatchSampler(
             len(dataset),
             self.batch_size,
             self.seed,
-            order=order,
+            order=self.view.order_of(part),
             sites=dataset.sites,
             drop_last=self.drop_last and part == "train",
-            rank=0 if self.trainer is None else self.trainer.global_rank,
-            world_size=1 if self.trainer is None else self.trainer.world_size,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
         )
         if part == "train":
             batches.resume(*self._resumed)
-        trainer = self.trainer
         workers, reason = fitting_workers(
             self.workers,
             dataset.sample_bytes * -(-self.batch_size // batches.world_size),
             loaders=2 if self.split_result.val else 1,
             processes=trainer.num_devices if trainer else 1,
-            useful=bool(trainer and trainer.strategy.root_device.type != "cpu" and self.view.augment),
+            useful=on_device and self.view.augments_on_cpu,
         )
         if reason and self.progress and part == "train":
             Console().print(reason, markup=False, highlight=False, soft_wrap=True)

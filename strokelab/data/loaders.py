@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from strokelab import resources
 from strokelab.contract import Batch
-from strokelab.data.datasets import PatchDataset
 from strokelab.data.lost_worker import Board, WatchedDataset, lost_worker
+from strokelab.data.serving import Samples
 from strokelab.errors import RunError, StrokelabError
 from strokelab.processes import end_with_parent, leave_signals_to_parent, start_fork_server
 from strokelab.sampling.order import EpochBatchSampler
@@ -25,7 +25,7 @@ from strokelab.sampling.order import EpochBatchSampler
 Item = TypeVar("Item")
 
 
-def batch_loader(dataset: PatchDataset, batches: EpochBatchSampler, *, workers: int = 0) -> DataLoader[Batch]:
+def batch_loader(dataset: Samples, batches: EpochBatchSampler, *, workers: int = 0) -> DataLoader[Batch]:
     """A loader of the dataset's batches in the sampler's order.
 
     With workers, iterating raises RunError when one of them dies, and what it raised itself where that is for the
@@ -69,9 +69,7 @@ class WatchedLoader(DataLoader[Batch]):
         **settings: as ``DataLoader``.
     """
 
-    def __init__(
-        self, dataset: PatchDataset, *, num_workers: int, multiprocessing_context: str, **settings: Any
-    ) -> None:
+    def __init__(self, dataset: Samples, *, num_workers: int, multiprocessing_context: str, **settings: Any) -> None:
         self.board = Board(num_workers, multiprocessing_context)
         self.case_ids = [case.case_id for case in dataset.cases]
         self.processes: list[BaseProcess] = []

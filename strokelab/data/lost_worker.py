@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from strokelab import resources
 from strokelab.contract import Batch
-from strokelab.data.datasets import PatchDataset
+from strokelab.data.serving import Samples
 from strokelab.errors import RunError, StrokelabError
 from strokelab.sampling.order import Key
 
@@ -64,7 +64,7 @@ class WatchedDataset(Dataset[Batch]):
         board: where to note.
     """
 
-    def __init__(self, dataset: PatchDataset, board: Board) -> None:
+    def __init__(self, dataset: Samples, board: Board) -> None:
         self.dataset = dataset
         self.board = board
 
@@ -80,7 +80,7 @@ class WatchedDataset(Dataset[Batch]):
         worker = get_worker_info()
         if worker is None:
             return self.dataset.__getitems__(keys)
-        rows = list(dict.fromkeys(int(self.dataset.case_of[index]) for _, index in keys))
+        rows = list(dict.fromkeys(self.dataset.rows_of(keys)))
         pid = torch.multiprocessing.current_process().pid or 0
         self.board.note(worker.id, pid=pid, rows=rows, busy=True)
         try:
@@ -101,9 +101,8 @@ def shared(batch: Batch) -> Batch:
         RunError: there is no room for it.
     """
     try:
-        for value in batch.values():
-            if isinstance(value, Tensor):
-                value.share_memory_()  # type: ignore[no-untyped-call]
+        for tensor in _tensors(batch):
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         if not any(word in str(error) for word in ("shared memory", "unable to write", "unable to mmap", "resize")):
             raise
@@ -114,6 +113,15 @@ def shared(batch: Batch) -> Batch:
             remedy="set data.workers lower or to 0, or enlarge it (docker run --shm-size=8g)",
         ) from error
     return batch
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    """Of a batch, also those that lie deeper: larger boxes of some samples."""
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _tensors(value)
 
 
 def lost_worker(

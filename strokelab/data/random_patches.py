@@ -36,6 +36,14 @@ class Plan(Protocol):
         """Voxels (x, y, z) of the box that must be read, concentric with the patch and at least as large."""
 
 
+class Plans(tuple[Any, ...]):
+    """Plans of a batch on its way to a device: plain data, which stay where they are."""
+
+    def to(self, *args: Any, **settings: Any) -> Plans:
+        """Itself. Lightning asks whatever can move to do so, and would take frozen dataclasses apart otherwise."""
+        return self
+
+
 class RandomPatches(Dataset[Batch]):
     """Batches of random patches, asked for by lists of (epoch, index); index counts through the batches of an epoch.
 
@@ -94,6 +102,11 @@ class RandomPatches(Dataset[Batch]):
     def __len__(self) -> int:
         """Samples of one epoch."""
         return self.sampler.batches(self.part) * self.batch_size
+
+    @property
+    def sites(self) -> None:
+        """None: samples have no site before they are drawn, and need none, since their order is theirs."""
+        return None
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -158,7 +171,7 @@ class RandomPatches(Dataset[Batch]):
             batch["known"] = torch.tensor([list(self.known)] * len(keys), dtype=torch.bool)
         if planned:
             batch["sources"] = sources
-            return {**batch, "plans": plans} if self.deferred else planned.apply(batch, plans)
+            return {**batch, "plans": Plans(plans)} if self.deferred else planned.apply(batch, plans)
         if self.augment is not None:
             assert not isinstance(self.augment, PlannedAugment)
             batch = self.augment(batch, [stream(self.seed, "augment", *key) for key in keys])
