@@ -6,6 +6,7 @@ weights, since the weights come normalised.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -74,6 +75,23 @@ class WeightedSum:
         """Add the scores (K, *S) of one box, times ``weight`` (*S), from voxel ``start`` on."""
         x, y, z = (slice(first, first + side) for first, side in zip(start, weight.shape, strict=True))
         self.total[:, x, y, z].addcmul_(scores.to(self.total.device, torch.float32), weight)
+
+
+def scan_on(
+    device: torch.device | str, image: NDArray[np.generic] | Tensor, brain: NDArray[np.generic] | Tensor
+) -> tuple[Tensor, Tensor]:
+    """A scan where windows are cut from it: with the network, or in main memory where there is too little room.
+
+    Args:
+        device: where the network computes.
+        image: (C, X, Y, Z).
+        brain: (X, Y, Z), non-zero = brain.
+
+    Returns:
+        Image float32 and brain bool, both in one place; both copies of a memory map.
+    """
+    home = home_of(math.prod(image.shape) + math.prod(brain.shape), torch.device(device))
+    return as_tensor(image, torch.float32).to(home), as_tensor(brain, torch.bool).to(home)
 
 
 def as_tensor(array: NDArray[np.generic] | Tensor, kind: torch.dtype) -> Tensor:

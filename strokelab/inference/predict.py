@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from strokelab.contract import Prediction, PreparedCase
+from strokelab.inference.accumulate import scan_on
 from strokelab.inference.postprocess import finish
+from strokelab.inference.precision import Precision, computing
 from strokelab.preparation.restore import restore, restore_mask
 
 if TYPE_CHECKING:
@@ -29,8 +31,11 @@ def lesion_probability(
     windows: Callable[..., Tensor],
     lesion_channel: int = 0,
     device: torch.device | str = "cpu",
+    precision: Precision = "32",
 ) -> NDArray[np.float32]:
     """The lesion probability (X, Y, Z) of a case on the prepared grid.
+
+    The scan is brought to the device once, where it has the room, and of K maps only the lesion's is added up.
 
     Args:
         prepared: the case; its lesion and site are not looked at.
@@ -38,14 +43,16 @@ def lesion_probability(
         windows: how a volume is cut for ``predict`` and put together again.
         lesion_channel: which of the K classes is the lesion.
         device: where ``predict`` computes.
+        precision: in which it does (``inference.precision``); probabilities and their sums are in float32 always.
     """
 
-    def on_device(image: Tensor, brain: Tensor) -> Tensor:
-        return predict(image.to(device), brain.to(device))
+    def lesion_map(image: Tensor, brain: Tensor) -> Tensor:
+        return predict(image.to(device), brain.to(device))[:, lesion_channel].unsqueeze(1)
 
-    with torch.inference_mode():
-        scores = windows(prepared.image, on_device, prepared.brain)
-    return scores[lesion_channel].float().cpu().numpy()
+    with torch.inference_mode(), computing(precision, device):
+        image, brain = scan_on(device, prepared.image, prepared.brain)
+        scores = windows(image, lesion_map, brain)
+    return scores[0].float().cpu().numpy()
 
 
 def predict_case(
@@ -56,6 +63,7 @@ def predict_case(
     postprocess: Callable[..., NDArray[np.uint8]],
     lesion_channel: int = 0,
     device: torch.device | str = "cpu",
+    precision: Precision = "32",
     provenance: Mapping[str, str] | None = None,
 ) -> Prediction:
     """Scores over windows, post-processing on the prepared grid, then back to the input's own grid.
@@ -67,10 +75,11 @@ def predict_case(
         postprocess: lesion probability (X, Y, Z) -> mask 0/1 (X, Y, Z).
         lesion_channel: which of the K classes is the lesion.
         device: where ``predict`` computes.
+        precision: see ``lesion_probability``.
         provenance: run, checkpoint, post-processing; travels with the prediction.
     """
     probability = lesion_probability(
-        prepared, predict=predict, windows=windows, lesion_channel=lesion_channel, device=device
+        prepared, predict=predict, windows=windows, lesion_channel=lesion_channel, device=device, precision=precision
     )
     return to_native(prepared, probability, postprocess=postprocess, provenance=provenance)
 

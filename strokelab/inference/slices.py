@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from strokelab.errors import ConfigError
+from strokelab.inference.accumulate import as_tensor
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -63,7 +63,7 @@ class SliceWindows:
         Raises:
             ValueError: image and brain do not have one shape.
         """
-        volume, mask = _tensor(image, torch.float32), _tensor(brain, torch.bool)
+        volume, mask = as_tensor(image, torch.float32), as_tensor(brain, torch.bool)
         if volume.ndim != 4 or volume.shape[1:] != mask.shape:
             raise ValueError(
                 f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)"
@@ -82,10 +82,3 @@ class SliceWindows:
         stack = scores.new_zeros((mask.shape[2], *scores.shape[1:]))
         stack[kept.to(scores.device)] = scores
         return stack.permute(1, 3, 2, 0)
-
-
-def _tensor(array: NDArray[Any] | Tensor, kind: torch.dtype) -> Tensor:
-    """A tensor of ``kind``; read-only memory maps are copied, since torch must own what it reads."""
-    if isinstance(array, Tensor):
-        return array.to(kind)
-    return torch.from_numpy(np.array(array)).to(kind)

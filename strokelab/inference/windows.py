@@ -23,6 +23,8 @@ from strokelab.inference.flips import Flip, flipped, flips_of
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 Start = tuple[int, ...]
+MOST_VOXELS = 2**28
+"""Of a window: volumes are padded to it, and a run folder may come from a stranger."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ class PatchWindows:
         object.__setattr__(self, "patch", tuple(self.patch))  # yaml has lists
         sides = len(self.patch) == 3 and all(isinstance(side, int) and side > 0 for side in self.patch)
         ranges = (
-            ("patch", sides, "three positive whole numbers of voxels", "[128,128,128]"),
+            (
+                "patch",
+                sides and math.prod(self.patch) <= MOST_VOXELS,
+                "three whole numbers, the sides in voxels",
+                "[128,128,128]",
+            ),
             ("step", 0 < self.step <= 1, "a share of the window, above 0 and at most 1", "0.5"),
             ("gaussian", 0 <= self.gaussian < math.inf, "a share of the window's side, or 0", "0.125"),
             ("batch_size", self.batch_size >= 1, "a whole number of at least 1", "1"),
@@ -172,12 +179,12 @@ class _Axis:
 def window_starts(size: int, side: int, step: float = 0.5) -> tuple[int, ...]:
     """Where windows of ``side`` voxels start on an axis of ``size`` >= ``side``: evenly spread, from end to end.
 
-    n = ceil((size - side) / (step * side)) + 1 of them; halves are rounded to even, equal ones are one. Operations
+    n = ceil((size - side) / (step * side)) + 1 of them, a voxel apart at least; halves are rounded to even. Operations
     have nnU-Net's order, whose windows an imported model expects to the voxel.
     """
-    steps = math.ceil((size - side) / (side * step))
+    steps = math.ceil((size - side) / max(side * step, 1))
     distance = (size - side) / steps if steps else 0.0
-    return tuple(dict.fromkeys(round(distance * index) for index in range(steps + 1)))
+    return tuple(round(distance * index) for index in range(steps + 1))
 
 
 def gaussian_profile(side: int, sd: float) -> NDArray[np.float64]:
