@@ -33,6 +33,7 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
     "view": ("strokelab.augment.",),
     "data": ("strokelab.data.datamodule.",),
     "split": ("strokelab.data.splits.",),
+    "planner": ("strokelab.planning.Planner",),
     "trainer": ("lightning.pytorch.Trainer", "strokelab.callbacks.slurm_environment.SlurmEnvironment"),
     "logger": (
         "strokelab.callbacks.weights_and_biases.",

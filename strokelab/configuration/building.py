@@ -31,8 +31,13 @@ DEFAULT_FACTS: Mapping[str, Any] = {
 }
 
 
-def bind(settings: Settings, facts: Mapping[str, Any]) -> Settings:
+def bind(settings: Settings, facts: Mapping[str, Any], *, partly: bool = False) -> Settings:
     """A copy in which every ``???`` is replaced by the fact of its key's name (``in_channels``, ``n_sites``, ...).
+
+    Args:
+        settings: plain data.
+        facts: by name.
+        partly: leave open what has no fact yet.
 
     Raises:
         ConfigError: a ``???`` is left for which the data have no fact, or whose fact is None.
@@ -45,6 +50,8 @@ def bind(settings: Settings, facts: Mapping[str, Any]) -> Settings:
             return [fill(value, f"{path}[{index}]") for index, value in enumerate(node)]
         if node == MISSING:
             fact = facts.get(path.rpartition(".")[2])
+            if fact is None and partly:
+                return node
             if fact is None:
                 raise ConfigError(
                     path,

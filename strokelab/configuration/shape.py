@@ -8,7 +8,7 @@ from typing import Any
 
 from strokelab.errors import RunError
 
-_SECTIONS = ("data", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess", "cohort")
+_SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess", "cohort")
 _OF_NODES = ("callbacks", "logger")
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     **{"seed": (int,), "score_test": (bool,), "run_dir": (str,), "checkpoint": (str,)},

@@ -6,7 +6,7 @@ The one reader and writer of run folders; reading how a run stands imports no to
     sites.json        training sites in the classifier's order         metrics.csv    one row per logged step
     checkpoints/      last.ckpt, best.ckpt                             cases.csv      the test part, scored
     probabilities.csv the same cases' voxels by lesion probability     status.json    running, finished, killed, failed
-    environment.json  versions, machine, git commit
+    environment.json  versions, machine, git commit                plan.json      what a planner decided, and from what
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from strokelab.runs.folder import (
     CONFIG,
     ENVIRONMENT,
     METRICS,
+    PLAN,
     PROBABILITIES,
     SITES,
     SPLIT,
@@ -59,6 +60,7 @@ __all__ = [
     "CONFIG",
     "ENVIRONMENT",
     "METRICS",
+    "PLAN",
     "PROBABILITIES",
     "SITES",
     "SPLIT",

@@ -35,11 +35,12 @@ CASES = "cases.csv"
 PROBABILITIES = "probabilities.csv"
 ENVIRONMENT = "environment.json"
 STATUS = "status.json"
+PLAN = "plan.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 HOLDER = ".holder.json"  # who holds the lock; a file of its own, because an attempt to lock may empty the lock's
 
-_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS)
+_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS, PLAN)
 _PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "scipy", "nibabel", "torchmetrics")
 
 

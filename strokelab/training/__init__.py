@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,13 @@ from strokelab.allocator import use
 from strokelab.configuration import Settings, bind, build
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
+from strokelab.files import write_json
 from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, shown, stoppable
+from strokelab.training.planning import Planned, plan_for, planned
 from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
 from strokelab.training.prolong import going_on
@@ -98,13 +101,16 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     """Where processes meet (``together``), all go on or none does."""
     first, folder = first_process(), start.folder
 
-    def cohort() -> CohortDataModule:
-        if first:
-            claim.enter_context(runs.claimed(folder))
-        return _checked_cohort(start)
+    def plan() -> Planned | None:
+        if not first:
+            return None
+        claim.enter_context(runs.claimed(folder))
+        return None if start.checkpoint else plan_for(start.settings)  # a run that goes on has its plan
 
-    datamodule = together(cohort)
-    begun = together(lambda: _begin(start, datamodule) if first else None)
+    found = gathered(together(plan))[0]
+    start = replace(start, settings=planned(start.settings, found))
+    datamodule = together(lambda: _checked_cohort(start))
+    begun = together(lambda: _begin(start, datamodule, found) if first else None)
     # The others take everything from the run folder, also what only the first one can choose, like the precision.
     settings, model, trainer = together(lambda: begun or _built(runs.read_settings(folder), start, datamodule))
     started = time.perf_counter()
@@ -134,8 +140,10 @@ def _checked_cohort(start: Start) -> CohortDataModule:
     return datamodule
 
 
-def _begin(start: Start, datamodule: CohortDataModule) -> Built:
+def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) -> Built:
     """Build what will be trained, and write the run folder's first files."""
+    if found:
+        console.print(found.describe(), markup=False, highlight=False, soft_wrap=True)
     facts = {
         "in_channels": len(datamodule.modalities),
         "n_sites": datamodule.n_sites or None,
@@ -153,6 +161,8 @@ def _begin(start: Start, datamodule: CohortDataModule) -> Built:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint is None:
         runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
+        if found:
+            write_json(folder / runs.PLAN, found.to_json())
     else:
         runs.write_settings(folder, settings)
         if start.digest:

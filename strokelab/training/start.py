@@ -25,12 +25,14 @@ from strokelab.configuration import (
     override,
     plain,
 )
+from strokelab.configuration.building import MISSING, PLANNED
 from strokelab.configuration.places import check_places
 from strokelab.configuration.size import check_size
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
 from strokelab.runs.foreign import check_links, check_remembered
+from strokelab.training.planning import check_batch, placeholders, with_open_batch
 from strokelab.training.precision import check_precision
 
 # The sections of conf/train.yaml; anything else is a typing mistake.
@@ -90,7 +92,7 @@ def _asked(cfg: DictConfig) -> Start:
 
     folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
-    settings = runs.with_full_places(plain(cfg))
+    settings = with_open_batch(runs.with_full_places(plain(cfg)))
     return Start(settings, folder, digest=runs.settings_digest(settings))
 
 
@@ -142,10 +144,12 @@ def _automatic(cfg: DictConfig) -> Start:
     return replace(start, settings=settings, checkpoint=checkpoint)
 
 
-def _chosen_before(asked: Any, recorded: Any) -> Any:
-    """The settings asked for, but what ``auto`` meant at the first start it means again."""
+def _chosen_before(asked: Any, recorded: Any, key: str = "") -> Any:
+    """The settings asked for, but what ``auto`` meant at the first start it means again, and the plan stays."""
     if isinstance(asked, dict) and isinstance(recorded, dict):
-        return {key: _chosen_before(value, recorded.get(key)) for key, value in asked.items()}
+        return {key: _chosen_before(value, recorded.get(key), key) for key, value in asked.items()}
+    if asked == MISSING and key in PLANNED and recorded is not None:
+        return recorded
     return recorded if asked == AUTO and isinstance(recorded, (str, int, float)) else asked
 
 
@@ -189,7 +193,9 @@ def check_settings(settings: Settings) -> None:
         ConfigError: a setting is unknown, missing, or contradicts another.
     """
     check_keys(settings, (*SECTIONS, *PLAIN_KEYS), "config")
-    bind({name: settings[name] for name in ("data", "view", "split")}, {})  # what they need, no data can tell
+    check_batch(settings)
+    # What data, view and split need beside a plan, no data can tell.
+    bind({name: settings[name] for name in ("data", "view", "split")}, placeholders(settings))
     check_arguments({name: settings.get(name) for name in SECTIONS})
     check_fit(settings)
     check_precision(settings)

@@ -1,0 +1,137 @@
+"""What a cohort decides before a training is built: the plan, asked for where settings are left open, and kept.
+
+Knows settings, the cohort and the planner; knows no model. A run that goes on has nothing open: its plan is in its
+config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from strokelab.configuration import Settings, bind, build
+from strokelab.configuration.building import DEFAULT_FACTS, MISSING, PLANNED
+from strokelab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from strokelab.data.datamodule import CohortDataModule
+    from strokelab.planning import Fingerprint, Plan, Planner
+    from strokelab.preparation.recipe import Preparation
+
+# Where the planned facts stand in a config.
+_PLACES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "patch": (("view", "sampler"), ("view", "windows")),
+    **{name: (("view", "preparation"),) for name in ("spacing", "normalize")},
+    "batch_size": (("data",),),
+    **{name: (("model", "network"),) for name in ("widths", "kernels", "strides")},
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with what it came from, for ``plan.json``."""
+
+    plan: Plan
+    given: Mapping[str, Any]
+    seen: Fingerprint
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"plan": self.plan.facts(), "given": dict(self.given), "cohort": self.seen.to_json()}
+
+    def describe(self) -> str:
+        """One line for the user."""
+        plan = self.plan
+        by = " x ".join
+        mm = by(f"{length:g}" for length in plan.spacing) + " mm" if plan.spacing else "each case's own voxels"
+        return (
+            f"Planned from {len(self.seen)} cases: patches of {by(map(str, plan.patch))} at {mm}, {plan.batch_size} "
+            f"per step, {len(plan.strides) - 1} poolings, {plan.normalize}"
+        )
+
+
+def with_open_batch(settings: Settings) -> Settings:
+    """Settings in which a batch that is to be planned is left open like the other facts.
+
+    A number in a file that is merged before cannot be taken back by ``???``, so families write null.
+    """
+    data = settings.get("data") or {}
+    if not settings.get("planner") or data.get("batch_size", 0) is not None:
+        return settings
+    return {**settings, "data": {**data, "batch_size": MISSING}}
+
+
+def placeholders(settings: Settings) -> dict[str, Any]:
+    """Facts that stand in for those a planner will give, so that the rest can be checked without it."""
+    return {name: DEFAULT_FACTS[name] for name in PLANNED} | _given(settings) if settings.get("planner") else {}
+
+
+def plan_for(settings: Settings) -> Planned | None:
+    """Read the geometry of the labelled cohort, the same for every split of it, and plan what is open.
+
+    Returns:
+        None where nobody plans.
+
+    Raises:
+        DataError: the cohort cannot be read.
+        ConfigError: what is given does not fit together.
+    """
+    if not settings.get("planner"):
+        return None
+    from strokelab.planning import fingerprint
+
+    planner: Planner = build(settings["planner"])
+    given = _given(settings)
+    parts = bind({name: settings[name] for name in ("data", "view")}, placeholders(settings))
+    view = build({**parts["view"], "augment": None})
+    datamodule: CohortDataModule = build(parts["data"], view=view, split=None)
+    cases = [case for case in datamodule.cases if case.labelled] or datamodule.cases
+    preparation: Preparation = view.preparation
+    store, workers = datamodule.store.folder, datamodule.prepare_workers
+    seen = fingerprint(cases, preparation, store=store, workers=workers)
+    split_in_two = bool(settings["model"].get("hemispheres"))
+    plan = planner.plan(seen, preparation, given=given, hemispheres=split_in_two)
+    return Planned(plan, given, seen)
+
+
+def planned(settings: Settings, found: Planned | None) -> Settings:
+    """The settings with the plan in place; other late facts stay open."""
+    if found is None:
+        return settings
+    facts: dict[str, Any] = found.plan.facts()
+    if facts["spacing"] is None:  # each case's own: given, so nothing is open
+        del facts["spacing"]
+    return bind(settings, facts, partly=True)
+
+
+def check_batch(settings: Settings) -> None:
+    """A batch must be given where nobody plans it.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if settings["data"].get("batch_size", 0) is None:
+        raise ConfigError(
+            "data.batch_size",
+            found="no value, and no planner",
+            expected="samples per step, of all devices together",
+            remedy="add data.batch_size=... to the command",
+        )
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    """The planned facts that have a value already, by name."""
+    values = {name: [node[name] for node in _nodes(settings, name) if node[name] != MISSING] for name in PLANNED}
+    return {name: found[0] for name, found in values.items() if found}
+
+
+def _nodes(settings: Settings, name: str) -> list[Mapping[str, Any]]:
+    nodes = []
+    for path in _PLACES[name]:
+        node: Any = settings
+        for key in path:
+            node = node.get(key) or {}
+        if name in node:
+            nodes.append(cast("Mapping[str, Any]", node))
+    return nodes
