@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        _refuse_inflation(path)
+        refuse_inflation(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the bytes may be anything: unpickling them may fail in any way, but runs nothing
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
@@ -77,7 +77,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_inflation(path: Path) -> None:
+def refuse_inflation(path: Path) -> None:
     """PyTorch stores its records as they are; packed ones, or several that share bytes, could fill any memory.
 
     Raises:
