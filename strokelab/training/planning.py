@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Where the planned facts stand in a config.
 _PLACES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "patch": (("view", "sampler"), ("view", "windows")),
-    **{name: (("view", "preparation"),) for name in ("spacing", "normalize")},
+    "spacing": (("view", "preparation"),),
+    "normalize": (("view", "preparation"), ("view", "augment")),
     "batch_size": (("data",),),
     **{name: (("model", "network"),) for name in ("widths", "kernels", "strides")},
 }
@@ -64,7 +65,8 @@ def with_open_batch(settings: Settings) -> Settings:
 
 def placeholders(settings: Settings) -> dict[str, Any]:
     """Facts that stand in for those a planner will give, so that the rest can be checked without it."""
-    return {name: DEFAULT_FACTS[name] for name in PLANNED} | _given(settings) if settings.get("planner") else {}
+    expected = {name: DEFAULT_FACTS[name] for name in PLANNED} if settings.get("planner") else {}
+    return expected | _given(settings)
 
 
 def plan_for(settings: Settings) -> Planned | None:
@@ -97,12 +99,7 @@ def plan_for(settings: Settings) -> Planned | None:
 
 def planned(settings: Settings, found: Planned | None) -> Settings:
     """The settings with the plan in place; other late facts stay open."""
-    if found is None:
-        return settings
-    facts: dict[str, Any] = found.plan.facts()
-    if facts["spacing"] is None:  # each case's own: given, so nothing is open
-        del facts["spacing"]
-    return bind(settings, facts, partly=True)
+    return bind(settings, _given(settings) if found is None else found.plan.facts(), partly=True)
 
 
 def check_batch(settings: Settings) -> None:
@@ -132,6 +129,6 @@ def _nodes(settings: Settings, name: str) -> list[Mapping[str, Any]]:
         node: Any = settings
         for key in path:
             node = node.get(key) or {}
-        if name in node:
+        if isinstance(node, Mapping) and name in node:
             nodes.append(cast("Mapping[str, Any]", node))
     return nodes
