@@ -23,6 +23,8 @@ from strokelab.inference.flips import Flip, flipped, flips_of
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 Start = tuple[int, ...]
+MEMORY_ONLY = ("batch_size", "accumulate")
+"""Settings of windows that change no score."""
 MOST_VOXELS = 2**28
 """Of a window: volumes are padded to it, and a run folder may come from a stranger."""
 

@@ -19,7 +19,9 @@ from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.data.readers.folder import cases_from_paths
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError, RunError
+from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import lesion_probability, to_native
+from strokelab.inference.windows import MEMORY_ONLY
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
@@ -41,6 +43,7 @@ class Run:
     checkpoint: Path
     sites: Mapping[str, int]  # training site -> index
     provenance: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "32"  # that predictions compute in
 
     @property
     def name(self) -> str:
@@ -91,6 +94,7 @@ class Run:
             windows=self.view.windows,
             lesion_channel=self.model.lesion_channel,
             device=self.model.device,
+            precision=self.precision,
         )
 
 
@@ -122,6 +126,8 @@ def load_run(
     device: str = "cpu",
     allow: Sequence[str] = (),
     postprocess: Mapping[str, Any] | None = None,
+    precision: str = AS_TRAINED,
+    windows: Mapping[str, Any] | None = None,
 ) -> Run:
     """Rebuild a trained run from its folder alone, wherever it was moved to.
 
@@ -131,6 +137,8 @@ def load_run(
         device: where the model goes, e.g. ``"cpu"``, ``"cuda"``.
         allow: dotted prefixes of the caller's own classes that the run's config may build.
         postprocess: a post-processing node in place of the run's own.
+        precision: ``as_trained``, ``32``, ``bf16`` or ``16``; see ``inference.precision``.
+        windows: settings in place of the run's own in ``view.windows``, e.g. ``{"mirror": "none"}`` for a quick look.
 
     Raises:
         RunError: the folder is no run, or its checkpoint is missing, damaged or of another model.
@@ -139,8 +147,12 @@ def load_run(
     folder = Path(path).resolve()
     settings = read_settings(folder)
     where = folder / CONFIG
+    view_node = {**settings["view"], "augment": None}  # training only, and may hold transforms of other libraries
+    own_windows = view_node.get("windows") or {}
+    if windows:
+        view_node["windows"] = {**own_windows, **windows}
     nodes = {
-        "view": {**settings["view"], "augment": None},  # training only, and may hold transforms of other libraries
+        "view": view_node,
         "model": settings["model"],
         "postprocess": dict(postprocess or settings["postprocess"]),
     }
@@ -152,14 +164,23 @@ def load_run(
     load_weights(model, state, file)
     _onto(model.eval(), device)
     sites = read_json(folder / SITES)
+    trained = str((settings.get("trainer") or {}).get("precision"))
+    computed = settle(precision, trained=trained, device=device)
     provenance = {
         "run": folder.name,
         "model": str(settings.get("name", "")),
         "checkpoint": file.name,
+        "inference": _inference(computed, own_windows, windows or {}),
         "postprocess": json.dumps(nodes["postprocess"]),
         "strokelab": __version__,
     }
-    return Run(folder, settings, model, view, post, file, sites, provenance)
+    return Run(folder, settings, model, view, post, file, sites, provenance, computed)
+
+
+def _inference(precision: str, own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What of a prediction is not the run's own but changes its numbers, e.g. ``bf16, mirror=none``."""
+    other = {key: value for key, value in asked.items() if key not in MEMORY_ONLY and own.get(key) != value}
+    return ", ".join([precision, *(f"{key}={value}" for key, value in sorted(other.items()))])
 
 
 def _own_choice(settings: Settings, where: Path) -> str:
