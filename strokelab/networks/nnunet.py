@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import CONVOLUTION, TRANSPOSED
+from strokelab.networks.recompute import joined, not_keeping
 from strokelab.networks.residual_units import ResidualBlock, Shortcut
 from strokelab.networks.units import Unit
 
@@ -137,13 +137,13 @@ class NNUNet(nn.Module):
         supervised = self.training and self.deep_supervision
         logits: list[Tensor] = []
         for level, (up, stage, skip) in enumerate(zip(self.ups, self.decoder, reversed(skips), strict=True)):
-            x = stage(torch.cat([up(x), skip], dim=1))
-            if supervised:
-                logits.append(self.heads[level](x))
-        if supervised:
-            return logits[::-1]
-        finest: Tensor = self.heads[-1](x)
-        return finest
+            with not_keeping(x):
+                raised = up(x)
+            x = stage(joined(raised, skip))
+            if supervised or level == len(self.ups) - 1:
+                with not_keeping(x):
+                    logits.append(self.heads[level if self.deep_supervision else -1](x))
+        return logits[::-1] if supervised else logits[-1]
 
     def _check_size(self, image: Tensor) -> None:
         size = tuple(image.shape[2:])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from strokelab.networks.blocks import CONVOLUTION, INSTANCE_NORM
+from strokelab.networks.recompute import normalised_and_rectified, not_keeping
 
 SLOPE = 0.01
 
@@ -48,5 +50,11 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *S) -> (B, C', *S / stride)."""
-        x = self.norm(self.conv(x))
-        return functional.leaky_relu(x, SLOPE, inplace=True) if self.rectified else x
+        with not_keeping(x):
+            x = self.conv(x)
+        if not self.rectified:
+            return cast(Tensor, self.norm(x))
+        if x.device.type == "cpu" and x.requires_grad:
+            norm = self.norm
+            return normalised_and_rectified(x, norm.weight, norm.bias, eps=norm.eps, slope=SLOPE)
+        return functional.leaky_relu(self.norm(x), SLOPE, inplace=True)
