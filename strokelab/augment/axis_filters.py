@@ -1,13 +1,12 @@
-"""Changes that work along one axis at a time: blur, low resolution. Knows small matrices; draws nothing.
+"""Changes that work along one axis at a time: blur, low resolution. Knows volumes (Z, Y, X); draws nothing.
 
-A blur, and going down to few voxels and up again, are linear along each axis: one (side, side) matrix, applied as a
-matrix product.
+Along z and y whole rows are added up, which costs little more than copying them. Along x, where memory runs, voxels
+would have to be picked one by one: a product with a small matrix is faster there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,39 +15,51 @@ from strokelab.augment.interpolation import keys_weights
 
 
 def blur(volume: Tensor, sd: float) -> Tensor:
-    """A Gaussian blur of (Z, Y, X), ``sd`` in voxels; borders are mirrored."""
-    return along_axes(volume, lambda side: gaussian_matrix(side, sd))
+    """A Gaussian blur of (Z, Y, X), ``sd`` in voxels, cut at four of them; borders are mirrored."""
+    for axis, side in enumerate(volume.shape):
+        reach = min(max(1, math.ceil(4 * sd)), side)
+        weights = [math.exp(-0.5 * (step / sd) ** 2) for step in range(-reach, reach + 1)]
+        total = sum(weights)
+        first, last = volume.narrow(axis, 0, reach), volume.narrow(axis, side - reach, reach)
+        padded = torch.cat([first.flip(axis), volume, last.flip(axis)], axis)
+        out = padded.narrow(axis, 0, side) * (weights[0] / total)
+        for step, weight in enumerate(weights[1:], start=1):
+            out.add_(padded.narrow(axis, step, side), alpha=weight / total)
+        volume = out
+    return volume
 
 
 def low_resolution(volume: Tensor, zoom: float) -> Tensor:
     """(Z, Y, X) brought down to ``zoom`` of its sides by nearest neighbour and up again by cubic convolution."""
-    return along_axes(volume, lambda side: low_resolution_matrix(side, zoom))
+    depth, height, width = volume.shape
+    few = [max(1, round(side * zoom)) for side in volume.shape]
+    for axis in (0, 1):
+        volume = volume.index_select(axis, nearest_voxels(volume.shape[axis], few[axis]).to(volume.device))
+    volume = volume @ _down_and_up(width, few[2]).T.to(volume.device)
+    for axis, side in ((1, height), (0, depth)):
+        voxels, weights = (tensor.to(volume.device) for tensor in cubic_taps(few[axis], side))
+        shape = (-1, 1) if axis == 1 else (-1, 1, 1)
+        out = volume.index_select(axis, voxels[0]) * weights[0].view(shape)
+        for voxel, weight in zip(voxels[1:], weights[1:], strict=True):
+            out.addcmul_(volume.index_select(axis, voxel), weight.view(shape))
+        volume = out
+    return volume
 
 
-def along_axes(volume: Tensor, matrix_of: Callable[[int], Tensor]) -> Tensor:
-    """``matrix_of(side)`` (side, side) applied along z, y and x of a dense (Z, Y, X)."""
-    z, y, x = (matrix_of(side).to(volume.device) for side in volume.shape)
-    volume = (z @ volume.flatten(1)).view_as(volume)
-    return (y @ volume) @ x.T
+def nearest_voxels(side: int, few: int) -> Tensor:
+    """(few,) indices: the voxel of ``side`` in which the centre of each of ``few`` equal parts lies."""
+    return ((torch.arange(few, dtype=torch.float64) + 0.5) * side / few).long().clamp_max(side - 1)
 
 
-def gaussian_matrix(side: int, sd: float) -> Tensor:
-    """(side, side): row i weighs the voxels around i by a Gaussian cut at four sd, mirrored at the borders."""
-    reach = max(1, math.ceil(4 * sd))
-    steps = torch.arange(-reach, reach + 1)
-    weights = torch.exp(-0.5 * (steps / max(sd, 1e-3)) ** 2)
-    # Mirrored about the outer face: -1 is 0, side is side - 1; as often as the reach needs.
-    voxels = (torch.arange(side)[:, None] + steps) % (2 * side)
-    voxels = torch.minimum(voxels, 2 * side - 1 - voxels)
-    return torch.zeros(side, side).scatter_add_(1, voxels, (weights / weights.sum()).expand(side, -1))
-
-
-def low_resolution_matrix(side: int, zoom: float) -> Tensor:
-    """(side, side): nearest-neighbour sampling at max(1, round(side * zoom)) voxels, then cubic back to ``side``."""
-    few = max(1, round(side * zoom))
-    nearest = ((torch.arange(few, dtype=torch.float64) + 0.5) * side / few).long().clamp_max(side - 1)
+def cubic_taps(few: int, side: int) -> tuple[Tensor, Tensor]:
+    """Cubic convolution from ``few`` voxels to ``side``: four voxels (4, side) and weights (4, side) for each."""
     position = (torch.arange(side, dtype=torch.float64) + 0.5) * few / side - 0.5
     lowest = position.floor()
-    weights = torch.stack(keys_weights(position - lowest), 1).float()
-    voxels = (lowest.long()[:, None] + torch.arange(-1, 3)).clamp(0, few - 1)
-    return torch.zeros(side, side).scatter_add_(1, nearest[voxels], weights)
+    voxels = (lowest.long() + torch.arange(-1, 3)[:, None]).clamp(0, few - 1)  # beyond the border: its voxel again
+    return voxels, torch.stack(keys_weights(position - lowest)).float()
+
+
+def _down_and_up(side: int, few: int) -> Tensor:
+    """(side, side): what ``low_resolution`` does along an axis."""
+    voxels, weights = cubic_taps(few, side)
+    return torch.zeros(side, side).scatter_add_(1, nearest_voxels(side, few)[voxels].T, weights.T)

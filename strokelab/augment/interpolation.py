@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,16 +30,12 @@ class Positions:
 
     @classmethod
     def of(cls, coordinates: tuple[Tensor, Tensor, Tensor], source: tuple[int, int, int]) -> Positions:
-        """From coordinates (x, y, z), which become the fractions in place, in a volume of ``source`` voxels."""
+        """From coordinates (x, y, z), whose memory becomes the fractions, in a volume of ``source`` voxels."""
         strides = (1, source[0], source[0] * source[1])
-        index: Tensor | None = None
-        for coordinate, stride in zip(coordinates, strides, strict=True):
-            whole = coordinate.to(torch.int32)  # truncation is the floor: coordinates are not negative
-            coordinate.sub_(whole)
-            index = whole if index is None else index.add_(whole, alpha=stride)
-        assert index is not None
-        x, y, z = coordinates
-        return cls(index.flatten(), (x.flatten(), y.flatten(), z.flatten()), strides)
+        x, y, z = (coordinate.flatten() for coordinate in coordinates)
+        index = x.to(torch.int32)  # truncation is the floor: coordinates are not negative
+        index.add_(y.to(torch.int32), alpha=strides[1]).add_(z.to(torch.int32), alpha=strides[2])
+        return cls(index, (x.frac_(), y.frac_(), z.frac_()), strides)
 
     def corners(self, flat: Tensor, low: int, high: int) -> list[Tensor]:
         """Values (N,) at corners low..high - 1 along each axis, x changing fastest."""
@@ -107,17 +104,25 @@ def linear_mask(bits: Tensor, at: Positions) -> Tensor:
     found = bits.index_select(0, at.index)
     if found.device.type != "cpu":  # no look at values: that would wait for the device
         return _exceeds_half(found, at.fraction)
-    out = (found == 255).to(torch.uint8)
-    border = (out != (found != 0)).nonzero()[:, 0]  # all corners alike elsewhere
+    out = (found == 255).view(torch.uint8)
+    # Only at the border do the corners differ (neither 0 nor 255); NumPy finds them four times faster than torch.
+    border = torch.from_numpy(np.flatnonzero(((found + 1) > 1).numpy()))
     if len(border):
         x, y, z = (fraction.index_select(0, border) for fraction in at.fraction)
         out[border] = _exceeds_half(found.index_select(0, border), (x, y, z))
     return out
 
 
+_CORNERS = (torch.arange(256)[:, None] >> torch.arange(8) & 1).float().view(256, 2, 2, 2)
+"""Each byte's bits as corners (z, y, x)."""
+
+
 def _exceeds_half(bits: Tensor, fraction: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    corners = [(bits >> corner & 1).to(torch.float32) for corner in range(8)]
-    return (_blend(corners, fraction) > 0.5).to(torch.uint8)
+    x, y, z = fraction
+    corners = _CORNERS.to(bits.device).index_select(0, bits.int())
+    rows = torch.lerp(corners[..., 0], corners[..., 1], x[:, None, None])
+    points = torch.lerp(rows[..., 0], rows[..., 1], y[:, None])
+    return (torch.lerp(points[:, 0], points[:, 1], z) > 0.5).to(torch.uint8)
 
 
 def _blend(corners: list[Tensor], fraction: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 IDENTITY: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-_CHUNK = 1 << 16
+_CHUNK = 1 << 17
 """Voxels of a chunk on a processor: its coordinates and corners then stay in the cache of a core."""
 
 
