@@ -4,6 +4,7 @@ The only room that knows Hydra, but for the launchers of sweeps. Knows no run fo
 """
 
 from strokelab.configuration.allowlist import check_buildable
+from strokelab.configuration.arguments import check_arguments
 from strokelab.configuration.building import bind, build, build_model, build_untrusted
 from strokelab.configuration.composition import (
     Settings,
@@ -14,7 +15,7 @@ from strokelab.configuration.composition import (
     override,
     plain,
 )
-from strokelab.configuration.fit import check_arguments, check_fit
+from strokelab.configuration.fit import check_fit
 from strokelab.configuration.suggestions import exit_with_suggestions
 
 # Parts of a saved config that rebuilding a trained model needs; the rest is read as plain data.

@@ -31,7 +31,7 @@ BUILDABLE: Mapping[str, tuple[str, ...]] = {
 # What continuing a run (resume=RUN) may build besides.
 TRAINING: Mapping[str, tuple[str, ...]] = {
     "view": ("strokelab.augment.",),
-    "data": ("strokelab.data.datamodule.",),
+    "data": ("strokelab.data.datamodule.", "strokelab.data.pseudo.PseudoLabels"),
     "split": ("strokelab.data.splits.",),
     "planner": ("strokelab.planning.Planner",),
     "trainer": ("lightning.pytorch.Trainer", "strokelab.callbacks.slurm_environment.SlurmEnvironment"),

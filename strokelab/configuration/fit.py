@@ -2,112 +2,166 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import inspect
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from strokelab.configuration.building import MISSING
 from strokelab.configuration.composition import Settings
 from strokelab.errors import ConfigError
+from strokelab.planning.topology import topology_of
+
+_SLICES = "strokelab.sampling.slices."
 
 
 def check_fit(settings: Settings) -> None:
     """Model, view and data must agree; found out before any data are read.
 
+    What a planner will decide is left to it; what stands already is held against the rest.
+
     Raises:
-        ConfigError: the slice size does not divide through the network's poolings or cannot be halved, or a part
-            is switched on that the others cannot serve.
+        ConfigError: samples and network have other dimensions, a side does not divide through the network's poolings
+            or cannot be halved, or a part is switched on that the others cannot serve.
     """
     model, view = settings["model"], settings["view"]
-    preparation = view.get("preparation") or {}
-    crop = preparation.get("crop")
-    network = model.get("network") or {}
-    depth = network.get("depth")
-    if crop is None or depth is None:
-        return
-    is_slices = str((view.get("sampler") or {}).get("_target_", "")).startswith("strokelab.sampling.slices.")
-    factor = 2 ** (int(depth) - 1)
-    halves = 2 if model.get("hemispheres") else 1
-    lengths = {"x": crop[0], "y": crop[1]} if is_slices else dict(zip("xyz", crop, strict=False))
-    for axis, length in lengths.items():
-        needed = factor * (halves if axis == "x" else 1)
-        if length is not None and length % needed:
-            raise ConfigError(
-                f"view.preparation.crop along {axis}",
-                found=f"{length} voxels",
-                expected=f"a multiple of {needed} (depth {depth}{', two hemispheres' if halves == 2 else ''})",
-                remedy=f"use {-(-length // needed) * needed}, or a smaller model.network.depth",
-            )
-    if is_slices and network.get("dimensions", 2) != 2:
+    _check_dimensions(model, view, plans=bool(settings.get("planner")))
+    if model.get("standardizer") and not _is_slices(view):
         raise ConfigError(
-            "model.network.dimensions",
-            found=f"{network['dimensions']} with a view of slices",
-            expected="2",
-            remedy="choose a view of patches, or dimensions=2",
+            "standardizer",
+            found="a standardizer of whole slices (MAIN) with a view of patches",
+            expected="samples that are whole slices, whose statistics it takes",
+            remedy="switch it off with standardizer=none, or choose a model of slices, e.g. model=unet2d",
         )
-    if model.get("adversary") and not (settings.get("data") or {}).get("has_sites", True):
+    if model.get("hemispheres") and not _is_slices(view):
+        _check_midline(model, view)
+    _check_sides(model, view)
+    data = settings.get("data") or {}
+    sites = len(data["only_sites"]) if data.get("only_sites") else data.get("n_sites")
+    if model.get("adversary") and (not data.get("has_sites", True) or sites == 1):
         raise ConfigError(
             "adversary",
-            found="a site adversary on a dataset without sites",
+            found=f"a site adversary on a dataset {'of one site' if sites == 1 else 'without sites'}",
             expected="at least two training sites",
             remedy="switch it off with adversary=none",
         )
 
 
-def check_arguments(settings: Mapping[str, Any]) -> None:
-    """Every class and function a config names must exist and know every setting it is given.
+def _check_dimensions(model: Mapping[str, Any], view: Mapping[str, Any], *, plans: bool) -> None:
+    network = model.get("network") or {}
+    if plans and _is_slices(view):
+        raise ConfigError(
+            "view",
+            found="a view of slices, and a planner, which plans patches",
+            expected="a view of patches",
+            remedy="leave view=nnunet in place, or plan by hand: planner=null, and give what is ??? yourself",
+        )
+    strides = network.get("strides")
+    dimensions = len(strides[0]) if isinstance(strides, list) else network.get("dimensions")
+    expected = 2 if _is_slices(view) else 3 if _is_patches(view) else dimensions
+    if dimensions is not None and dimensions != expected:
+        seen, other = ("slices", "patches") if expected == 2 else ("patches", "slices")
+        raise ConfigError(
+            f"model.network.{'strides' if isinstance(strides, list) else 'dimensions'}",
+            found=f"a network of {dimensions} dimensions with a view of {seen}",
+            expected=f"{expected}",
+            remedy=f"choose a view of {other}, or a network of {expected} dimensions",
+        )
 
-    Raises:
-        ConfigError: naming the setting in full and the nearest known one.
-    """
-    for path, node in _targets(settings, ""):
-        known = _parameters(node["_target_"], path)
-        for key in node:
-            if known is None or key in known or str(key).startswith("_"):
-                continue
-            near = difflib.get_close_matches(str(key), sorted(known), n=1)
+
+def _check_sides(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
+    """Every known side of a sample divides through the known poolings, and left-right also through two hemispheres."""
+    network = model.get("network") or {}
+    factors = _factors(network)
+    setting, lengths = _sides(view)
+    for axis, length in lengths.items():
+        halves = 2 if model.get("hemispheres") and axis == "x" else 1
+        needed = factors.get(axis, 1) * halves
+        if isinstance(length, int) and length % needed:
+            depth = network.get("depth")
+            poolings = f"depth {depth}" if depth else f"poolings by {factors.get(axis, 1)}"
             raise ConfigError(
-                f"{path}.{key}",
-                found=f"a setting that {node['_target_']} does not know",
-                expected=f"some of {', '.join(sorted(known))}",
-                remedy=f"did you mean {path}.{near[0]}?" if near else "remove it",
+                f"{setting} along {axis}",
+                found=f"{length} voxels",
+                expected=f"a multiple of {needed} ({poolings}{', two hemispheres' if halves == 2 else ''})",
+                remedy=f"use {-(-length // needed) * needed}, or "
+                + ("a smaller model.network.depth" if depth else "fewer stages in model.network.strides"),
             )
 
 
-def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield path, node
-        for key, value in node.items():
-            yield from _targets(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _targets(value, f"{path}[{index}]")
-
-
-def _parameters(target: Any, path: str) -> set[str] | None:
-    """The names a target takes; None where it takes any, or does not tell."""
-    module, _, name = str(target).rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+def _check_midline(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
+    """Patches that are cut in two must span the prepared width, with the midline in their middle."""
+    preparation, augment = view.get("preparation") or {}, view.get("augment") or {}
+    width = (preparation.get("crop") or [None])[0]
+    patch = (view.get("sampler") or {}).get("patch")
+    patch = patch if isinstance(patch, list) else [None] * 3
+    side = patch[0]
+    fitting = _halvable(int(width or side or 192), model, preparation)
+    wrong, remedy = [], []
+    if preparation.get("box") is not None:
+        wrong.append("volumes cut to a box that need not be symmetric")
+        remedy.append("view.preparation.box=null")
+    if preparation.get("orientation", "RAS") != "RAS":
+        wrong.append("axes as in the file")
+        remedy.append("view.preparation.orientation=RAS")
+    if width is None:
+        wrong.append("volumes of any width")
+    elif width != fitting:
+        wrong.append(f"a width of {width} voxels, whose halves do not divide through the poolings")
+    if width != fitting:
+        remedy.append(f"view.preparation.crop=[{fitting},null,null]")
+    if side is not None and side != fitting:
+        wrong.append(f"patches of {side} voxels from left to right")
+        sides = f"[{fitting},{patch[1]},{patch[2]}]"
+        remedy += [f"view.sampler.patch={sides}", f"view.windows.patch={sides}"]
+    turns = any(augment.get(f"{name}_p") for name in ("rotation", "elastic"))
+    if turns and not augment.get("keep_midline"):
+        wrong.append("augmentation that turns the midline")
+        remedy.append("view.augment.keep_midline=true")
+    if wrong:
         raise ConfigError(
-            f"{path}._target_",
-            found=f"{target!r} ({error})",
-            expected="the full name of a class or function",
-            remedy="correct the name, or install the package it comes from",
-        ) from error
-    # The named datasets hand what they do not know to the class they are made from.
-    classes = found.__mro__[:-1] if inspect.isclass(found) else ()
-    makers = [vars(base)["__init__"] for base in classes if "__init__" in vars(base)] or [found]
-    names: set[str] = set()
-    for maker in makers:
-        try:
-            parameters = inspect.signature(maker).parameters.values()
-        except (TypeError, ValueError):
-            return None
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return names - {"self"}
-    return None
+            "hemispheres",
+            found=", ".join(wrong),
+            expected="patches that span the prepared width, so that the cut between the hemispheres is their middle",
+            remedy=f"add {' '.join(remedy)}, or switch it off with hemispheres=none",
+        )
+
+
+def _halvable(width: int, model: Mapping[str, Any], preparation: Mapping[str, Any]) -> int:
+    """The next width whose halves can be pooled as often as their length allows."""
+    network = model.get("network") or {}
+    factor = _factors(network).get("x")
+    if factor is None:
+        stages = len(network["widths"]) if isinstance(network.get("widths"), list) else None
+        spacing = preparation.get("spacing")
+        mm: Sequence[float] = spacing if isinstance(spacing, list) else (1.0, 1.0, 1.0)
+        factor = topology_of((-(-width // 2),) * 3, mm, most_stages=stages).divisors[0]
+    return -(-width // (2 * factor)) * 2 * factor
+
+
+def _factors(network: Mapping[str, Any]) -> dict[str, int]:
+    """What each axis is divided by inside the network, where that is known."""
+    if network.get("depth") is not None:
+        return dict.fromkeys("xyz", 2 ** (int(network["depth"]) - 1))
+    strides = network.get("strides")
+    if not isinstance(strides, list):
+        return {}
+    axes = "yx" if len(strides[0]) == 2 else "xyz"  # slices are rows, columns
+    return {axis: math.prod(stage[index] for stage in strides) for index, axis in enumerate(axes)}
+
+
+def _sides(view: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The setting that says how long a sample's sides are, and the sides; None or ``???``: not known yet."""
+    if _is_patches(view):
+        patch = view["sampler"]["patch"]
+        return "view.sampler.patch", {} if patch in (None, MISSING) else dict(zip("xyz", patch, strict=False))
+    crop = (view.get("preparation") or {}).get("crop")
+    axes = "xy" if _is_slices(view) else "xyz"
+    return "view.preparation.crop", dict(zip(axes, crop or (), strict=False))
+
+
+def _is_slices(view: Mapping[str, Any]) -> bool:
+    return str((view.get("sampler") or {}).get("_target_", "")).startswith(_SLICES)
+
+
+def _is_patches(view: Mapping[str, Any]) -> bool:
+    return "patch" in (view.get("sampler") or {})

@@ -1,0 +1,69 @@
+"""Whether what a config names exists and takes what it is given. Imports classes; builds nothing."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from strokelab.errors import ConfigError
+
+
+def check_arguments(settings: Mapping[str, Any]) -> None:
+    """Every class and function a config names must exist and know every setting it is given.
+
+    Raises:
+        ConfigError: naming the setting in full and the nearest known one.
+    """
+    for path, node in _targets(settings, ""):
+        known = _parameters(node["_target_"], path)
+        for key in node:
+            if known is None or key in known or str(key).startswith("_"):
+                continue
+            near = difflib.get_close_matches(str(key), sorted(known), n=1)
+            raise ConfigError(
+                f"{path}.{key}",
+                found=f"a setting that {node['_target_']} does not know",
+                expected=f"some of {', '.join(sorted(known))}",
+                remedy=f"did you mean {path}.{near[0]}?" if near else "remove it",
+            )
+
+
+def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from _targets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{path}[{index}]")
+
+
+def _parameters(target: Any, path: str) -> set[str] | None:
+    """The names a target takes; None where it takes any, or does not tell."""
+    module, _, name = str(target).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{path}._target_",
+            found=f"{target!r} ({error})",
+            expected="the full name of a class or function",
+            remedy="correct the name, or install the package it comes from",
+        ) from error
+    # The named datasets hand what they do not know to the class they are made from.
+    classes = found.__mro__[:-1] if inspect.isclass(found) else ()
+    makers = [vars(base)["__init__"] for base in classes if "__init__" in vars(base)] or [found]
+    names: set[str] = set()
+    for maker in makers:
+        try:
+            parameters = inspect.signature(maker).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names - {"self"}
+    return None
