@@ -10,13 +10,16 @@ import yaml
 from strokelab.data.splits import Split
 
 
-def sibling(source: Path, folder: Path, *, seed: int, fold: int | None = None, test=None, **settings) -> Path:
+def sibling(
+    source: Path, folder: Path, *, nudge: int, seed: int = 0, fold: int | None = None, test=None, **settings
+) -> Path:
     """A finished run beside ``source``, as if trained with another seed, fold or name.
 
     Args:
         source: a finished run.
         folder: where the new one goes.
-        seed: nudges the weights.
+        nudge: of the weights; another number, another model.
+        seed: of the config.
         fold: of ``split.fold``.
         test: case ids of the test part; the others train.
         settings: further top-level settings, e.g. ``name``.
@@ -29,7 +32,7 @@ def sibling(source: Path, folder: Path, *, seed: int, fold: int | None = None, t
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for path in (folder / "checkpoints").glob("*.ckpt"):
         content = torch.load(path, weights_only=True)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(nudge)
         for name, tensor in content["state_dict"].items():
             if tensor.is_floating_point() and "running" not in name:
                 tensor += 0.05 * tensor.abs().mean() * torch.randn(tensor.shape, generator=generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from strokelab import runs
-from strokelab.configuration import Settings, bind, check_arguments, check_keys, plain
+from strokelab.configuration import Settings, bind, build, check_arguments, check_keys, plain
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError
-from strokelab.evaluation.entries import entries_of
+from strokelab.evaluation.averaging import Averaging, Plan, plan_averaging
+from strokelab.evaluation.ensembles import ensemble_outcomes
+from strokelab.evaluation.entries import Entry, entries_of
 from strokelab.evaluation.material import evaluation_of, materials_of
 from strokelab.evaluation.outcomes import outcomes_of, save_qc, with_overlays
 from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
@@ -38,6 +41,7 @@ KEYS = (
     "part",
     "checkpoint",
     "postprocess",
+    "ensemble",
     "profile",
     "save_predictions",
     "rescore",
@@ -92,7 +96,12 @@ def _evaluate(settings: Settings, out: Path) -> Path:
         console.print(f"Not in the tables: {line}", markup=False, highlight=False, soft_wrap=True)
     # What can be wrong with a run or a dataset is found before the first of them is predicted.
     entries = entries_of(_listed(settings["runs"]), sweep.finished, settings)
-    outcomes = with_overlays(outcomes_of(entries, settings, out), settings)
+    averaging, plan = _averaging(entries, settings)
+    outcomes = [] if averaging and averaging.alone else outcomes_of(entries, settings, out)
+    if averaging and plan:
+        outcomes += ensemble_outcomes(plan, averaging, settings, out)
+        sweep = replace(sweep, notes=(*sweep.notes, *plan.notes))
+    outcomes = with_overlays(outcomes, settings)
     scores = Scores(
         pd.concat([outcome.scores.cases for outcome in outcomes], ignore_index=True),
         pd.concat([outcome.scores.probabilities for outcome in outcomes], ignore_index=True),
@@ -104,6 +113,15 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     console.print(f"Cases:  {out / runs.CASES}")
     console.print(f"Report: [bold]{report}[/]")
     return report
+
+
+def _averaging(entries: Sequence[Entry], settings: Settings) -> tuple[Averaging | None, Plan | None]:
+    """The ensemble that was asked for, planned; nothing is predicted yet."""
+    node = settings.get("ensemble")
+    if not node:
+        return None, None
+    averaging: Averaging = build(node)
+    return averaging, plan_averaging(entries, averaging)
 
 
 def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
@@ -147,6 +165,8 @@ def _check(settings: Settings) -> None:
                 expected=f"one of {list(allowed)}",
                 remedy=f"choose one of them, or leave {key} out",
             )
+    if settings.get("ensemble"):
+        check_arguments({"ensemble": settings["ensemble"]})
     if settings.get("data"):
         bind({"data": settings["data"]}, {})
         check_arguments({"data": settings["data"]})

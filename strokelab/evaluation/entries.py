@@ -40,6 +40,8 @@ class Entry:
     model: str = ""  # how tables call the model, of which there may be several runs
     member: str = ""  # its name in the sweep; "" = named on the command line
     overrides: Mapping[str, str] = field(default_factory=dict)  # that tell it from the sweep's others
+    members: tuple[Entry, ...] = ()  # the runs whose mean it is; () = a run
+    published: str = ""  # what conf/paper knows the model by, where that is not its name in tables
 
     def load(self, settings: Settings) -> Run:
         """The run with its weights."""

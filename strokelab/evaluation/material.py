@@ -35,7 +35,7 @@ def materials_of(outcomes: Sequence[Outcome], settings: Settings) -> list[RunMat
         entry = outcome.entry
         run = None
         grey, cost = None, seen[entry.model].cost if entry.model in seen else {}
-        if entry.model not in seen or not many(outcomes):
+        if not entry.members and (entry.model not in seen or not many(outcomes)):
             run = entry.load(settings)
             grey = _grey_values(run, cohorts, settings)
             cost = _cost(run)
@@ -83,13 +83,14 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
     return RunMaterial(
         name=entry.label,
         model=entry.model,
+        published=entry.published,
         dataset=entry.cohort.dataset,
         cases=outcome.scores.cases,
         split=str(split.get("_target_", "")).rpartition(".")[2],
         held_out_site=_held_out(entry),
         seed=entry.settings.get("seed"),
         sites=tuple(entry.sites),
-        folder=entry.folder.name,
+        folder=entry.folder.name if not entry.members else f"mean of {len(entry.members)} runs",
         parts=_parts(entry),
         training_scans=scans if isinstance(scans, dict) else {},
         history=_history(entry.folder / runs.METRICS),

@@ -87,7 +87,9 @@ def with_overlays(outcomes: Sequence[Outcome], settings: Settings) -> list[Outco
 
 def many(outcomes: Sequence[Outcome]) -> bool:
     """Whether there are too many runs to look at each."""
-    return len(outcomes) > FEW or any(outcome.entry.member for outcome in outcomes)
+    return len(outcomes) > FEW or any(
+        one.member for outcome in outcomes for one in (outcome.entry, *outcome.entry.members)
+    )
 
 
 def save_qc(derivative: Derivative, case: Case, prediction: Prediction) -> Path:
@@ -117,37 +119,59 @@ def _own(entry: Entry, settings: Settings) -> Scores | str:
 
 
 def _saves(entry: Entry, settings: Settings) -> bool:
-    """Predictions are kept of runs named one by one, and of sweeps when asked for."""
+    """Predictions are kept of runs named one by one and their means, and of sweeps when asked for."""
     asked = settings["save_predictions"]
-    return not entry.member if asked is None else bool(asked)
+    return not any(one.member for one in (entry, *entry.members)) if asked is None else bool(asked)
+
+
+class Keeper:
+    """What stays of a run's predictions: masks for pictures, and files where they are asked for.
+
+    Args:
+        entry: the run.
+        settings: of the evaluation.
+        out: where predictions go.
+        provenance: of the predictions.
+    """
+
+    def __init__(self, entry: Entry, settings: Settings, out: Path, provenance: Mapping[str, str]) -> None:
+        self._masks = KeptMasks()
+        self._derivative: Derivative | None = None
+        if _saves(entry, settings):
+            name = f"strokelab-{entry.label}".replace("/", "-").replace(" ", "-")
+            self._derivative = Derivative(out / "predictions" / name, name=name, provenance=provenance)
+
+    def keep(self, case: Case, prediction: Prediction) -> None:
+        """Take in one prediction.
+
+        Raises:
+            DataError: its files cannot be written.
+        """
+        self._masks.keep(prediction)
+        if self._derivative is not None:
+            self._derivative.write(prediction)
+            save_qc(self._derivative, case, prediction)
+
+    def finish(self) -> KeptMasks:
+        """Write what is known only at the end, and hand out the masks."""
+        if self._derivative is not None:
+            self._derivative.finish()
+        return self._masks
 
 
 def _predicted(entry: Entry, stored: Sequence[StoredCase], settings: Settings, out: Path) -> Outcome:
     run = entry.load(settings)
-    masks = KeptMasks()
-    derivative = None
-    if _saves(entry, settings):
-        name = f"strokelab-{entry.label}".replace("/", "-").replace(" ", "-")
-        derivative = Derivative(out / "predictions" / name, name=name, provenance=run.provenance)
-
-    def keep(case: Case, prediction: Prediction) -> None:
-        masks.keep(prediction)
-        if derivative is not None:
-            derivative.write(prediction)
-            save_qc(derivative, case, prediction)
-
+    keeper = Keeper(entry, settings, out, run.provenance)
     scores = score_cases(
         run,
         entry.cohort.cases,
         stored,
         profile=settings["profile"],
         name=entry.label,
-        keep=keep,
+        keep=keeper.keep,
         phantom=entry.cohort.phantom,
     )
-    if derivative is not None:
-        derivative.finish()
-    return Outcome(entry, scores, masks=masks)
+    return Outcome(entry, scores, masks=keeper.finish())
 
 
 def _overlays(outcome: Outcome, wanted: Mapping[str, str], settings: Settings) -> list[Overlay]:

@@ -75,7 +75,7 @@ class Derivative:
         return self.folder.joinpath(f"sub-{entities['sub']}", *session, "anat", f"{stem}_{suffix}")
 
     def write(self, prediction: Prediction) -> SavedPrediction:
-        """Write mask and probability of one case on its input's grid.
+        """Write mask and probability of one case on its input's grid, and the disagreement of members where known.
 
         Raises:
             DataError: the files cannot be written, or two cases would share a name.
@@ -85,6 +85,9 @@ class Derivative:
         if self.probabilities and prediction.probability is not None:
             probability = self.path_of(prediction.case_id, "label-lesion_probseg.nii.gz")
             write_volume(probability, prediction.probability, prediction.grid)
+        if prediction.disagreement is not None:
+            disagreement = self.path_of(prediction.case_id, "label-lesion_desc-disagreement_probseg.nii.gz")
+            write_volume(disagreement, prediction.disagreement, prediction.grid)
         voxels = int(prediction.mask.sum(dtype="int64"))
         volume_ml = voxels * prediction.grid.voxel_volume_mm3 / 1000
         row = SavedPrediction(prediction.case_id, path, volume_ml, count_lesions(prediction.mask))

@@ -76,7 +76,7 @@ def fits(row: PaperRow, candidate: Candidate) -> bool:
         return False
     if row.parts is not None:
         return candidate.run.parts == row.parts
-    return candidate.run.model in row.models
+    return (candidate.run.published or candidate.run.model) in row.models
 
 
 def ours(table: PaperTable, where: Mapping[str, str], chosen: Sequence[Candidate]) -> Ours | None:

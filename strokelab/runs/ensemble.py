@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from strokelab.configuration import Settings
 from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.ensemble import RunningMean
+from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.predict import to_native
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.trained import Run, case_of, load_run
@@ -43,6 +44,7 @@ class Member:
     settings: Settings
     checkpoint: Path
     digest: str  # of its weights
+    inference: str  # precision and windows of its predictions, as ``load_run`` puts it
 
 
 class Pool:
@@ -92,7 +94,7 @@ class Ensemble:
     """The mean of several runs, ready to predict; what takes a ``Run`` takes this as well."""
 
     name: str
-    members: tuple[Member, ...]  # in an order of their own, so that the order they were named in changes no bit
+    members: tuple[Member, ...]  # by scheme and folder: the order they were named in changes no bit
     view: View
     postprocess: Callable[..., NDArray[np.uint8]]
     pool: Pool = field(repr=False)
@@ -130,6 +132,7 @@ class Ensemble:
             "checkpoint": ", ".join(dict.fromkeys(member.checkpoint.name for member in self.members)),
             "members": str(len(self.members)),
             "weights": self.weights,
+            "inference": " | ".join(dict.fromkeys(member.inference for member in self.members)),
             "postprocess": json.dumps(dict(self.postprocess_node)),
             "strokelab": __version__,
         }
@@ -138,19 +141,34 @@ class Ensemble:
         """The ensemble of some of the members, sharing what is loaded."""
         return replace(self, members=tuple(member for member in self.members if member.folder in set(folders)))
 
+    def maps(self, prepared: PreparedCase) -> Iterator[tuple[Member, NDArray[np.float32], float]]:
+        """Each member, its probability (X, Y, Z) on the prepared grid, and how much it counts; scheme by scheme."""
+        schemes = Counter(member.scheme for member in self.members)
+        for member in self.members:
+            weight = 1 / schemes[member.scheme] if self.weights == "per_scheme" else 1.0
+            yield member, self.pool.run(member.folder).probability(prepared), weight
+
     def average(self, prepared: PreparedCase, *, disagreement: bool = False) -> RunningMean:
-        """The members' mean lesion probability (X, Y, Z) on the prepared grid, one member after the other.
+        """The members' mean lesion probability on the prepared grid, one member after the other.
 
         Args:
             prepared: the case.
             disagreement: also keep what their standard deviation needs.
         """
-        schemes = Counter(member.scheme for member in self.members)
         mean = RunningMean(disagreement)
-        for member in self.members:
-            weight = 1 / schemes[member.scheme] if self.weights == "per_scheme" else 1.0
-            mean.add(self.pool.run(member.folder).probability(prepared), weight)
+        for _, probability, weight in self.maps(prepared):
+            mean.add(probability, weight)
         return mean
+
+    def finished(self, prepared: PreparedCase, mean: RunningMean) -> Prediction:
+        """The prediction that a mean of maps makes: post-processed, on the native grid."""
+        return to_native(
+            prepared,
+            mean.mean(),
+            postprocess=self.postprocess,
+            provenance=self.provenance,
+            disagreement=mean.deviation() if mean.disagreement else None,
+        )
 
     def predict(self, item: Case | Path | str | Sequence[Path | str], *, disagreement: bool = False) -> Prediction:
         """Lesion mask and mean probability of one case on the grid of its input; arguments as ``Run.predict``."""
@@ -164,38 +182,37 @@ class Ensemble:
             prepared: the case.
             disagreement: also give the members' standard deviation.
         """
-        mean = self.average(prepared, disagreement=disagreement)
-        return to_native(
-            prepared,
-            mean.mean(),
-            postprocess=self.postprocess,
-            provenance=self.provenance,
-            disagreement=mean.deviation() if disagreement else None,
-        )
+        return self.finished(prepared, self.average(prepared, disagreement=disagreement))
 
 
 def load_ensemble(
     folders: Sequence[str | Path],
     *,
     name: str | None = None,
+    schemes: Mapping[Path, str] | None = None,
     checkpoint: str | None = None,
     device: str = "cpu",
     allow: Sequence[str] = (),
     postprocess: Mapping[str, Any] | None = None,
     weights: Weights = "per_map",
     memory_gb: float = 4.0,
+    precision: str = AS_TRAINED,
+    windows: Mapping[str, Any] | None = None,
 ) -> Ensemble:
     """Several trained runs as one that predicts their mean. Each is loaded once to see that it can be.
 
     Args:
         folders: run folders, in any order.
         name: how tables call the ensemble; default: its schemes.
+        schemes: of which scheme each folder is; default: how the run calls its model.
         checkpoint: ``"last"`` or ``"best"``; default: what each run was configured to use.
         device: where the models go, e.g. ``"cpu"``, ``"cuda"``.
         allow: dotted prefixes of the caller's own classes that the runs' configs may build.
         postprocess: a post-processing node; default: the one that all members were configured with.
         weights: ``"per_map"`` counts every run once, ``"per_scheme"`` every scheme (runs of one name) once.
         memory_gb: of weights that stay loaded between cases.
+        precision: as for ``load_run``, of every member.
+        windows: as for ``load_run``, of every member.
 
     Raises:
         RunError: a folder is no run or is named twice, or runs prepare a case in different ways.
@@ -203,23 +220,38 @@ def load_ensemble(
     """
     paths = sorted(Path(folder).expanduser().resolve() for folder in folders)
     _check(paths, weights)
-    load = partial(load_run, checkpoint=checkpoint, device=device, allow=allow, postprocess=postprocess)
+    load = partial(
+        load_run,
+        checkpoint=checkpoint,
+        device=device,
+        allow=allow,
+        postprocess=postprocess,
+        precision=precision,
+        windows=windows,
+    )
     pool = Pool(load, memory_gb)
     members: list[Member] = []
     first: Run | None = None
     for path in paths:
         run = pool.run(path)
         first = first or run
-        member = Member(run.folder, run.name, run.settings, run.checkpoint, run.digest)
+        member = Member(
+            run.folder,
+            (schemes or {}).get(path, run.name),
+            run.settings,
+            run.checkpoint,
+            run.digest,
+            run.provenance["inference"],
+        )
         _check_alike(run, first)
         _check_new(member, members)
         members.append(member)
     assert first is not None  # there is a folder
     node = _postprocess_of(members, postprocess)
-    schemes = " + ".join(dict.fromkeys(member.scheme for member in members))
+    words = " + ".join(dict.fromkeys(member.scheme for member in members))
     return Ensemble(
-        name=name or (schemes if len(members) == 1 else f"mean of {len(members)} {schemes}"),
-        members=tuple(members),
+        name=name or (words if len(members) == 1 else f"mean of {len(members)} {words}"),
+        members=tuple(sorted(members, key=lambda member: (member.scheme, member.folder))),
         view=first.view,
         postprocess=first.postprocess,
         pool=pool,

@@ -19,7 +19,7 @@ def members(trained_unet, tmp_path_factory):
     """Two schemes: two runs of one, one of the other."""
     place = tmp_path_factory.mktemp("members")
     names = ["nnunet", "nnunet", "topk"]
-    return [sibling(trained_unet, place / f"m{i}", seed=i + 1, name=name) for i, name in enumerate(names)]
+    return [sibling(trained_unet, place / f"m{i}", nudge=i + 1, name=name) for i, name in enumerate(names)]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_part_shares_what_is_loaded(members, prepared):
 
 
 def test_a_member_that_trains_on_is_refused(members, prepared, tmp_path):
-    moving = sibling(members[0], tmp_path / "moving", seed=9)
+    moving = sibling(members[0], tmp_path / "moving", nudge=9)
     ensemble = load_ensemble([members[1], moving], memory_gb=0)
     path = moving / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
@@ -108,7 +108,7 @@ def test_a_member_that_trains_on_is_refused(members, prepared, tmp_path):
 
 
 def changed(folder, place, change):
-    copy = sibling(folder, place, seed=17)
+    copy = sibling(folder, place, nudge=17)
     config = yaml.safe_load((copy / "config.yaml").read_text())
     change(config)
     (copy / "config.yaml").write_text(yaml.safe_dump(config))

@@ -1,0 +1,159 @@
+"""Ensembles, scored: each case's maps averaged one after the other, the mean scored once per post-processing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from strokelab import runs
+from strokelab.configuration import Settings, build
+from strokelab.contract import Prediction
+from strokelab.data.splits import Split
+from strokelab.errors import DataError
+from strokelab.evaluation.averaging import Averaging, Plan, shared
+from strokelab.evaluation.entries import Entry
+from strokelab.evaluation.outcomes import Keeper, Outcome, store_of
+from strokelab.inference.ensemble import RunningMean
+from strokelab.preparation.store import StoredCase
+from strokelab.runs import Ensemble
+from strokelab.scoring import Scorer
+from strokelab.scoring.cases import recipe_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the tables: the mean with a post-processing, or a scheme's own mean."""
+
+    entry: Entry
+    node: Mapping[str, Any]
+    postprocess: Callable[..., NDArray[np.uint8]]
+    scheme: str = ""  # whose runs are averaged; "" = those of all
+
+    def of(self, part: Ensemble) -> Ensemble:
+        """The members of a case as this row averages and finishes them."""
+        own = replace(part, name=self.entry.label, postprocess=self.postprocess, postprocess_node=self.node)
+        if not self.scheme:
+            return own
+        return own.part([member.folder for member in part.members if member.scheme == self.scheme])
+
+
+def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out: Path) -> list[Outcome]:
+    """Score an ensemble: a row per post-processing; where schemes have several runs of each case, also their means.
+
+    Every member's map is made once for all rows, and of sums of maps there are never more than two.
+
+    Raises:
+        StrokelabError: members cannot be averaged, cases not be prepared, or predictions not be written.
+    """
+    ensemble = runs.load_ensemble(
+        [entry.folder for entry in plan.entries],
+        name=averaging.name,
+        schemes={entry.folder: entry.model for entry in plan.entries},
+        checkpoint=settings["checkpoint"],
+        device=settings["device"],
+        allow=settings["allow"],
+        postprocess=next(iter(averaging.rows.values())),
+        weights=averaging.weights,
+        memory_gb=averaging.memory_gb,
+    )
+    rows = _rows(plan, averaging, ensemble, settings, out)
+    stored = store_of(settings).prepare([one.case for one in plan.cases], ensemble.view.preparation)
+    phantom = any(entry.cohort.phantom for entry in plan.entries)
+    keepers = [Keeper(row.entry, settings, out, {**ensemble.provenance, "model": row.entry.label}) for row in rows]
+    with ExitStack() as stack:
+        scorers = [
+            stack.enter_context(Scorer(row.entry.label, keep=keeper.keep, phantom=phantom))
+            for row, keeper in zip(rows, keepers, strict=True)
+        ]
+        pairs = list(zip(plan.cases, stored, strict=True))
+        for one, item in track(pairs, f"Averaging {len(ensemble.members)} runs"):
+            part = ensemble.part([entry.folder for entry in one.members])
+            for index, own, prediction in _predictions(part, item, rows, disagreement=averaging.disagreement):
+                recipe = recipe_of(own, settings["profile"])
+                scorers[index].add(one.case, prediction, settings=own.settings, recipe=recipe)
+    return [
+        Outcome(row.entry, scorer.scores(), again="maps are averaged", masks=keeper.finish())
+        for row, scorer, keeper in zip(rows, scorers, keepers, strict=True)
+    ]
+
+
+def _rows(plan: Plan, averaging: Averaging, ensemble: Ensemble, settings: Settings, out: Path) -> list[Row]:
+    def row(label: str, node: Mapping[str, Any], scheme: str = "") -> Row:
+        members = [entry for entry in plan.entries if scheme in ("", entry.model)]
+        entry = _entry(label, members, ensemble, plan, out)
+        made = Row(entry, node, build(node), scheme)
+        recipe = recipe_of(made.of(ensemble), settings["profile"])
+        return replace(made, entry=replace(entry, recipe=recipe, published="" if scheme else averaging.name))
+
+    rows = [row(averaging.label(name), node) for name, node in averaging.rows.items()]
+    plain = next(iter(averaging.rows.values()))
+    schemes = list(dict.fromkeys(entry.model for entry in plan.entries))
+    for scheme in schemes if len(schemes) > 1 else []:
+        counts = {sum(entry.model == scheme for entry in one.members) for one in plan.cases}
+        if min(counts) > 1:
+            rows.append(row(f"{scheme} (mean of {max(counts)})", plain, scheme))
+    return rows
+
+
+def _entry(label: str, members: Sequence[Entry], ensemble: Ensemble, plan: Plan, out: Path) -> Entry:
+    """A row as the tables and the report know runs."""
+    first = members[0]
+    known = [member.settings for member in members]
+    cohort = replace(
+        first.cohort,
+        dataset=", ".join(dict.fromkeys(member.cohort.dataset for member in members)),
+        cases=tuple(one.case for one in plan.cases),
+    )
+    return Entry(
+        folder=out / label,  # nothing lies there
+        name=label,
+        settings={
+            "seed": shared(known, "seed"),
+            "split": {"_target_": shared(known, "split", "_target_")},
+            "cohort": {},
+            "model": {},
+            "view": {},
+        },
+        view=ensemble.view,
+        split=Split((), (), ()),
+        sites={site: index for index, site in enumerate(dict.fromkeys(s for m in members for s in m.sites))},
+        recipe={},
+        cohort=cohort,
+        label=label,
+        model=label,
+        members=tuple(members),
+    )
+
+
+def _predictions(
+    part: Ensemble, stored: StoredCase, rows: Sequence[Row], *, disagreement: bool
+) -> Iterator[tuple[int, Ensemble, Prediction | DataError]]:
+    """For one case: index of the row, the ensemble that is its own, its prediction. A map is made once for all rows."""
+    own = [row.of(part) for row in rows]
+    try:
+        prepared = stored.load()
+    except DataError as error:
+        yield from ((index, ensemble, error) for index, ensemble in enumerate(own))
+        return
+    by_scheme = {row.scheme: index for index, row in enumerate(rows) if row.scheme}
+    total = RunningMean(disagreement)
+    for scheme, maps in groupby(part.maps(prepared), key=lambda found: found[0].scheme):
+        index = by_scheme.get(scheme)
+        mean = RunningMean(disagreement)
+        for _, probability, weight in maps:
+            total.add(probability, weight)
+            if index is not None:
+                mean.add(probability)
+        if index is not None:
+            yield index, own[index], own[index].finished(prepared, mean)
+    for index, (row, ensemble) in enumerate(zip(rows, own, strict=True)):
+        if not row.scheme:
+            yield index, ensemble, ensemble.finished(prepared, total)
