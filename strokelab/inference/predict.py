@@ -35,7 +35,8 @@ def lesion_probability(
 ) -> NDArray[np.float32]:
     """The lesion probability (X, Y, Z) of a case on the prepared grid.
 
-    The scan is brought to the device once, where it has the room, and of K maps only the lesion's is added up.
+    The scan is brought to the device once, where it has the room, and of K maps only the lesion's is added up, unless
+    the windows need ``every_class`` (``inference.geometric_mean``).
 
     Args:
         prepared: the case; its lesion and site are not looked at.
@@ -46,13 +47,16 @@ def lesion_probability(
         precision: in which it does (``inference.precision``); probabilities and their sums are in float32 always.
     """
 
+    every_class = getattr(windows, "every_class", False)
+
     def lesion_map(image: Tensor, brain: Tensor) -> Tensor:
-        return predict(image.to(device), brain.to(device))[:, lesion_channel].unsqueeze(1)
+        scores = predict(image.to(device), brain.to(device))
+        return scores if every_class else scores[:, lesion_channel].unsqueeze(1)
 
     with torch.inference_mode(), computing(precision, device):
         image, brain = scan_on(device, prepared.image, prepared.brain)
         scores = windows(image, lesion_map, brain)
-    return scores[0].float().cpu().numpy()
+    return scores[lesion_channel if every_class else 0].float().cpu().numpy()
 
 
 def predict_case(
