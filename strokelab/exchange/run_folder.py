@@ -1,0 +1,220 @@
+"""A trained nnU-Net model becomes run folders, one per fold, that predict, ensemble and are scored like our own.
+
+Executes nothing of the model folder (``foreign_files``). The knowledge of either version is in its own module.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strokelab import runs
+from strokelab.configuration import Settings, bind, build, compose, plain
+from strokelab.data.split_file import Split
+from strokelab.errors import ConfigError, DataError, DataWarning, RunError
+from strokelab.exchange import version1, version2
+from strokelab.exchange.trained_model import TrainedModel
+from strokelab.files import file_digest, make_folder, natural_key, replacing, write_json
+from strokelab.preparation.adc import PERFUSION
+
+CHECKPOINTS = tuple(version1.FILES)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The data a model was trained on, where they are at hand: its runs are then evaluated on what they did not see.
+
+    Args:
+        dataset: a reader's name.
+        root: of the dataset.
+        splits: nnU-Net's ``splits_final.json``, whose names are case ids; None: nobody knows who was trained on.
+    """
+
+    dataset: str
+    root: Path
+    splits: Path | None = None
+
+
+def import_nnunet(
+    folder: Path,
+    out: Path,
+    *,
+    folds: Sequence[str] = (),
+    checkpoint: str = "final",
+    modalities: Sequence[str] = (),
+    origin: Origin | None = None,
+) -> list[Path]:
+    """Write a trained model's folds as run folders.
+
+    Windows, mirroring, weighting and averaging are nnU-Net's own, computed in float32, so that the masks are the same
+    up to voxels on the decision's edge (nnU-Net v2 sums in float16). Where a scan's spacing is not the plan's, both
+    resample, but not to the same digits: masks then differ slightly at their border.
+
+    Args:
+        folder: with ``plans.json`` (v2) or ``plans.pkl`` (v1) and the folders of the folds.
+        out: a single named fold's run folder; otherwise each fold becomes ``out/fold_N``.
+        folds: their names, e.g. ``["0"]``; empty: all there are.
+        checkpoint: ``"final"``, ``"best"`` or ``"latest"``.
+        modalities: our names of the channels, in order; empty: nnU-Net's.
+        origin: the data it was trained on.
+
+    Returns:
+        The run folders.
+
+    Raises:
+        RunError: the folder is no model, a file is not safe to read, the model is one that we would not predict
+            alike, or a run of somebody else lies at ``out``.
+        ConfigError: another checkpoint, or other modalities than channels.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise ConfigError(
+            "checkpoint", found=repr(checkpoint), expected=f"one of {list(CHECKPOINTS)}", remedy="choose --checkpoint"
+        )
+    version = _version(folder)
+    chosen = [str(fold) for fold in folds] or _folds(folder, version)
+    written = []
+    for fold in chosen:
+        if version == 2:
+            model = version2.read_model(folder, fold, checkpoint=checkpoint, modalities=modalities)
+        else:
+            model = version1.read_model(folder, fold, checkpoint=checkpoint, modalities=modalities)
+        place = out if len(folds) == 1 else out / f"fold_{fold}"
+        _write(model, fold, place, origin)
+        written.append(place)
+    return written
+
+
+def _version(folder: Path) -> int:
+    for version, plans in ((2, version2.PLANS), (1, version1.PLANS)):
+        if (folder / plans).is_file():
+            return version
+        if (folder.parent / plans).is_file() and folder.name.startswith("fold_"):
+            raise RunError(
+                folder,
+                found="a single fold",
+                expected=f"the folder with {plans}, which holds the folds",
+                remedy=f"name {folder.parent} and add --fold {folder.name.removeprefix('fold_')}",
+            )
+    raise RunError(
+        folder,
+        found=f"neither {version2.PLANS} nor {version1.PLANS}" if folder.is_dir() else "no such folder",
+        expected="the folder of a trained nnU-Net model",
+        remedy="name the folder whose name looks like nnUNetTrainer__nnUNetPlans__3d_fullres",
+    )
+
+
+def _folds(folder: Path, version: int) -> list[str]:
+    places = [path for path in folder.iterdir() if path.is_dir()]
+    names = [path.name.removeprefix("fold_") for path in places if path.name.startswith("fold_") or path.name == "all"]
+    if not names:
+        raise RunError(
+            folder, found="no fold", expected="folders fold_0, fold_1, ... or fold_all", remedy="copy the model again"
+        )
+    return sorted(names, key=natural_key)
+
+
+def _write(model: TrainedModel, fold: str, place: Path, origin: Origin | None) -> None:
+    import torch
+
+    network = model.network()
+    _check_modalities(model, network["in_channels"])
+    split = _split(origin, fold)
+    settings = _settings(model, network, fold, place, origin)
+    segmenter = build(settings["model"])
+    state = segmenter.state_dict() | {f"network.{name}": weight for name, weight in model.weights.items()}
+    runs.load_weights(segmenter, state, model.checkpoint)
+    make_folder(place)
+    with runs.claimed(place):
+        runs.refuse_to_replace(place)
+        runs.write_start(place, settings, split, {})
+        note = {
+            "nnunet": model.version,
+            "trainer": model.trainer,
+            "checkpoint": str(model.checkpoint),
+            "digest": file_digest(model.checkpoint),
+        }
+        write_json(place / runs.ENVIRONMENT, runs.read_environment(place) | {"imported": note})
+        with replacing(place / runs.CHECKPOINTS / "last.ckpt", durable=True) as temporary:
+            torch.save({"state_dict": segmenter.state_dict(), "epoch": model.epochs, "global_step": 0}, temporary)
+        runs.write_status(place, "finished")
+
+
+def _check_modalities(model: TrainedModel, channels: int) -> None:
+    if len(model.modalities) != channels:
+        raise ConfigError(
+            "modalities",
+            found=f"{len(model.modalities)}: {', '.join(model.modalities)}",
+            expected=f"{channels}, as the network has channels",
+            remedy="name each with --modality, in order",
+        )
+    clipped = [name for name in model.modalities if name.lower() in PERFUSION]
+    if clipped:
+        message = "strokelab clips outliers of perfusion maps and nnU-Net does not: masks may differ"
+        warnings.warn(f"{', '.join(clipped)}: {message}", DataWarning, stacklevel=3)
+
+
+def _settings(
+    model: TrainedModel, network: Mapping[str, Any], fold: str, place: Path, origin: Origin | None
+) -> Settings:
+    """Those of ``model=nnunet`` with everything that the trained model says in their place."""
+    family = "nnunet_residual" if network["residual"] else "nnunet"
+    channels = ",".join(json.dumps(name) for name in model.modalities)
+    composed = plain(
+        compose("train", [f"model={family}", "data=folder", "data.root=''", f"data.modalities=[{channels}]"])
+    )
+    windows = composed["view"]["windows"] | {"patch": list(model.patch), "mirror": model.mirror}
+    if model.mean == "geometric":
+        windows = {"_target_": "strokelab.inference.geometric_mean.GeometricMean", "windows": windows}
+    settings = composed | {
+        "name": f"nnunet_v{model.version}-{model.dataset or 'model'}-fold{fold}",
+        "run_dir": str(place.resolve()),
+        "checkpoint": "last",
+        "trainer": composed["trainer"] | {"precision": "32-true", "max_epochs": max(model.epochs, 1)},
+        "cohort": {
+            "dataset": origin.dataset if origin else f"nnU-Net {model.dataset}".strip(),
+            "root": str(origin.root.expanduser().resolve()) if origin else "",
+            "options": {},
+            "phantom": False,
+        },
+    }
+    settings["model"] = composed["model"] | {"network": composed["model"]["network"] | dict(network)}
+    settings["view"] = composed["view"] | {
+        "preparation": composed["view"]["preparation"]
+        | {
+            "modalities": list(model.modalities),
+            "box": "nonzero",
+            "spacing": list(model.spacing),
+            "interpolation": "cubic",
+            "normalize": model.normalize,
+            "orientation": model.orientation,
+        },
+        "windows": windows,
+        "augment": None,
+    }
+    facts = {"patch": model.patch, "batch_size": model.batch_size, "spacing": model.spacing}
+    return bind(settings, facts | {"normalize": model.normalize})
+
+
+def _split(origin: Origin | None, fold: str) -> Split:
+    """Who was trained on and who not; nobody is known without ``splits_final.json``."""
+    if origin is None or origin.splits is None:
+        return Split((), (), ())
+    path = origin.splits
+    try:
+        folds = json.loads(path.read_text(encoding="utf-8"))
+        if fold == "all":
+            names = sorted({str(name) for part in folds for name in (*part["train"], *part["val"])}, key=natural_key)
+            return Split(tuple(names), (), ())
+        part = folds[int(fold)]
+        return Split(tuple(map(str, part["train"])), (), tuple(map(str, part["val"])))
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise DataError(
+            path,
+            found=f"{type(error).__name__}: {error}",
+            expected=f"nnU-Net's splits with train and val of fold {fold}",
+            remedy="take splits_final.json from nnUNet_preprocessed",
+        ) from error
