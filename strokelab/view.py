@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from strokelab.contract import Batch
@@ -19,7 +18,7 @@ from strokelab.preparation.recipe import Preparation
 from strokelab.sampling.boxes import Part, PatchSampler, Sampler
 from strokelab.sampling.order import InOrder, Order, Shuffle
 
-Windows = Callable[[NDArray[np.float32], Callable[[Tensor, Tensor], Tensor], NDArray[np.bool_]], Tensor]
+Windows = Callable[[Tensor, Callable[[Tensor, Tensor], Tensor], Tensor], Tensor]
 """``(image (C, X, Y, Z), predict, brain (X, Y, Z)) -> scores (K, X, Y, Z)``; see ``inference``."""
 Augment = Callable[[Batch, Sequence[np.random.Generator]], Batch]
 """``(batch, one stream per sample) -> batch``; see ``augment.recipes.Recipe``."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.inference.postprocess import finish, threshold
+from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import lesion_probability
 from strokelab.metrics import METRICS, score_row
 from strokelab.metrics.live import CaseRows
@@ -115,9 +116,10 @@ class CaseMetrics(Callback):
         rows = CaseRows((*self.metrics, *COUNTS, "failed"))
         if trainer.world_size > 1:
             rows = rows.to(model.device)  # what is gathered lies where the processes talk
+        precision = settle(AS_TRAINED, trained=str(trainer.precision), device=model.device)
         for index in range(trainer.global_rank, len(cases), trainer.world_size):
             try:
-                row = self._row(cases[index], model, windows)
+                row = self._row(cases[index], model, windows, precision=precision)
             except DataError as error:
                 row = {"failed": 1.0}
                 epoch = trainer.current_epoch + 1
@@ -130,7 +132,9 @@ class CaseMetrics(Callback):
         table: pd.DataFrame = rows.compute()
         return table.assign(error=np.where(table["failed"] == 1, "not scored", ""))
 
-    def _row(self, stored: StoredCase, model: Any, windows: Callable[..., Any]) -> dict[str, Any]:
+    def _row(
+        self, stored: StoredCase, model: Any, windows: Callable[..., Any], *, precision: Precision
+    ) -> dict[str, Any]:
         prepared = stored.load()
         if prepared.lesion is None:
             raise DataError(
@@ -145,6 +149,7 @@ class CaseMetrics(Callback):
             windows=windows,
             lesion_channel=model.lesion_channel,
             device=model.device,
+            precision=precision,
         )
         return score_row(
             finish(self.postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3),

@@ -26,7 +26,7 @@ IMAGE_TERMS = {
 PUBLIC_CASE_IDS = frozenset(IMAGE_TERMS)
 """Datasets whose case ids were published as pseudonyms; ids in a folder of one's own may be anything."""
 
-_NOT_SHOWN = ("subject", "checkpoint", "weights", "postprocessing", "profile", "version")
+_NOT_SHOWN = ("subject", "checkpoint", "weights", "inference", "postprocessing", "profile", "version")
 
 
 def may_share_images(facts: RunFacts, asked: bool | None) -> tuple[bool, str]:

@@ -160,7 +160,7 @@ def _origin(entry: Entry, rules: Rules) -> Row:
     case = entry.reference
     row: Row = {"run": entry.method, "case": case.case, "subject": case.subject or case.case, "site": case.site}
     row |= {"dataset": case.dataset, "scanner": case.scanner, "fold": None, "seed": np.nan}
-    row |= {"checkpoint": None, "weights": None, "postprocessing": str(rules.prediction)}
+    row |= {"checkpoint": None, "weights": None, "inference": None, "postprocessing": str(rules.prediction)}
     row |= {"profile": find_profile(rules.profile).name, "version": __version__, "note": "", "error": ""}
     row["prediction"] = "" if entry.prediction is None else str(entry.prediction)
     return row | {"reference": ";".join(map(str, case.paths))}

@@ -129,6 +129,7 @@ def recipe_of(run: Run | Ensemble, profile: str) -> Row:
     return {
         "checkpoint": run.provenance["checkpoint"],
         "weights": run.digest[:16],
+        "inference": run.provenance["inference"],
         "postprocessing": json.dumps(json.loads(run.provenance.get("postprocess", "null")), sort_keys=True),
         "profile": find_profile(profile).name,
         "version": __version__,

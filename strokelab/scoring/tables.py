@@ -14,7 +14,7 @@ from strokelab.foreign_text import as_cell, from_cell, printable
 
 ORIGIN = ("run", "case", "subject", "site", "dataset", "scanner", "fold", "seed")
 """Columns that say what was scored."""
-RECIPE = ("checkpoint", "weights", "postprocessing", "profile", "version")
+RECIPE = ("checkpoint", "weights", "inference", "postprocessing", "profile", "version")
 """Columns that say how it was predicted and scored; equal recipes give equal rows."""
 PROBABILITY_COLUMNS = ("run", "case", "bin", "lesion", "healthy", "mass")
 

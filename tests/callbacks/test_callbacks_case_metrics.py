@@ -66,7 +66,7 @@ def run(cases, epoch=0, every_n_epochs=1, **settings):
     model = Model(logged={})
 
     def whole(image, predict, brain):
-        return predict(torch.as_tensor(image.copy())[None], torch.as_tensor(brain)[None])[0]
+        return predict(image[None], brain[None])[0]
 
     view = SimpleNamespace(windows=whole)
     datamodule = SimpleNamespace(volumes=lambda part: cases if part == "val" else [], view=view)
@@ -76,6 +76,7 @@ def run(cases, epoch=0, every_n_epochs=1, **settings):
         datamodule=datamodule,
         world_size=1,
         global_rank=0,
+        precision="32-true",
     )
     CaseMetrics(every_n_epochs, **settings).on_validation_epoch_end(trainer, model)
     return model.logged

@@ -66,7 +66,7 @@ def test_files_that_are_no_tables_are_named(tmp_path, content):
 
 def test_training_leaves_both_tables(trained_run):
     own = read_scores(trained_run / "cases.csv", trained_run / "probabilities.csv")
-    assert list(own.cases.columns[:13]) == [*ORIGIN, *RECIPE]
+    assert list(own.cases.columns[:14]) == [*ORIGIN, *RECIPE]
     row = own.cases.iloc[0]
     assert (row["dataset"], row["fold"], row["seed"], row["checkpoint"]) == ("atlas_v1", "0", 0, "last.ckpt")
     assert "threshold" in row["postprocessing"]
