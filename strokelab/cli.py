@@ -289,6 +289,31 @@ def export_to_nnunet(
     )
 
 
+@app.command("self-train", context_settings={"ignore_unknown_options": True})
+def self_train_schemes(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, as train.py -m takes them.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs: the same one goes on.")] = Path("multirun/mapping"),
+    schemes: Annotated[str, typer.Option(help="That may teach.")] = "nnunet,nnunet_topk,nnunet_residual",
+    until: Annotated[str, typer.Option(help="The last stage to do: teachers, labels or students.")] = "students",
+    weight: Annotated[float, typer.Option(help="How often a pseudo-labelled case is drawn beside a labelled one.")] = 1,
+    per_fold: Annotated[bool, typer.Option(help="Masks by teachers that have not seen the fold's test cases.")] = True,
+    device: Annotated[str | None, typer.Option(help="Where masks are drawn; default: where trainings run.")] = None,
+) -> None:
+    """MAPPING's four schemes: train three, label the unlabelled with the best, train the fourth. Resumable."""
+    from strokelab.self_training.command import self_train
+
+    self_train(
+        overrides or (),
+        out,
+        schemes=[name.strip() for name in schemes.split(",")],
+        until=until,
+        weight=weight,
+        per_fold=per_fold,
+        device=device,
+        console=console,
+    )
+
+
 app.command()(plan_command())  # its options are the fields of campaign.Campaign
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from strokelab import runs
-from strokelab.configuration import check_choices, plain
+from strokelab.configuration import check_choices, conf_folder, plain
 from strokelab.errors import ConfigError
 from strokelab.sweeps.record import Door, Member, Record, read_record
 from strokelab.sweeps.states import MemberState, settle, state_of
@@ -33,9 +33,11 @@ __all__ = [
     "door_of",
     "member_arguments",
     "plan_members",
+    "quoted",
     "settle",
     "state_of",
     "sweep_folder",
+    "training_script",
 ]
 
 _LONGEST = 100  # characters of a folder's name
@@ -45,7 +47,25 @@ _OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.swe
 
 def member_arguments(member: Member) -> list[str]:
     """What a fresh ``python train.py`` is called with, to train a member or what is left of it."""
-    return [*member.overrides, "hydra.mode=RUN", f"hydra.run.dir={_quoted(str(member.folder))}", "resume=auto"]
+    return [*member.overrides, "hydra.mode=RUN", f"hydra.run.dir={quoted(str(member.folder))}", "resume=auto"]
+
+
+def training_script() -> Path:
+    """The ``train.py`` that members are started by where no script is running: here, or beside the package.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    places = (Path.cwd(), conf_folder().parent, conf_folder().parents[1])
+    script = next((place / "train.py" for place in places if (place / "train.py").is_file()), None)
+    if script is None:
+        raise ConfigError(
+            "train.py",
+            found=f"no such file in {Path.cwd()}",
+            expected="the script that each training runs",
+            remedy="start this in the folder with train.py: a clone of strokelab, or your own project",
+        )
+    return script
 
 
 def door_of(config: DictConfig) -> Door:
@@ -234,7 +254,7 @@ def _tail(texts: Sequence[str]) -> str:
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=4).hexdigest()
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as a value that Hydra reads as it stands."""
     from hydra.core.override_parser.types import Quote, QuotedString
 

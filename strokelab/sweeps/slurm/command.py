@@ -5,10 +5,8 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from strokelab.configuration import conf_folder
-from strokelab.errors import ConfigError
+from strokelab.sweeps.members import training_script
 
 
 def submit_sweep(overrides: Sequence[str], *, dry_run: bool) -> None:
@@ -21,15 +19,7 @@ def submit_sweep(overrides: Sequence[str], *, dry_run: bool) -> None:
     Raises:
         ConfigError: there is no ``train.py`` to start.
     """
-    places = (Path.cwd(), conf_folder().parent, conf_folder().parents[1])
-    script = next((place / "train.py" for place in places if (place / "train.py").is_file()), None)
-    if script is None:
-        raise ConfigError(
-            "train.py",
-            found=f"no such file in {Path.cwd()}",
-            expected="the script that each job runs",
-            remedy="start this in the folder with train.py: a clone of strokelab, or your own project",
-        )
+    script = training_script()
     chosen = [
         item
         for item in ("hydra/launcher=slurm", "trainer=slurm")
