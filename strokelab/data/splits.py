@@ -202,12 +202,14 @@ class FromFile:
     Args:
         path: the csv file. ``Name`` is a case id, or anything that holds its ``sub-*_ses-*``.
         fold: the fold that tests; not used by a file with parts.
+        folds: how many the file should have, which sweeps count to; None: as many as it has.
         val_fraction: share of the training persons that validate; not used by a file with parts.
         seed: of their draw.
     """
 
     path: str | Path
     fold: int = 0
+    folds: int | None = None
     val_fraction: float = 0.1
     seed: int = 0
 
@@ -226,6 +228,12 @@ class FromFile:
             _warn(f"{path}: {missing} of {len(cases)} cases are not named and are in no part")
         if rows.has_parts:
             return _finish(cases, rows.part, 0, where=path)
+        there = len(set(rows.part.values()))
+        if self.folds is not None and there != self.folds:
+            _warn(
+                f"{path}: {there} folds, but split.folds says {self.folds}; a sweep would miss some or fail: "
+                f"set split.folds={there}"
+            )
         part = part_by_fold(path, rows, self.fold)
         people = people_of([case for case in cases if part.get(case.case_id) == "train"])
         val = some([*people], self.val_fraction, stream(self.seed, "validation"))

@@ -15,7 +15,7 @@ from strokelab.files import digest
 from strokelab.runs.checkpoints import relocate
 
 # Settings that name a place; a run remembers them in full, so that it can be resumed from anywhere.
-PLACES = (("data", "root"), ("data", "store"), ("split", "path"))
+PLACES = (("data", "root"), ("data", "store"), ("data.pseudo", "root"), ("split", "path"))
 # Settings that change where a training runs and what it tells, and no number of its result.
 _IMMATERIAL = (
     "resume",
@@ -35,8 +35,10 @@ def with_full_places(settings: Settings) -> Settings:
     """A copy whose places (``PLACES``) are absolute paths."""
     settings = copy.deepcopy(settings)
     for section, key in PLACES:
-        node = settings.get(section) or {}
-        if isinstance(node.get(key), str) and node[key] != "???":
+        node: Any = settings
+        for part in section.split("."):
+            node = (node.get(part) or {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict) and isinstance(node.get(key), str) and node[key] != "???":
             node[key] = str(Path(node[key]).expanduser().resolve())
     return settings
 
