@@ -8,7 +8,7 @@ interpolated.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ from strokelab.contract import Batch
 from strokelab.errors import ConfigError
 
 Range = tuple[float, float]
+Boxes = dict[str, Tensor]
+"""``image`` (C, ...), ``lesion`` and ``brain`` (1, ...)."""
 _TAPS = {"linear": 2, "cubic": 4}
 _MASKS = ("lesion", "brain")
 
@@ -181,6 +183,12 @@ class NNUNetAugmentation:
         """
         sources = batch.get("sources") or {}
         volumes = {key: _z_first(batch[key]) for key in ("image", *_MASKS)}
+        with torch.autocast(volumes["image"].device.type, enabled=False):  # grey values and positions are float32
+            self._apply(volumes, sources, plans)
+        rest = {key: value for key, value in batch.items() if key != "sources"}
+        return {**rest, **{key: volume.permute(0, 1, 4, 3, 2) for key, volume in volumes.items()}}
+
+    def _apply(self, volumes: Boxes, sources: Mapping[int, Boxes], plans: Sequence[PatchPlan]) -> None:
         for index, plan in enumerate(plans):
             sample = {key: volume[index] for key, volume in volumes.items()}
             if plan.warp is not None:
@@ -190,8 +198,6 @@ class NNUNetAugmentation:
                 axes = ["zyx".index(axis) + 1 for axis in plan.mirror]
                 for value in sample.values():
                     value.copy_(value.flip(axes))
-        rest = {key: value for key, value in batch.items() if key != "sources"}
-        return {**rest, **{key: volume.permute(0, 1, 4, 3, 2) for key, volume in volumes.items()}}
 
     def _draw_warp(self, stream: np.random.Generator, patch: tuple[int, int, int]) -> Warp | None:
         elastic: Elastic | None = None
@@ -214,7 +220,7 @@ class NNUNetAugmentation:
         warp = Warp(_plain(matrix), elastic)
         return None if warp == Warp(IDENTITY) else warp
 
-    def _move(self, sample: dict[str, Tensor], source: dict[str, Tensor], plan: PatchPlan, warp: Warp) -> None:
+    def _move(self, sample: Boxes, source: Boxes, plan: PatchPlan, warp: Warp) -> None:
         interpolate = cubic if self.interpolation == "cubic" else linear
         images = [channel.flatten() for channel in source["image"]]
         bits = {key: corner_bits(source[key][0]) for key in _MASKS}
@@ -249,9 +255,7 @@ class NNUNetAugmentation:
             image.masked_fill_(outside, 0)
 
 
-def _read(
-    sample: dict[str, Tensor], source: dict[str, Tensor] | None, plan: PatchPlan, index: int
-) -> dict[str, Tensor]:
+def _read(sample: Boxes, source: Boxes | None, plan: PatchPlan, index: int) -> Boxes:
     """The box to interpolate in, memory along x first: what was read for it, or a copy of the patch."""
     if source is None:
         if plan.source != plan.patch:
