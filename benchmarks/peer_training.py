@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -27,7 +28,8 @@ def prepare(number: int, plan: dict[str, Any] | None = None) -> None:
     Args:
         number: of the dataset.
         plan: ``patch`` (voxels), ``batch_size``, ``widths``, ``kernels``, ``strides``, ``residual``, ``blocks``
-            (of the encoder's stages) and ``units`` (of the decoder's), axes in the order X, Y, Z; None: nnU-Net's own.
+            (of the encoder's stages) and ``units`` (of the decoder's), axes in the order X, Y, Z; optionally
+            ``transpose``, nnU-Net's ``transpose_forward``. None: nnU-Net's own.
     """
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
     from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
@@ -48,8 +50,12 @@ def prepare(number: int, plan: dict[str, Any] | None = None) -> None:
 
 
 def _impose(plan: dict[str, Any], content: dict[str, Any]) -> None:
-    axes = [2 - axis for axis in content["transpose_forward"]]  # of X, Y, Z, in the order of nnU-Net's arrays
+    before = content["transpose_forward"]
+    after = content["transpose_forward"] = plan.get("transpose", before)
+    content["transpose_backward"] = [after.index(axis) for axis in range(3)]
+    axes = [2 - axis for axis in after]  # of X, Y, Z, in the order of nnU-Net's arrays
     chosen = content["configurations"][CONFIGURATION]
+    chosen["spacing"] = [chosen["spacing"][before.index(axis)] for axis in after]
     chosen["patch_size"] = [plan["patch"][axis] for axis in axes]
     chosen["batch_size"] = plan["batch_size"]
     stages = len(plan["widths"])
@@ -94,12 +100,17 @@ def predict(
         folds: whose logits are averaged.
         inputs: the files of each case, one per channel.
         outputs: its prediction's path without an ending.
-        options: ``probabilities`` (bool), ``mirror`` (bool), ``step`` (share of a patch).
+        options: ``probabilities`` (bool), ``mirror`` (bool), ``step`` (share of a patch), ``float32`` (bool): sums and
+            weights in float32 in place of nnU-Net's float16.
     """
     import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.inference import predict_from_raw_data as peer
 
-    predictor = nnUNetPredictor(
+    if options.get("float32"):
+        torch.half = torch.float32
+        peer.compute_gaussian = functools.partial(peer.compute_gaussian, dtype=torch.float32)
+        peer.compute_gaussian.cache_clear = lambda: None
+    predictor = peer.nnUNetPredictor(
         tile_step_size=options.get("step", 0.5),
         use_mirroring=options.get("mirror", True),
         perform_everything_on_device=torch.cuda.is_available(),
