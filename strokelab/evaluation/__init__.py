@@ -48,6 +48,8 @@ KEYS = (
     "store",
     "allow",
     "device",
+    "precision",
+    "windows",
 )
 
 console = Console()

@@ -22,6 +22,7 @@ from strokelab.evaluation.averaging import Averaging, Plan, shared
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.outcomes import Keeper, Outcome, store_of
 from strokelab.inference.ensemble import RunningMean
+from strokelab.inference.precision import AS_TRAINED
 from strokelab.preparation.store import StoredCase
 from strokelab.runs import Ensemble
 from strokelab.scoring import Scorer
@@ -63,6 +64,8 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
         postprocess=next(iter(averaging.rows.values())),
         weights=averaging.weights,
         memory_gb=averaging.memory_gb,
+        precision=settings.get("precision") or AS_TRAINED,
+        windows=settings.get("windows"),
     )
     rows = _rows(plan, averaging, ensemble, settings, out)
     stored = store_of(settings).prepare([one.case for one in plan.cases], ensemble.view.preparation)

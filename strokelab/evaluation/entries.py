@@ -16,6 +16,7 @@ from strokelab.data.splits import Split
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.cohort import Cohort, Cohorts
 from strokelab.evaluation.sweep import Finished
+from strokelab.inference.precision import AS_TRAINED
 from strokelab.runs import Run, load_run
 from strokelab.scoring.cases import recipe_of
 from strokelab.view import View
@@ -97,6 +98,8 @@ def _load(folder: Path, settings: Settings) -> Run:
         device=settings["device"],
         allow=settings["allow"],
         postprocess=settings.get("postprocess"),
+        precision=settings.get("precision") or AS_TRAINED,
+        windows=settings.get("windows"),
     )
 
 

@@ -63,6 +63,7 @@ def evaluation_of(
             "grid of the network": ", ".join(_distinct(entry.cohort.spacing for entry in entries)),
             "scored on": "the native grid of each case",
             "checkpoint": ", ".join(_distinct(entry.recipe["checkpoint"] for entry in entries)),
+            "predicted in": ", ".join(_distinct(entry.recipe["inference"] for entry in entries)),
             "post-processing": ", ".join(_distinct(entry.recipe["postprocessing"] for entry in entries)),
             "scores": _origin(outcomes),
         },

@@ -21,7 +21,7 @@ _OF_TRAINING: dict[str, Precision] = {"bf16-mixed": "bf16", "bf16": "bf16", "16-
 _KINDS = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
-def settle(asked: str, *, trained: str, device: torch.device | str) -> Precision:
+def settle(asked: str | int, *, trained: str, device: torch.device | str) -> Precision:
     """The precision of a prediction; a choice by name is obeyed.
 
     Args:
@@ -33,7 +33,7 @@ def settle(asked: str, *, trained: str, device: torch.device | str) -> Precision
     Raises:
         ConfigError: an unknown word, or float16 without a GPU.
     """
-    kind = torch.device(device).type
+    kind, asked = torch.device(device).type, str(asked)  # yaml has a number where nobody puts quotes
     if asked == AS_TRAINED:
         wanted = _OF_TRAINING.get(trained, "32")
         return wanted if _computes_in(wanted, kind) else "32"
