@@ -9,13 +9,18 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from strokelab.augment.intensity import Gamma, Noise
+from strokelab.augment.nnunet import NNUNetAugmentation
 from strokelab.augment.recipes import Recipe
 from strokelab.augment.spatial import Flip
 from strokelab.data import ATLASv1, Phantom, read_cases
 from strokelab.data.datamodule import ISLES2015, ISLES2022, ATLASv2, CohortDataModule, default_store
 from strokelab.data.splits import All, LeaveOneSiteOut, SizeBalancedKFold
 from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.inference.windows import PatchWindows
+from strokelab.preparation.recipe import Preparation
+from strokelab.sampling.foreground import ForegroundPatches
 from strokelab.sampling.site_balanced import SiteBalanced
+from strokelab.view import View
 
 RECIPE = Recipe([Flip(("x",)), Gamma(p=0.5), Noise(p=0.5)])
 
@@ -194,14 +199,14 @@ def test_loaders_leave_the_global_random_numbers_alone(folder):
 class Little(LightningModule):
     """A network of one layer that remembers everything it saw."""
 
-    def __init__(self):
+    def __init__(self, layer=torch.nn.Conv2d):
         super().__init__()
         torch.manual_seed(0)
-        self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
+        self.layer = layer(1, 1, 3, padding=1)
         self.seen = []
 
     def training_step(self, batch, batch_idx):
-        self.seen.append((batch["case_id"], batch["origin"][:, 2].tolist()))
+        self.seen.append((batch["case_id"], batch["origin"].tolist()))
         return torch.nn.functional.mse_loss(self.layer(batch["image"]), batch["lesion"].float())
 
     def validation_step(self, batch, batch_idx):
@@ -230,8 +235,8 @@ class SaveAt(Callback):
         trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
 
 
-def fit(data, folder, *, ckpt_path=None, callbacks=(), **settings):
-    model = Little()
+def fit(data, folder, *, ckpt_path=None, callbacks=(), layer=torch.nn.Conv2d, **settings):
+    model = Little(layer)
     trainer = Trainer(
         **{"max_epochs": 3, **settings},
         accelerator="cpu",
@@ -292,6 +297,34 @@ def test_a_run_resumed_with_workers_ends_with_the_same_weights(folder, tmp_path,
     resumed, trainer = fit(a_module(folder, workers=2), tmp_path, ckpt_path=tmp_path / f"{stop}.ckpt")
     assert trainer.global_step == total
     assert torch.equal(weights(resumed), weights(model))
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_an_interrupted_run_on_random_patches_ends_with_the_same_weights(folder, tmp_path, fixed):
+    patch = (10, 8, 6)
+    view = View(
+        Preparation(("T1w",)),
+        ForegroundPatches(patch, iterations_per_epoch=4, validation_iterations=2, fixed_validation=fixed),
+        PatchWindows(patch),
+        NNUNetAugmentation(rotation_p=0.5),
+    )
+    settings = {"view": view, "batch_size": 2}
+    model, trainer = fit(a_module(folder, **settings), tmp_path, layer=torch.nn.Conv3d)
+    assert trainer.global_step == 3 * 4
+    assert len({str(batch) for batch in model.seen}) == 12  # each epoch draws its own
+    fit(a_module(folder, **settings), tmp_path, callbacks=[SaveAt([6], tmp_path)], max_steps=7, layer=torch.nn.Conv3d)
+    resumed, _ = fit(a_module(folder, **settings), tmp_path, ckpt_path=tmp_path / "6.ckpt", layer=torch.nn.Conv3d)
+    assert resumed.seen == model.seen[6:]
+    assert torch.equal(weights(resumed), weights(model))
+
+
+def test_validation_patches_are_fixed_or_drawn_for_each_epoch(folder):
+    for fixed in (True, False):
+        sampler = ForegroundPatches((10, 8, 6), validation_iterations=2, fixed_validation=fixed)
+        loader = a_module(folder, view=View(Preparation(("T1w",)), sampler, PatchWindows((10, 8, 6)))).val_dataloader()
+        one, other = batches_of(loader, [0]), batches_of(loader, [5])
+        assert len(one) == 2
+        assert all(equal(a, b) for a, b in zip(one, other, strict=True)) == fixed
 
 
 def test_a_finished_run_is_trained_further_without_repeating(folder, tmp_path, unbroken):
