@@ -260,6 +260,35 @@ def submit(
     submit_sweep(overrides or (), dry_run=dry_run)
 
 
+@app.command("import-nnunet")
+def import_from_nnunet(
+    folder: Annotated[Path, typer.Argument(help="A trained model: plans.json (v2) or plans.pkl (v1), fold_0, ...")],
+    out: Annotated[Path, typer.Option(help="With one --fold the run folder, otherwise one folder per fold in it.")],
+    fold: Annotated[list[str] | None, typer.Option(help="0, 1, ... or all; repeatable. Default: every one.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="final, best or latest.")] = "final",
+    modality: Annotated[list[str] | None, typer.Option(help="Our name of a channel, in order; repeatable.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="What it was trained on, e.g. atlas_v2.")] = None,
+    root: Annotated[Path | None, typer.Option(help="With --dataset: its folder.")] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="With --dataset: splits_final.json, who tests which fold.")
+    ] = None,
+) -> None:
+    """Turn a trained nnU-Net model (v2, v1) into run folders that predict the same masks. Executes nothing of it."""
+    from strokelab.exchange.command import import_model
+
+    import_model(
+        folder,
+        out,
+        folds=fold or (),
+        checkpoint=checkpoint,
+        modalities=modality or (),
+        dataset=dataset,
+        root=root,
+        splits=splits,
+        console=console,
+    )
+
+
 @app.command("export-nnunet")
 def export_to_nnunet(
     root: Annotated[Path, typer.Argument(help="The dataset's folder.")],

@@ -10,6 +10,7 @@ from rich.console import Console
 from strokelab.data import read_cases
 from strokelab.data.splits import SizeBalancedKFold, Split
 from strokelab.data.volumes import lesion_volumes_ml
+from strokelab.errors import ConfigError
 from strokelab.exchange.raw_dataset import SPLITS, export_nnunet, recorded_splits
 
 
@@ -50,3 +51,36 @@ def export_cohort(
     if splits:
         place = f"nnUNet_preprocessed/{written.folder.name}/"
         console.print(f"Folds: copy {written.folder / SPLITS} to {place} after nnUNetv2_plan_and_preprocess")
+
+
+def import_model(
+    folder: Path,
+    out: Path,
+    *,
+    folds: Sequence[str],
+    checkpoint: str,
+    modalities: Sequence[str],
+    dataset: str | None,
+    root: Path | None,
+    splits: Path | None,
+    console: Console,
+) -> None:
+    """Import the folds of a trained model, and say what can be done with them.
+
+    Raises:
+        StrokelabError: as ``import_nnunet``; or only one of dataset and root is given.
+    """
+    from strokelab.exchange.run_folder import Origin, import_nnunet
+
+    if (dataset is None) != (root is None) or (splits is not None and dataset is None):
+        raise ConfigError(
+            "--dataset, --root and --splits",
+            found="some of them",
+            expected="dataset and root together, splits with both, or none",
+            remedy="name the dataset the model was trained on and its folder",
+        )
+    origin = Origin.of(dataset, root, splits) if dataset is not None and root is not None else None
+    written = import_nnunet(folder, out, folds=folds, checkpoint=checkpoint, modalities=modalities, origin=origin)
+    for place in written:
+        console.print(f"Run: [bold]{place}[/]", soft_wrap=True)
+    console.print(f"Predict: strokelab predict {written[0]} SCAN.nii.gz --out DIR", soft_wrap=True)

@@ -29,14 +29,19 @@ class Origin:
     """The data a model was trained on, where they are at hand: its runs are then evaluated on what they did not see.
 
     Args:
-        dataset: a reader's name.
-        root: of the dataset.
+        cohort: the section ``cohort`` of a run's settings: ``dataset``, ``root``, ``options``, ``phantom``.
         splits: nnU-Net's ``splits_final.json``, whose names are case ids; None: nobody knows who was trained on.
     """
 
-    dataset: str
-    root: Path
+    cohort: Mapping[str, Any]
     splits: Path | None = None
+
+    @classmethod
+    def of(cls, dataset: str, root: Path, splits: Path | None = None) -> Origin:
+        """Of a dataset as a reader finds it at ``root``."""
+        return cls(
+            {"dataset": dataset, "root": str(root.expanduser().resolve()), "options": {}, "phantom": False}, splits
+        )
 
 
 def import_nnunet(
@@ -123,7 +128,7 @@ def _write(model: TrainedModel, fold: str, place: Path, origin: Origin | None) -
     network = model.network()
     _check_modalities(model, network["in_channels"])
     split = _split(origin, fold)
-    settings = _settings(model, network, fold, place, origin)
+    settings = _settings(model, network, place, origin)
     segmenter = build(settings["model"])
     state = segmenter.state_dict() | {f"network.{name}": weight for name, weight in model.weights.items()}
     runs.load_weights(segmenter, state, model.checkpoint)
@@ -157,9 +162,7 @@ def _check_modalities(model: TrainedModel, channels: int) -> None:
         warnings.warn(f"{', '.join(clipped)}: {message}", DataWarning, stacklevel=3)
 
 
-def _settings(
-    model: TrainedModel, network: Mapping[str, Any], fold: str, place: Path, origin: Origin | None
-) -> Settings:
+def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, origin: Origin | None) -> Settings:
     """Those of ``model=nnunet`` with everything that the trained model says in their place."""
     family = "nnunet_residual" if network["residual"] else "nnunet"
     channels = ",".join(json.dumps(name) for name in model.modalities)
@@ -170,16 +173,11 @@ def _settings(
     if model.mean == "geometric":
         windows = {"_target_": "strokelab.inference.geometric_mean.GeometricMean", "windows": windows}
     settings = composed | {
-        "name": f"nnunet_v{model.version}-{model.dataset or 'model'}-fold{fold}",
+        "name": f"nnunet_v{model.version}",  # folds bear one name, so that tables take them together
         "run_dir": str(place.resolve()),
         "checkpoint": "last",
         "trainer": composed["trainer"] | {"precision": "32-true", "max_epochs": max(model.epochs, 1)},
-        "cohort": {
-            "dataset": origin.dataset if origin else f"nnU-Net {model.dataset}".strip(),
-            "root": str(origin.root.expanduser().resolve()) if origin else "",
-            "options": {},
-            "phantom": False,
-        },
+        "cohort": dict((origin or Origin({"dataset": f"nnU-Net {model.dataset}".strip(), "root": ""})).cohort),
     }
     settings["model"] = composed["model"] | {"network": composed["model"]["network"] | dict(network)}
     settings["view"] = composed["view"] | {
