@@ -80,10 +80,10 @@ def not_keeping(x: Tensor) -> AbstractContextManager[Any]:
     recipe: Recipe | None = getattr(x, _ATTRIBUTE, None)
     if recipe is None:
         return nullcontext()
-    storage = x.data_ptr()
+    address, shape = x.data_ptr(), x.shape  # not x itself: the hooks live as long as the graph
 
     def pack(tensor: Tensor) -> Tensor | Recipe:
-        return recipe if tensor.data_ptr() == storage and tensor.shape == x.shape else tensor
+        return recipe if tensor.data_ptr() == address and tensor.shape == shape else tensor
 
     def unpack(kept: Tensor | Recipe) -> Tensor:
         return kept.make_once() if isinstance(kept, Recipe) else kept
