@@ -174,7 +174,7 @@ class _Stages:
     def largest(self, median: NDArray[Any], budget: float) -> tuple[Ints, Topology]:
         """The patch that fits into the budget with the proportions of the median case."""
         cube = [_LONGEST * (math.prod(self.spacing) ** (1 / 3)) / mm for mm in self.spacing]
-        start = [min(round(side), int(length)) for side, length in zip(cube, median, strict=True)]
+        start = [min(round(side), math.ceil(length)) for side, length in zip(cube, median, strict=True)]
         if self.halves[0] == 2:
             start[0] = int(median[0])  # the prepared width, to be cut in the middle
         topology, patch = self._fitted(start)

@@ -75,13 +75,12 @@ def topology_of(
 def feature_values(patch: Sequence[int], strides: Sequence[Sequence[int]], widths: Sequence[int]) -> int:
     """Values that the convolutions of a plain U-Net put out for one patch: the measure of its memory.
 
-    Two convolutions per stage of encoder and decoder, one transposed convolution per step up, one map of two classes
-    per stage of the decoder.
+    Two convolutions per stage of encoder and decoder, one transposed convolution per step up, two maps at the end.
     """
     sides = list(patch)
     total = 0
     for stage, (stride, width) in enumerate(zip(strides, widths, strict=True)):
         sides = [side // step for side, step in zip(sides, stride, strict=True)]
         last = stage == len(strides) - 1
-        total += math.prod(sides) * (2 * width if last else 5 * width + 2)
-    return total
+        total += math.prod(sides) * (2 * width if last else 5 * width)
+    return total + 2 * math.prod(patch)
