@@ -19,9 +19,10 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 import torchio as tio
+import yaml
 from rich.console import Console
 
-from benchmarks.measure import Row, Watch, in_child, report
+from benchmarks.measure import ROOT, Row, Watch, in_child, report
 from benchmarks.peer import NoPeerError, in_peer
 from strokelab.augment.nnunet import NNUNetAugmentation
 from strokelab.augment.patch_plan import PatchPlan
@@ -31,21 +32,8 @@ from strokelab.seeding import stream
 SIDE, SAMPLES = 128, 60
 NNUNET_GOAL, TORCHIO_GOAL = 3.0, 1.7
 STANDARD = NNUNetAugmentation()
-STRONG = NNUNetAugmentation(  # conf/augment/strong.yaml
-    elastic_p=0.3,
-    rotation_p=0.3,
-    zoom_p=0.3,
-    zoom=(0.65, 1.6),
-    zoom_per_axis_p=0.3,
-    noise_p=0.15,
-    blur_sd=(0.5, 1.5),
-    brightness=(0.7, 1.3),
-    contrast=(0.65, 1.5),
-    gamma_inverted_p=0.15,
-    gamma_inverted=(0.5, 1.6),
-    shift_p=0.3,
-    gamma=(0.5, 1.6),
-)
+_STRONG = yaml.safe_load((ROOT / "conf" / "augment" / "strong.yaml").read_text(encoding="utf-8"))
+STRONG = replace(STANDARD, **{key: value for key, value in _STRONG.items() if key != "defaults"})
 OURS = {"standard": STANDARD, "cubic": replace(STANDARD, interpolation="cubic"), "strong": STRONG}
 
 
@@ -80,8 +68,6 @@ def rows(folder: Path, rounds: int) -> list[Row]:
 
 def main(contestant: str, samples: int) -> None:
     """Report the mean seconds of one contestant over samples 0, 1, ...; a first one does not count."""
-    torch.set_num_threads(1)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     work = _torchio() if contestant == "torchio" else _ours(OURS[contestant])
     seconds = [work(sample) for sample in range(-1, samples)]
     report(processor=statistics.mean(seconds[1:]))
@@ -156,4 +142,6 @@ def _torchio() -> Callable[[int], float]:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     main(sys.argv[1], int(sys.argv[2]))

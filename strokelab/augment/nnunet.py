@@ -7,7 +7,6 @@ interpolated.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from strokelab.augment.axis_filters import blur, low_resolution
 from strokelab.augment.intensity import contrast_, gamma_, half_and_half, noise_
 from strokelab.augment.interpolation import Positions, corner_bits, cubic, linear, linear_mask
 from strokelab.augment.patch_plan import PatchPlan, PerChannel
-from strokelab.augment.warp import IDENTITY, Elastic, Matrix, Warp, sampling_positions
+from strokelab.augment.warp import Elastic, Warp, rotation_matrix, sampling_positions
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
 
@@ -210,15 +209,15 @@ class NNUNetAugmentation:
             elastic = Elastic((sigma[0], sigma[1], sigma[2]), (shift[0], shift[1], shift[2]), seed)
         if stream.random() < self.rotation_p:
             angles = np.radians(stream.uniform(-self.rotation, self.rotation, 3))
-            matrix = _rotation(angles if not self.keep_midline else angles * (1, 0, 0))
+            matrix = rotation_matrix(angles * (1, 0, 0) if self.keep_midline else angles)
         if stream.random() < self.zoom_p:
             alike = stream.random() >= self.zoom_per_axis_p
             factors = half_and_half(stream, 3, *self.zoom)
             matrix = np.diag([factors[0]] * 3 if alike else factors) @ matrix
         if self.keep_midline:
             elastic = None
-        warp = Warp(_plain(matrix), elastic)
-        return None if warp == Warp(IDENTITY) else warp
+        warp = Warp.of(matrix, elastic)
+        return None if warp == Warp() else warp
 
     def _move(self, sample: Boxes, source: Boxes, plan: PatchPlan, warp: Warp) -> None:
         interpolate = cubic if self.interpolation == "cubic" else linear
@@ -270,25 +269,6 @@ def _read(sample: Boxes, source: Boxes | None, plan: PatchPlan, index: int) -> B
 def _z_first(batch: Tensor) -> Tensor:
     """(B, C, X, Y, Z) as dense (B, C, Z, Y, X); a view where x runs fastest in memory already."""
     return batch.permute(0, 1, 4, 3, 2).contiguous()
-
-
-def _rotation(
-    angles: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Rotation by angles (radians) about x, y and z, one after the other."""
-    matrix: NDArray[np.float64] = np.eye(3)
-    for axis, angle in enumerate(angles):
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[first, first] = turn[second, second] = math.cos(angle)
-        turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
-        matrix = turn @ matrix
-    return matrix
-
-
-def _plain(matrix: NDArray[np.float64]) -> Matrix:
-    rows = [(float(row[0]), float(row[1]), float(row[2])) for row in matrix]
-    return (rows[0], rows[1], rows[2])
 
 
 def _seed(stream: np.random.Generator) -> int:

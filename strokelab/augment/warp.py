@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
@@ -48,6 +49,12 @@ class Warp:
     matrix: Matrix = IDENTITY
     elastic: Elastic | None = None
 
+    @classmethod
+    def of(cls, matrix: NDArray[np.float64], elastic: Elastic | None = None) -> Warp:
+        """From a matrix (3, 3) as an array."""
+        rows = [(float(row[0]), float(row[1]), float(row[2])) for row in matrix]
+        return cls((rows[0], rows[1], rows[2]), elastic)
+
     def source(self, patch: tuple[int, int, int], taps: int) -> tuple[int, int, int]:
         """The smallest box, concentric with the patch and never below it, that holds all voxels the warp reads.
 
@@ -64,6 +71,18 @@ class Warp:
             for reach, side in zip(reaches, patch, strict=True)
         ]
         return (patch[0] + 2 * margins[0], patch[1] + 2 * margins[1], patch[2] + 2 * margins[2])
+
+
+def rotation_matrix(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, 3): rotation by three angles (radians) about x, y and z, one after the other."""
+    matrix: NDArray[np.float64] = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = math.cos(angle)
+        turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
+        matrix = turn @ matrix
+    return matrix
 
 
 def sampling_positions(
