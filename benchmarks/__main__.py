@@ -26,6 +26,7 @@ PARTS = {
     "prepare": ("benchmarks.case", "prepare_rows"),
     "precision": ("benchmarks.precision", "rows"),
     "scoreboard": ("benchmarks.scoreboard", "rows"),
+    "augmentation": ("benchmarks.augmentation", "rows"),
     "predict": ("benchmarks.case", "predict_rows"),
 }
 HEADER = ("work", "ours", "peer", "ratio", "goal", "note")
