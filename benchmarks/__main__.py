@@ -1,6 +1,7 @@
 """One command, one table: ``python -m benchmarks [PART ...] [--rounds N] [--markdown docs/performance.md]``.
 
-``python -m benchmarks cluster``, ``growth`` and ``kills`` are other questions with options and answers of their own.
+``python -m benchmarks cluster``, ``growth``, ``kills`` and ``nnunet_phantoms`` are other questions, with options and
+answers of their own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 def main() -> None:
     """Measure, print, and on request write the table into a page."""
-    if sys.argv[1:2] in (["cluster"], ["growth"], ["kills"]):
+    if sys.argv[1:2] in (["cluster"], ["growth"], ["kills"], ["nnunet_phantoms"]):
         other: Callable[[Sequence[str]], None] = importlib.import_module(f"benchmarks.{sys.argv[1]}").main
         return other(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
