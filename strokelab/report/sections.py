@@ -14,6 +14,7 @@ from strokelab.report.grey_values import grey_value_section
 from strokelab.report.material import Evaluation, RunMaterial, finite
 from strokelab.report.overlays import three_planes
 from strokelab.report.pictures import Picture, Section, file_name, listed, stored
+from strokelab.report.postprocessing import postprocessing_section
 from strokelab.report.training import training_section
 
 BOX_METRICS = ("dice", "recall", "precision", "lesion_f1")
@@ -29,6 +30,8 @@ def picture_sections(evaluation: Evaluation) -> list[Section]:
         threshold_section(evaluation),
         overlay_section(evaluation),
     ]
+    if (section := postprocessing_section(evaluation)) is not None:
+        sections.append(section)
     if any(run.trained for run in evaluation.runs):
         sections += [training_section(evaluation), grey_value_section(evaluation)]
     return sections

@@ -10,6 +10,7 @@ from strokelab.report.cells import NOTHING, Cell, Table, plain_number
 from strokelab.report.lead import MOST_COMPARISONS, comparison_sentences, lead_sentences
 from strokelab.report.listings import case_table, member_list, run_list
 from strokelab.report.material import Evaluation
+from strokelab.report.postprocessing import ANCHOR, TITLE, effect_tables
 from strokelab.report.ranking import ranking_table
 from strokelab.report.results import interval_table, result_tables
 from strokelab.report.significance import comparison_table, comparisons
@@ -63,7 +64,8 @@ def page_tables(evaluation: Evaluation, numbers: Numbers | None = None) -> list[
 
     Returns:
         (anchor, title, sentences, tables) per section, anchors ``results``, ``comparison`` (two models and more),
-        ``sizes`` (where volumes are known), ``cases`` (one sortable table) and ``runs`` (not of masks without a run).
+        ``sizes`` (where volumes are known), ``postprocessing`` (where it can be told), ``cases`` (one sortable table)
+        and ``runs`` (not of masks without a run).
     """
     numbers = numbers or measure(evaluation)
     cases, summary = numbers.cases, numbers.summary
@@ -78,6 +80,8 @@ def page_tables(evaluation: Evaluation, numbers: Numbers | None = None) -> list[
         )
     if sizes := size_tables(evaluation, cases):
         chapters.append(("sizes", "By lesion size", (), _marked(evaluation, sizes)))
+    if finished := effect_tables(evaluation):
+        chapters.append((ANCHOR, TITLE, (), _marked(evaluation, finished)))
     members = member_list(evaluation)
     chapters.append(("cases", "Every case", (), [case_table(evaluation, cases)]))
     listed = [run_list(evaluation)] if any(run.trained for run in evaluation.runs) else []

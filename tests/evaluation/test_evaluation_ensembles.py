@@ -1,25 +1,25 @@
 """``evaluate.py ensemble=``: who is averaged for whom, the rows that come of it, and what is refused by name."""
 
 import json
-import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from evaluation_settings import write_multirun
 from sibling_runs import sibling
 
 from strokelab.configuration import build, compose, plain
 from strokelab.data import read_cases
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, DataError
 from strokelab.evaluation import evaluate
 from strokelab.evaluation.averaging import plan_averaging
+from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import entries_of
 from strokelab.evaluation.sweep import gather
-from strokelab.inference.postprocess import mapping
 from strokelab.preparation.recipe import prepare
-from strokelab.runs import load_run
+from strokelab.preparation.store import StoredCase
+from strokelab.runs import load_ensemble, load_run
 
 SCHEMES = ("nnunet", "nnunet_topk")
 FOLDS = range(3)
@@ -43,53 +43,159 @@ def sweep(trained_unet, cases, tmp_path_factory):
     return folder
 
 
-def asked(sweep, out, *overrides):
-    return compose("evaluate", [f"sweeps=[{sweep}]", f"out={out}", "ensemble=mapping", *overrides])
+@pytest.fixture(scope="module")
+def settings(sweep):
+    # Models of a second's training are sure of nothing: a high level makes the post-processing do something.
+    overrides = ["ensemble=mapping", "ensemble.rows.PP.high_large=0.9"]
+    return plain(compose("evaluate", [f"sweeps=[{sweep}]", "out=unused", *overrides]))
 
 
 @pytest.fixture(scope="module")
-def evaluated(sweep, tmp_path_factory):
-    out = tmp_path_factory.mktemp("evaluated")
-    evaluate(asked(sweep, out, "save_predictions=true", "ensemble.disagreement=true"))
-    return out
+def entries(sweep, settings):
+    return entries_of([], gather(sweep).finished, settings)
+
+
+def averaging(settings, **changed):
+    return build({**settings["ensemble"], **changed})
+
+
+def scored(entries, settings, out, **changed):
+    chosen = averaging(settings, **changed)
+    outcomes = ensemble_outcomes(plan_averaging(entries, chosen), chosen, settings, out)
+    return {outcome.entry.label: outcome for outcome in outcomes}
 
 
 @pytest.fixture(scope="module")
-def table(evaluated):
-    return pd.read_csv(evaluated / "cases.csv")
+def outcomes(entries, settings, tmp_path_factory):
+    return scored(entries, settings, tmp_path_factory.mktemp("out"))
 
 
-def test_each_scheme_and_the_ensemble_without_and_with_post_processing_are_rows(table):
-    rows = table.groupby("run")["case"].nunique()
-    members = {f"{name}-fold{fold}-seed0": 3 for name in SCHEMES for fold in FOLDS}
-    assert rows.to_dict() == {**members, "mapping_ensemble": 9, "mapping_ensemble + PP": 9}
-    assert table["error"].isna().all()
+def mean_of(folders, case):
+    runs = [load_run(folder) for folder in folders]
+    prepared = prepare(case, runs[0].view.preparation)
+    return np.mean([run.probability(prepared) for run in runs], axis=0, dtype=np.float64).astype(np.float32)
 
 
-def test_a_case_is_averaged_over_the_runs_that_tested_it_and_no_other(table, sweep, cases):
-    own = table[table["run"] == "mapping_ensemble"].set_index("case")
-    counted = pd.read_csv
-    assert counted
-    for index, case in enumerate(cases[:4]):
-        fold = index % 3
-        members = [load_run(sweep / f"{name}-fold{fold}-seed0") for name in SCHEMES]
-        prepared = prepare(case, members[0].view.preparation)
-        mean = np.mean([run.probability(prepared) for run in members], axis=0)
-        assert own.loc[case.case_id, "prediction_ml"] == pytest.approx((mean >= 0.5).sum() * 512 / 1000, abs=0.6)
-        assert str(own.loc[case.case_id, "fold"]) == str(fold)
+def test_a_case_is_averaged_over_the_runs_that_tested_it(outcomes, sweep, cases):
+    assert list(outcomes) == ["mapping_ensemble", "mapping_ensemble + PP"]
+    posts = {label: outcome.entry.recipe["postprocessing"] for label, outcome in outcomes.items()}
+    for case, fold in ((cases[0], 0), (cases[4], 1)):
+        folders = [sweep / f"{name}-fold{fold}-seed0" for name in SCHEMES]
+        for label, post in posts.items():
+            prediction = load_ensemble(folders, postprocess=json.loads(post)).predict(case)
+            np.testing.assert_array_equal(outcomes[label].masks.mask(case.case_id), prediction.mask)
+    assert (
+        outcomes["mapping_ensemble"].scores.cases["tp"] != outcomes["mapping_ensemble + PP"].scores.cases["tp"]
+    ).any()
 
 
-def test_both_rows_come_of_the_same_maps(evaluated, cases):
-    from nibabel import load
+def test_both_rows_are_whole_tables_with_the_fold_of_each_case(outcomes, cases):
+    for label, outcome in outcomes.items():
+        table = outcome.scores.cases
+        assert list(table["case"]) == [case.case_id for fold in FOLDS for case in cases[fold::3]]
+        assert table["fold"].tolist() == [str(fold) for fold in FOLDS for _ in range(3)]
+        assert set(table["run"]) == {label}
+        assert set(table["error"]) == {""}
+        assert table["weights"].nunique() == 3, "each fold has its own members"
+    one, other = (outcome.scores for outcome in outcomes.values())
+    assert (one.cases["weights"] == other.cases["weights"]).all()
+    assert one.cases["postprocessing"].iloc[0] != other.cases["postprocessing"].iloc[0]
+    pd.testing.assert_frame_equal(one.probabilities.drop(columns="run"), other.probabilities.drop(columns="run"))
 
-    for case in cases[:2]:
-        plain, finished = (
-            next((evaluated / "predictions" / f"strokelab-{name}").rglob(f"*{case.case_id.split('_')[0]}*mask.nii.gz"))
-            for name in ("mapping_ensemble", "mapping_ensemble-+-PP")
-        )
-        probability = load(str(plain).replace("mask", "probseg")).get_fdata().astype(np.float32)
-        same = load(str(finished).replace("mask", "probseg")).get_fdata().astype(np.float32)
-        np.testing.assert_array_equal(probability, same)
-        np.testing.assert_array_equal(load(finished).get_fdata(), mapping(probability, voxel_mm3=512))
-        disagreement = load(str(plain).replace("mask", "desc-disagreement_probseg")).get_fdata()
-        assert 0 < disagreement.max() <= 0.5
+
+def of_other_data(entries, cases):
+    """As if all runs were evaluated on data that none has seen."""
+    return [replace(entry, cohort=replace(entry.cohort, cases=tuple(cases[:1]))) for entry in entries]
+
+
+def test_of_data_nobody_trained_on_all_runs_are_averaged_and_each_scheme_too(entries, settings, cases, sweep, tmp_path):
+    chosen = of_other_data(entries, cases)
+    plan = plan_averaging(chosen, averaging(settings))
+    assert [len(one.members) for one in plan.cases] == [6]
+    found = scored(chosen, settings, tmp_path, disagreement=True)
+    names = ["mapping_ensemble", "mapping_ensemble + PP", "nnunet (mean of 3)", "nnunet_topk (mean of 3)"]
+    assert list(found) == names
+    digests = {label: outcome.scores.cases["weights"].iloc[0] for label, outcome in found.items()}
+    assert len(set(digests.values())) == 3
+    all_six, of_topk = (
+        mean_of([sweep / f"{name}-fold{fold}-seed0" for name in schemes for fold in FOLDS], cases[0])
+        for schemes in (SCHEMES, SCHEMES[1:])
+    )
+    voxel_ml = 512 / 1000
+    for label, mean in (("mapping_ensemble", all_six), ("nnunet_topk (mean of 3)", of_topk)):
+        drawn = found[label].scores.cases["prediction_ml"].iloc[0]
+        assert drawn == pytest.approx((mean >= 0.5).sum() * voxel_ml, abs=2.5 * voxel_ml), label
+    assert found["nnunet (mean of 3)"].entry.published == ""
+    assert found["mapping_ensemble + PP"].entry.published == "mapping_ensemble"
+
+
+def test_missing_folds_are_refused_by_name_or_reported(entries, settings):
+    lacking = [entry for entry in entries if entry.member != "nnunet_topk-fold1-seed0"]
+    with pytest.raises(ConfigError, match=r"nnunet_topk has fewer runs .* 3 of 9 cases.*nnunet fold 1"):
+        plan_averaging(lacking, averaging(settings))
+    plan = plan_averaging(lacking, averaging(settings, missing="report"))
+    assert len(plan.notes) == 1
+    assert "nnunet_topk has fewer runs" in plan.notes[0]
+    assert sorted(len(one.members) for one in plan.cases) == [1] * 3 + [2] * 6
+    assert len(plan_averaging(lacking, averaging(settings, schemes=["nnunet"])).cases) == 9
+
+
+def test_schemes_can_be_named(entries, settings):
+    plan = plan_averaging(entries, averaging(settings, schemes=["nnunet_topk"]))
+    assert {entry.model for entry in plan.entries} == {"nnunet_topk"}
+    for wrong in (["nnunet_residual"], []):
+        with pytest.raises(ConfigError, match=r"ensemble\.schemes"):
+            plan_averaging(entries, averaging(settings, schemes=wrong))
+
+
+def test_maps_cannot_be_averaged_where_the_data_are_elsewhere(entries, settings):
+    away = replace(entries[0], cohort=replace(entries[0].cohort, cases=(), absent="the old disk"))
+    with pytest.raises(ConfigError, match="the old disk"):
+        plan_averaging([away, *entries[1:]], averaging(settings))
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"weights": "best"}, "per_map"),
+        ({"missing": "ignore"}, "refuse"),
+        ({"rows": {}}, "rows"),
+        ({"rows": {"a": 1}}, "rows"),
+    ],
+)
+def test_settings_that_do_not_exist_are_refused(settings, changed, named):
+    with pytest.raises(ConfigError, match=named):
+        averaging(settings, **changed)
+
+
+def test_a_damaged_case_has_its_error_in_every_row(entries, settings, tmp_path, monkeypatch, cases):
+    original = StoredCase.load
+
+    def load(self):
+        if self.case_id == cases[0].case_id:
+            raise DataError("a file", found="rubbish", expected="a scan", remedy="copy it again")
+        return original(self)
+
+    monkeypatch.setattr(StoredCase, "load", load)
+    for outcome in scored(entries[:1] + entries[3:4], settings, tmp_path).values():
+        failed = outcome.scores.cases.set_index("case")["error"]
+        assert "rubbish" in failed[cases[0].case_id]
+        assert (failed.drop(cases[0].case_id) == "").all()
+        assert len(failed) == 3
+
+
+@pytest.mark.slow
+def test_evaluate_writes_rows_maps_and_the_effect_of_the_post_processing(sweep, tmp_path):
+    overrides = ["ensemble=mapping", "ensemble.alone=true", "ensemble.disagreement=true", "save_predictions=true"]
+    page = evaluate(compose("evaluate", [f"sweeps=[{sweep}]", f"out={tmp_path}", *overrides]))
+    table = pd.read_csv(tmp_path / "cases.csv")
+    assert set(table["run"]) == {"mapping_ensemble", "mapping_ensemble + PP"}
+    assert len(table) == 18
+    text = page.read_text()
+    for words in ("Effect of the post-processing", "mapping_ensemble + PP", "mean of 6 runs"):
+        assert words in text
+    assert (tmp_path / "tables" / "postprocessing.csv").is_file()
+    for name in ("strokelab-mapping_ensemble", "strokelab-mapping_ensemble-+-PP"):
+        folder = tmp_path / "predictions" / name
+        assert len(list(folder.rglob("*_mask.nii.gz"))) == 9
+        assert len(list(folder.rglob("*desc-disagreement_probseg.nii.gz"))) == 9
