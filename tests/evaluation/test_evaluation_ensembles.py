@@ -45,8 +45,8 @@ def sweep(trained_unet, cases, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def settings(sweep):
-    # Models of a second's training are sure of nothing: a high level makes the post-processing do something.
-    overrides = ["ensemble=mapping", "ensemble.rows.PP.high_large=0.9"]
+    # Models of a second's training are sure of nothing: high levels make the post-processing do something.
+    overrides = ["ensemble=mapping", "ensemble.rows.PP.high_large=0.9", "ensemble.rows.PP.fallback_margin=0.01"]
     return plain(compose("evaluate", [f"sweeps=[{sweep}]", "out=unused", *overrides]))
 
 
