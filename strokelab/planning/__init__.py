@@ -250,5 +250,16 @@ def _grid(
 
 
 def _triples(values: Sequence[Any]) -> tuple[Ints, ...]:
-    """Three numbers per stage; one number stands for three alike."""
-    return tuple((v, v, v) if isinstance(v, int) else (int(v[0]), int(v[1]), int(v[2])) for v in values)
+    """Three numbers per stage.
+
+    Raises:
+        ConfigError: a stage has another number of them.
+    """
+    if any(not isinstance(value, Sequence) or len(value) != 3 for value in values):
+        raise ConfigError(
+            "model.network.kernels, model.network.strides",
+            found=f"{list(values)}",
+            expected="three numbers per stage, along x, y and z",
+            remedy="give three for each stage, or leave them ??? to be planned",
+        )
+    return tuple((int(value[0]), int(value[1]), int(value[2])) for value in values)

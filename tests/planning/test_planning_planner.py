@@ -105,7 +105,7 @@ def test_what_is_given_is_obeyed_and_the_rest_follows():
     assert (coarse.spacing, coarse.normalize, coarse.patch) == ((2, 2, 2), "none", (112, 128, 96))
     own = Planner().plan(seen, BOXED, given={"spacing": None})
     assert (own.spacing, own.patch) == (None, (128, 128, 128))
-    flat = Planner().plan(seen, BOXED, given={"strides": [[1, 1, 1], [2, 2, 1]], "kernels": [3, [3, 3, 1]]})
+    flat = Planner().plan(seen, BOXED, given={"strides": [[1, 1, 1], [2, 2, 1]], "kernels": [[3, 3, 3], [3, 3, 1]]})
     assert (flat.strides, flat.kernels) == (((1, 1, 1), (2, 2, 1)), ((3, 3, 3), (3, 3, 1)))
     large = Planner().plan(seen, BOXED, given={"batch_size": 8})
     assert (large.batch_size, math.prod(large.patch) < 128**3 / 2) == (8, True)
@@ -119,6 +119,7 @@ def test_what_is_given_is_obeyed_and_the_rest_follows():
         ({"patch": [100, 96, 96]}, ["view.sampler.patch", "divisible by [16, 16, 16]", "[112, 96, 96]"]),
         ({"patch": [16, 16, 16], "widths": [4, 8, 8, 8]}, ["model.network.widths", "3", "fewer widths"]),
         ({"patch": [32, 32, 30], "strides": [[1, 1, 1], [2, 2, 4]]}, ["[32, 32, 32]"]),
+        ({"kernels": [3, 3, 3]}, ["model.network.kernels", "three numbers per stage"]),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(given_, words):

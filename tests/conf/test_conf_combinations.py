@@ -1,0 +1,149 @@
+"""Every model with every part: one step of training and a prediction, or refused by name before data are read."""
+
+import copy
+import itertools
+import re
+
+import pytest
+import torch
+
+from strokelab.configuration import bind, build, check_fit, compose, conf_folder, override, plain
+from strokelab.errors import ConfigError
+from strokelab.training.planning import placeholders, planned, with_open_batch
+
+MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+DISTINCT = ("nnunet", "nnunet_residual", "nnunet_topk", "sgnet")  # the others are these with other data or parts
+PARTS = ("adversary", "hemispheres", "standardizer")
+SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
+SMALL_PATCH = {"widths": [2, 4], "kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
+FACTS = {"in_channels": 1, "n_sites": 2, "plane": (32, 32), "patch": (16, 8, 8)}
+
+
+def composed(model: str) -> dict:
+    """With every part switched on."""
+    choices = ["adversary=site", "hemispheres=split", "standardizer=main", "run_dir=x"]
+    settings = with_open_batch(plain(compose("train", [f"model={model}", *choices])))
+    if settings.get("planner"):
+        settings["model"]["network"].update(SMALL_PATCH)
+        return settings
+    return override(settings, SMALL_PLANE)
+
+
+@pytest.fixture(scope="module")
+def everything():
+    """Per model, once: composing is what takes time."""
+    return {model: composed(model) for model in MODELS}
+
+
+def mixture(settings: dict, parts: tuple[str, ...]) -> dict:
+    """As ``adversary=none`` and its like leave it."""
+    settings = copy.deepcopy(settings)
+    settings["model"].update({part: None for part in PARTS if part not in parts})
+    return settings
+
+
+def as_told(settings: dict, error: ConfigError) -> dict:
+    """The settings with what the remedy says to add; those switched off that it says to switch off."""
+    remedy = str(error).partition("remedy:")[2]
+    items = re.findall(r"[\w.]+=\[[^\]]*\]|view[\w.]*=[\w.]+", remedy)
+    if items:
+        return override(settings, items)
+    switched_off = re.findall(r"(\w+)=none", remedy)
+    assert switched_off, remedy
+    return {**settings, "model": {**settings["model"], **dict.fromkeys(switched_off)}}
+
+
+def one_step(settings: dict) -> None:
+    """Build the model as training would, and train on one batch of noise."""
+    is_3d = bool(settings.get("planner"))
+    facts = FACTS | ({"plane": FACTS["patch"]} if is_3d else {})
+    model = build(bind(planned(settings, None)["model"], facts))
+    sample = FACTS["patch"] if is_3d else FACTS["plane"]
+    batch = {
+        "image": torch.randn(4, 1, *sample),
+        "lesion": (torch.rand(4, 1, *sample) > 0.8).to(torch.uint8),
+        "brain": torch.ones(4, 1, *sample, dtype=torch.uint8),
+        "site": torch.tensor([0, 1, 0, 1]),
+        "case_id": list("abcd"),
+        "origin": torch.zeros(4, 3, dtype=torch.int64),
+    }
+    outputs = model.training_step(batch, 0)
+    outputs["loss"].backward()
+    assert outputs["loss"].isfinite()
+    assert ("site_loss" in outputs) == bool(settings["model"]["adversary"])
+    assert all(p.grad is not None for p in model.network.parameters() if p.requires_grad)
+    scores = model.predict_scores(batch["image"], batch["brain"])
+    assert scores.shape[2:] == batch["image"].shape[2:]
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+MIXTURES = [tuple(itertools.compress(PARTS, chosen)) for chosen in itertools.product((0, 1), repeat=3)]
+
+
+@pytest.mark.parametrize("parts", MIXTURES, ids=lambda parts: "+".join(parts) or "plain")
+@pytest.mark.parametrize("model", DISTINCT)
+def test_every_mixture_works_or_is_refused_and_mended(model, parts, everything, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.LightningModule.log", lambda *args, **kwargs: None)
+    settings = mixture(everything[model], parts)
+    patches = bool(settings.get("planner"))
+    refusals = []
+    for _ in range(3):
+        try:
+            check_fit(settings)
+            break
+        except ConfigError as error:
+            refusals.append(str(error).splitlines()[0])
+            settings = as_told(settings, error)
+    check_fit(settings)
+    expected = [part for part in ("standardizer", "hemispheres") if part in parts] if patches else []
+    assert [line.split()[-1] for line in refusals] == expected, "refused by the name of the part, once each"
+    one_step(settings)
+
+
+def test_other_models_are_mixtures_of_these(everything):
+    for model in set(MODELS) - set(DISTINCT):
+        assert any(everything[model]["model"] == everything[other]["model"] for other in DISTINCT), model
+
+
+def test_the_remedy_for_hemispheres_is_exact(everything):
+    settings = mixture(everything["nnunet"], ("hemispheres",))
+    with pytest.raises(ConfigError) as caught:
+        check_fit(settings)
+    for words in ("view.preparation.box=null", "crop=[192,null,null]", "keep_midline=true", "hemispheres=none"):
+        assert words in str(caught.value)
+    mended = as_told(settings, caught.value)
+    check_fit(mended)
+    for wrong in ({"crop": [190, None, None]}, {"orientation": "file"}, {"crop": None}):
+        turned = copy.deepcopy(mended)
+        turned["view"]["preparation"] |= wrong
+        with pytest.raises(ConfigError, match="hemispheres"):
+            check_fit(turned)
+    narrow = copy.deepcopy(mended)
+    narrow["view"]["sampler"]["patch"] = [128, 128, 128]
+    with pytest.raises(ConfigError, match=r"view\.sampler\.patch=\[192,128,128\]"):
+        check_fit(narrow)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model=unet2d", "view=nnunet"], "view of patches"),
+        (["model=nnunet", "view=sgnet"], "a planner, which plans patches"),
+        (["model=nnunet", "adversary=site", "data=isles2015_siss"], "of one site"),
+        (["model=nnunet", "view.sampler.patch=[48,48,50]", "model.network.strides=[[1,1,1],[4,4,4]]"], "along z"),
+    ],
+)
+def test_other_misfits_are_refused_before_data_are_read(overrides, words):
+    settings = plain(compose("train", ["run_dir=x", *overrides]))
+    with pytest.raises(ConfigError, match=words):
+        check_fit(settings)
+
+
+def test_a_batch_nobody_plans_must_be_given():
+    settings = with_open_batch(plain(compose("train", ["run_dir=x", "model=nnunet"])))
+    assert settings["data"]["batch_size"] == "???"
+    assert placeholders(settings)["batch_size"] == 2
+    from strokelab.training.planning import check_batch
+
+    with pytest.raises(ConfigError, match=r"data\.batch_size"):
+        check_batch(with_open_batch(plain(compose("train", ["run_dir=x", "model=nnunet", "planner=null"]))))
