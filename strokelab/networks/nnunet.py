@@ -107,6 +107,10 @@ class NNUNet(nn.Module):
         )
         headed = ascending if deep_supervision else ascending[-1:]
         self.heads = nn.ModuleList(convolution(widths[k], out_channels, kernel_size=1, bias=biased) for k in headed)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights of all convolutions anew, as He does for a slope of 0.01; biases 0, norms the identity."""
         self.apply(_initialise)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
@@ -199,8 +203,9 @@ def _listed(rows: Sequence[Lengths]) -> list[list[int]]:
 
 
 def _initialise(module: nn.Module) -> None:
-    """He's normal initialisation for a slope of 0.01, no biases."""
     if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
         nn.init.kaiming_normal_(module.weight, a=0.01)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, (nn.InstanceNorm2d, nn.InstanceNorm3d)):
+        module.reset_parameters()
