@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from strokelab.campaign.command import plan_command
-from strokelab.errors import ConfigError, StrokelabError
+from strokelab.errors import StrokelabError
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
@@ -65,44 +65,41 @@ def check(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    inputs: Annotated[list[Path], typer.Argument(help="NIfTI files, or folders of them; no labels, no site needed.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or the folder of a sweep: the mean of its runs.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Further runs to average, then NIfTI files or folders of them; no labels, no site needed."),
+    ],
     out: Annotated[Path, typer.Option(help="Where the BIDS derivative goes.")],
     checkpoint: Annotated[str | None, typer.Option(help="last, best or a file; default: the run's own choice.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,
+    disagreement: Annotated[bool, typer.Option(help="Of several runs: also write their standard deviation.")] = False,
+    postprocess: Annotated[
+        list[str] | None, typer.Option(help="Name in conf/postprocess; repeated, its settings: size_limit=2000.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Of several runs: per_map or per_scheme.")] = "per_map",
+    memory_gb: Annotated[float, typer.Option(help="Of several runs: weights that stay loaded.")] = 4.0,
+    precision: Annotated[str, typer.Option(help="as_trained, 32, bf16 or 16.")] = "as_trained",
+    windows: Annotated[list[str] | None, typer.Option(help="Shortcuts: mirror=none, step=0.75; repeatable.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")] = None,
 ) -> None:
-    """Segment new scans: masks, probabilities, QC pictures and a table of lesion volumes."""
-    from rich.progress import track
+    """Segment new scans with one run or the mean of several: masks, probabilities, QC pictures, lesion volumes."""
+    from strokelab.evaluation.new_scans import Applying, segment
 
-    from strokelab.data.readers.folder import cases_from_paths
-    from strokelab.evaluation import save_qc
-    from strokelab.inference.derivative import Derivative
-    from strokelab.runs import load_run
-
-    trained = load_run(run, checkpoint=checkpoint, device=device, allow=allow or ())
-    cases = cases_from_paths(inputs, trained.modalities)
-    derivative = Derivative(out, name="strokelab", provenance=trained.provenance, probabilities=probabilities)
-    failures: list[str] = []
-    for case in track(cases, f"Predicting with {trained.name}", console=console):
-        try:
-            prediction = trained.predict(case)
-            row = derivative.write(prediction)
-            save_qc(derivative, case, prediction)
-            console.print(f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
-        except StrokelabError as error:  # one damaged scan must not cost the others
-            failures.append(case.case_id)
-            console.print(f"[red]{case.case_id} failed:[/] {error}", highlight=False)
-    table = derivative.finish()
-    console.print(f"Masks: [bold]{out}[/]   Volumes: {table}")
-    if failures:
-        raise ConfigError(
-            ", ".join(failures),
-            found=f"{len(failures)} of {len(cases)} scans could not be segmented",
-            expected="readable scans with the run's modalities",
-            remedy="see the messages above; the other scans are done",
-        )
+    applying = Applying(
+        checkpoint=checkpoint,
+        device=device,
+        probabilities=probabilities,
+        allow=allow or (),
+        postprocess=postprocess or (),
+        weights=weights,
+        disagreement=disagreement,
+        memory_gb=memory_gb,
+        precision=precision,
+        windows=windows or (),
+    )
+    segment([run, *inputs], applying, out=out, console=console)
 
 
 @app.command()
