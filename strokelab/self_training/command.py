@@ -15,7 +15,7 @@ from strokelab.self_training.labelling import Labelling, write_pseudo_labels
 from strokelab.self_training.settings import STUDENT, Plan, device_of, plan_of
 from strokelab.self_training.stages import run_sweep
 from strokelab.self_training.teachers import SCHEMES, SchemeScore, cross_validated, find_teachers
-from strokelab.sweeps.record import read_record
+from strokelab.sweeps.record import told_record
 from strokelab.sweeps.states import state_of
 
 Stage = Literal["teachers", "labels", "students"]
@@ -85,8 +85,7 @@ def self_train(
 
 
 def _check_students(plan: Plan) -> None:
-    record = read_record(plan.folder)
-    students = [one for one in (record.members if record else ()) if f"model={STUDENT}" in one.overrides]
+    students = [one for one in told_record(plan.folder).members if f"model={STUDENT}" in one.overrides]
     left = {one.folder.name: state_of(one) for one in students if state_of(one).state != "finished"}
     if left or not students:
         raise RunError(

@@ -13,7 +13,7 @@ from strokelab import runs
 from strokelab.data.split_file import Split
 from strokelab.errors import RunError
 from strokelab.scoring.tables import read_scores
-from strokelab.sweeps.record import Member, read_record
+from strokelab.sweeps.record import Member, told_record
 from strokelab.sweeps.states import state_of
 
 SCHEMES = ("nnunet", "nnunet_topk", "nnunet_residual")
@@ -65,8 +65,7 @@ def find_teachers(folder: Path, schemes: Sequence[str], folds: int) -> dict[str,
     Raises:
         RunError: a fold is missing, not finished, there twice, or tests on cases of another fold.
     """
-    record = read_record(folder)
-    members = record.members if record else ()
+    members = told_record(folder).members
     found = {scheme: [_of_scheme(folder, members, scheme, fold) for fold in range(folds)] for scheme in schemes}
     teachers = {scheme: [_teacher(member, fold) for fold, member in enumerate(of)] for scheme, of in found.items()}
     for scheme, of_scheme in teachers.items():
