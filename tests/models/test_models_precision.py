@@ -16,13 +16,21 @@ from strokelab.callbacks.finite_loss import FiniteLoss
 from strokelab.configuration import bind, build, compose, plain
 
 CONF = Path(__file__).parents[2] / "conf"
-TWINS = {"ablation=baseline", "ablation=da_sl_main"}  # model=unet2d and model=sgnet by another name
+# model=unet2d, model=sgnet and model=nnunet by another name
+TWINS = {"ablation=baseline", "ablation=da_sl_main", "model=nnunet_selftraining"}
 FAMILIES = sorted(
     {f"{group}={path.stem}" for group in ("model", "ablation") for path in (CONF / group).glob("*.yaml")} - TWINS
 )
 PLANE = (16, 32)
-FACTS = {"in_channels": 1, "n_sites": 3, "plane": PLANE}
-SMALL = ["model.network.base=4", "model.network.depth=3", "model.optimizer.lr=0.05", "model.loss.over=batch"]
+PLAN = {"widths": (4, 8, 8), "kernels": ((3, 3),) * 3, "strides": ((1, 1), (2, 2), (2, 2))}
+FACTS = {"in_channels": 1, "n_sites": 3, "plane": PLANE, **PLAN}
+SMALL = {
+    "strokelab.networks.unet.UNet": [
+        *("model.network.base=4", "model.network.depth=3"),
+        *("model.optimizer.lr=0.05", "model.loss.over=batch"),
+    ],
+    "strokelab.networks.nnunet.NNUNet": ["model.optimizer.momentum=0.9"],
+}
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 is for GPUs alone, and there is none")
 STEPS = 40
 
@@ -54,14 +62,19 @@ class Losses(L.Callback):
         self.logits: set[torch.dtype] = set()
 
     def on_fit_start(self, trainer, pl_module):
-        pl_module.loss.register_forward_pre_hook(lambda module, inputs: self.logits.add(inputs[0].dtype))
+        def note(module, inputs):
+            several = inputs[0] if isinstance(inputs[0], list) else [inputs[0]]
+            self.logits.update(logits.dtype for logits in several)
+
+        pl_module.loss.register_forward_pre_hook(note)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.steps.append(outputs["loss"])
 
 
 def trained(family: str, precision: str, folder: Path) -> tuple[L.LightningModule, Losses]:
-    settings = plain(compose("train", [family, *SMALL]))["model"]
+    kind = compose("train", [family]).model.network._target_
+    settings = plain(compose("train", [family, *SMALL[kind]]))["model"]
     if settings["standardizer"]:
         settings["standardizer"]["bn_momentum"] = None  # short runs
     torch.manual_seed(0)
