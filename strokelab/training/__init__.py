@@ -27,7 +27,7 @@ from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, shown, stoppable
-from strokelab.training.planning import Planned, plan_for, planned
+from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
 from strokelab.training.prolong import going_on
@@ -108,7 +108,8 @@ def _train(start: Start, claim: ExitStack) -> float | None:
         return None if start.checkpoint else plan_for(start.settings)  # a run that goes on has its plan
 
     found = gathered(together(plan))[0]
-    start = replace(start, settings=planned(start.settings, found))
+    facts = found.plan.facts() if found else {} if first else plan_kept(folder)
+    start = replace(start, settings=planned(start.settings, facts))
     datamodule = together(lambda: _checked_cohort(start))
     begun = together(lambda: _begin(start, datamodule, found) if first else None)
     # The others take everything from the run folder, also what only the first one can choose, like the precision.

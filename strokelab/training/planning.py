@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from strokelab.configuration import Settings, bind, build
 from strokelab.configuration.building import DEFAULT_FACTS, MISSING, PLANNED
 from strokelab.errors import ConfigError
+from strokelab.runs.folder import PLAN, read_json
 
 if TYPE_CHECKING:
     from strokelab.data.datamodule import CohortDataModule
@@ -97,9 +99,20 @@ def plan_for(settings: Settings) -> Planned | None:
     return Planned(plan, given, seen)
 
 
-def planned(settings: Settings, found: Planned | None) -> Settings:
-    """The settings with the plan in place; other late facts stay open."""
-    return bind(settings, _given(settings) if found is None else found.plan.facts(), partly=True)
+def planned(settings: Settings, facts: Mapping[str, Any]) -> Settings:
+    """The settings with a plan in place; other late facts stay open.
+
+    Args:
+        settings: what stands in them at one place is filled in at the others.
+        facts: of the plan; empty where there is none.
+    """
+    return bind(settings, {**_given(settings), **facts}, partly=True)
+
+
+def plan_kept(folder: Path) -> dict[str, Any]:
+    """The facts of the plan in a run folder: for processes that the first one started, after it had planned."""
+    kept = read_json(folder / PLAN).get("plan")
+    return dict(kept) if isinstance(kept, Mapping) else {}
 
 
 def check_batch(settings: Settings) -> None:

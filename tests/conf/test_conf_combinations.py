@@ -57,7 +57,7 @@ def one_step(settings: dict) -> None:
     """Build the model as training would, and train on one batch of noise."""
     is_3d = bool(settings.get("planner"))
     facts = FACTS | ({"plane": FACTS["patch"]} if is_3d else {})
-    model = build(bind(planned(settings, None)["model"], facts))
+    model = build(bind(planned(settings, {})["model"], facts))
     sample = FACTS["patch"] if is_3d else FACTS["plane"]
     batch = {
         "image": torch.randn(4, 1, *sample),
