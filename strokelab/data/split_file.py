@@ -109,6 +109,15 @@ def read_rows(path: Path, cases: Sequence[Case]) -> Rows:
     return Rows(found, has_parts)
 
 
+def write_folds(path: Path, fold_of: Mapping[str, int]) -> None:
+    """Write ``Name,Fold``, one row a case, in the order given: what ``split=from_file`` reads."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("Name", "Fold"))
+    writer.writerows(fold_of.items())
+    write_text(path, text.getvalue())
+
+
 def part_by_fold(path: Path, rows: Rows, fold: int) -> dict[str, str]:
     """Part of each case id: ``fold`` tests, the others train.
 

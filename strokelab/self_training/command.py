@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from strokelab.data.pseudo import LABELS
+from strokelab.data.split_file import write_folds
 from strokelab.errors import ConfigError, RunError
 from strokelab.self_training.labelling import Labelling, write_pseudo_labels
 from strokelab.self_training.settings import STUDENT, Plan, device_of, plan_of
@@ -22,6 +23,8 @@ Stage = Literal["teachers", "labels", "students"]
 STAGES: tuple[Stage, ...] = ("teachers", "labels", "students")
 PSEUDO_LABELS = "pseudo_labels"
 """Folder of the masks, inside that of the runs."""
+FOLDS = "folds.csv"
+"""Which case is in which fold, beside the runs: for split=from_file."""
 
 
 def self_train(
@@ -61,6 +64,8 @@ def self_train(
     teachers = find_teachers(plan.folder, plan.schemes, plan.folds)
     scores = cross_validated(teachers)
     console.print(_score_table(scores))
+    first = teachers[plan.schemes[0]]
+    write_folds(plan.folder / FOLDS, {case_id: one.fold for one in first for case_id in one.split.test})
     if until == "teachers":
         return
     labels = plan.folder / PSEUDO_LABELS
