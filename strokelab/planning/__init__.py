@@ -7,7 +7,7 @@ Knows no model and no trainer; ``training.planning`` asks for a plan and binds i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -106,6 +106,7 @@ class Planner:
             ConfigError: what is given does not fit together, or no patch fits into the memory.
         """
         given = dict(given or {})
+        _check_given(given)
         extents = seen.boxes if preparation.box else seen.shapes
         spacing = given["spacing"] if "spacing" in given else self._spacing(seen.spacings, extents)
         mm, median = _grid(seen.spacings, extents, spacing)
@@ -249,17 +250,36 @@ def _grid(
     return [float(value) for value in spacing], np.median(shapes, axis=0)
 
 
-def _triples(values: Sequence[Any]) -> tuple[Ints, ...]:
-    """Three numbers per stage.
-
-    Raises:
-        ConfigError: a stage has another number of them.
-    """
-    if any(not isinstance(value, Sequence) or len(value) != 3 for value in values):
-        raise ConfigError(
-            "model.network.kernels, model.network.strides",
-            found=f"{list(values)}",
-            expected="three numbers per stage, along x, y and z",
-            remedy="give three for each stage, or leave them ??? to be planned",
-        )
+def _triples(values: Sequence[Sequence[int]]) -> tuple[Ints, ...]:
     return tuple((int(value[0]), int(value[1]), int(value[2])) for value in values)
+
+
+def _check_given(given: Mapping[str, Any]) -> None:
+    """What stands already must be of its kind, or planning around it makes no sense."""
+    expected = {
+        "batch_size": ("data.batch_size", "a whole number of at least 1", _is_count),
+        "widths": ("model.network.widths", "a list of channels, one number per stage", _is_list_of(_is_count)),
+        **{
+            name: (
+                f"model.network.{name}",
+                "a list with three numbers per stage, along x, y and z",
+                _is_list_of(_is_triple),
+            )
+            for name in ("kernels", "strides")
+        },
+    }
+    for name, (setting, kind, fine) in expected.items():
+        if name in given and not fine(given[name]):
+            raise ConfigError(setting, found=f"{given[name]!r}", expected=kind, remedy="correct it, or have it planned")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(map(_is_count, value))
+
+
+def _is_list_of(fine: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, (list, tuple)) and bool(value) and all(map(fine, value))

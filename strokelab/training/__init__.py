@@ -18,7 +18,7 @@ from rich.console import Console
 
 from strokelab import runs
 from strokelab.allocator import use
-from strokelab.configuration import Settings, bind, build
+from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.files import write_json
@@ -110,6 +110,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     found = gathered(together(plan))[0]
     facts = found.plan.facts() if found else {} if first else plan_kept(folder)
     start = replace(start, settings=planned(start.settings, facts))
+    check_fit(start.settings)
     datamodule = together(lambda: _checked_cohort(start))
     begun = together(lambda: _begin(start, datamodule, found) if first else None)
     # The others take everything from the run folder, also what only the first one can choose, like the precision.

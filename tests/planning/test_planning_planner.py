@@ -120,6 +120,9 @@ def test_what_is_given_is_obeyed_and_the_rest_follows():
         ({"patch": [16, 16, 16], "widths": [4, 8, 8, 8]}, ["model.network.widths", "3", "fewer widths"]),
         ({"patch": [32, 32, 30], "strides": [[1, 1, 1], [2, 2, 4]]}, ["[32, 32, 32]"]),
         ({"kernels": [3, 3, 3]}, ["model.network.kernels", "three numbers per stage"]),
+        ({"strides": 2}, ["model.network.strides", "three numbers per stage"]),
+        ({"widths": 32}, ["model.network.widths", "one number per stage"]),
+        ({"batch_size": 0}, ["data.batch_size", "at least 1"]),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(given_, words):
