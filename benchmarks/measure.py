@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -103,6 +104,13 @@ def in_child(module: str, *words: str | Path) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(map(str, words))} ended with status {done.returncode}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
+
+
+def evict(path: Path) -> None:
+    """Take a file out of the page cache, as far as nobody has it mapped: what is read next comes from the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def report(**facts: float) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from strokelab.contract import Batch, PreparedCase
 from strokelab.data.open_cases import OPEN_CASES, OpenCases, check_cases, cut, labels
+from strokelab.data.read_ahead import announce
 from strokelab.errors import DataError
 from strokelab.preparation.store import StoredCase
 from strokelab.sampling.boxes import Part, PatchSampler
@@ -122,6 +123,11 @@ class RandomPatches(Dataset[Batch]):
         return max(math.prod(size) for size in sizes) * (4 * self.channels + 2)
 
     @property
+    def in_thread(self) -> bool:
+        """Whether batches may be made in a thread: not where augmentation may seed the process's random numbers."""
+        return self.augment is None or isinstance(self.augment, PlannedAugment)
+
+    @property
     def channels(self) -> int:
         """Of the image."""
         return len(self.cases[0].channels)
@@ -150,16 +156,20 @@ class RandomPatches(Dataset[Batch]):
         plans = self._plans(keys, planned) if planned else []
         drawn = [self._drawn(key) for key in keys]
         rows, starts = [row for row, _ in drawn], np.stack([start for _, start in drawn])
+        sizes = [plan.source for plan in plans] if plans else [self.patch] * len(keys)
+        # A source lies around its patch; both are even or both odd.
+        boxes = [start - (np.array(size) - self.patch) // 2 for start, size in zip(starts, sizes, strict=True)]
+        for row, corner, size in zip(rows, boxes, sizes, strict=True):
+            for array in _arrays(self._opened[row]).values():
+                announce(array, corner, size)
         places = _empty((len(keys),), self.channels, self.patch)
         sources: dict[int, dict[str, Tensor]] = {}
-        for place, (row, start) in enumerate(drawn):
-            case = self._opened[row]
-            size = plans[place].source if plans else self.patch
+        for place, (row, corner, size) in enumerate(zip(rows, boxes, sizes, strict=True)):
             if size == self.patch:
-                _fill(case, start, {name: array[place] for name, array in places.items()})
+                _fill(self._opened[row], corner, {name: array[place] for name, array in places.items()})
             else:
                 box = _empty((), self.channels, size)
-                _fill(case, start - (np.array(size) - np.array(self.patch)) // 2, box)
+                _fill(self._opened[row], corner, box)
                 sources[place] = {name: _as_sample(array) for name, array in box.items()}
         batch: Batch = {name: _as_sample(array) for name, array in places.items()}
         batch |= {
@@ -230,12 +240,13 @@ def _empty(lead: tuple[int, ...], channels: int, size: Size) -> dict[str, NDArra
     }
 
 
+def _arrays(case: PreparedCase) -> dict[str, NDArray[Any]]:
+    """All (C, X, Y, Z)."""
+    return {"image": case.image, "lesion": labels(case), "brain": case.brain.view(np.uint8)[None]}
+
+
 def _fill(case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]]) -> None:
-    whole: dict[str, NDArray[Any]] = {
-        "image": case.image,
-        "lesion": labels(case),
-        "brain": case.brain.view(np.uint8)[None],
-    }
+    whole = _arrays(case)
     for name, array in box.items():
         cut(whole[name], start, array.transpose(0, 3, 2, 1))
 
