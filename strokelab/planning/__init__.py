@@ -179,9 +179,13 @@ class _Stages:
         if self.halves[0] == 2:
             start[0] = int(median[0])  # the prepared width, to be cut in the middle
         topology, patch = self._fitted(start)
+        # Of sides that are equally large for their case nnU-Net shortens X before Y before Z, the coarsest axis last.
+        free = [axis for axis in (2, 1, 0) if axis >= self.halves[0] - 1]
+        coarsest = max((2, 1, 0), key=lambda axis: self.spacing[axis])
+        free.sort(key=lambda axis: axis != coarsest)
         while feature_values(patch, topology.strides, self.widths(topology)) > budget:
             shares = [side / length for side, length in zip(patch, median, strict=True)]
-            axis = max(range(self.halves[0] - 1, 3), key=lambda axis: (shares[axis], -axis))
+            axis = max(free, key=lambda axis: (shares[axis], free.index(axis)))
             # The next smaller side may pool less often, and so be nearer than one divisor of this one.
             smaller, _ = self._fitted(
                 [side - self._divisors(topology)[axis] * (axis == i) for i, side in enumerate(patch)]

@@ -37,7 +37,7 @@ def test_atlas_is_planned_as_published(shape):
     assert plan.strides == ((1, 1, 1), *((2, 2, 2),) * 5)
 
 
-# What nnunetv2 2.6's ExperimentPlanner says of the same geometry (`python -m benchmarks.nnunet_plans` asks it again).
+# What nnunetv2 2.8.1's ExperimentPlanner says of the same geometry (`python -m benchmarks.nnunet_plans` asks it again).
 PEER = [
     # box, mm, cases -> patch, batch, times each axis is pooled, kernels of the first two stages
     ((140, 175, 150), (1, 1, 1), 28, (112, 160, 128), 2, (4, 5, 5), CUBES[:2]),  # ISLES 2015 SISS
