@@ -34,7 +34,7 @@ _KINDS = (
     "float32",
     "float64",
 )
-_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and after NumPy 2
+_PACKAGES = ("numpy.core", "numpy._core")  # before and after NumPy 2
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,9 +97,10 @@ class _PlainUnpickler(pickle.Unpickler):
             ("numpy", "dtype"): np.dtype,
             ("_codecs", "encode"): _latin,
         }
-        for place in _MODULES:
-            known[place, "scalar"] = _scalar()
-            known[place, "_reconstruct"] = _reconstruct()
+        for package in _PACKAGES:
+            known[f"{package}.multiarray", "scalar"] = _of_numpy("multiarray", "scalar")
+            known[f"{package}.multiarray", "_reconstruct"] = _of_numpy("multiarray", "_reconstruct")
+            known[f"{package}.numeric", "_frombuffer"] = _of_numpy("numeric", "_frombuffer")
         if (module, name) not in known:
             raise pickle.UnpicklingError(f"it wants {module}.{name}")
         return known[module, name]
@@ -114,21 +115,14 @@ def _latin(text: str, encoding: str) -> bytes:
 
 def _numbers() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     kinds = {type(np.dtype(kind)) for kind in _KINDS}
-    return [np.dtype, *kinds, *((_scalar(), f"{place}.scalar") for place in _MODULES)]
+    scalar = _of_numpy("multiarray", "scalar")
+    return [np.dtype, *kinds, *((scalar, f"{package}.multiarray.scalar") for package in _PACKAGES)]
 
 
-def _scalar() -> Callable[..., Any]:
-    return _multiarray("scalar")
-
-
-def _reconstruct() -> Callable[..., Any]:
-    return _multiarray("_reconstruct")
-
-
-def _multiarray(name: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(
-        importlib.import_module(_MODULES[int(np.lib.NumpyVersion(np.__version__) >= "2.0.0")]), name
-    )
+def _of_numpy(module: str, name: str) -> Callable[..., Any]:
+    """What pickles of numbers and arrays call, wherever this NumPy keeps it."""
+    package = _PACKAGES[np.lib.NumpyVersion(np.__version__) >= "2.0.0"]
+    found: Callable[..., Any] = getattr(importlib.import_module(f"{package}.{module}"), name)
     return found
 
 

@@ -179,6 +179,7 @@ def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, orig
         "trainer": composed["trainer"] | {"precision": "32-true", "max_epochs": max(model.epochs, 1)},
         "cohort": dict((origin or Origin({"dataset": f"nnU-Net {model.dataset}".strip(), "root": ""})).cohort),
     }
+    settings["data"] = composed["data"] | {"batch_size": model.batch_size}
     settings["model"] = composed["model"] | {"network": composed["model"]["network"] | dict(network)}
     settings["view"] = composed["view"] | {
         "preparation": composed["view"]["preparation"]

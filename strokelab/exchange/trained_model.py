@@ -120,7 +120,7 @@ def renamed(weights: Weights, rules: Sequence[tuple[str, str]], *, twice: str, a
         where: the file they came from, for messages.
 
     Raises:
-        RunError: a name that no rule knows, or one that is no tensor.
+        RunError: a name that no rule knows, one that is no tensor, or numbers that are not finite.
     """
     result: dict[str, Tensor] = {}
     for name, weight in weights.items():
@@ -130,6 +130,13 @@ def renamed(weights: Weights, rules: Sequence[tuple[str, str]], *, twice: str, a
         ours = next((match.expand(new) for old, new in rules if (match := re.fullmatch(old, plain))), None)
         if ours is None or not isinstance(weight, Tensor):
             raise unsupported(where, f"a weight called {plain!r}", "those of nnU-Net's plain or residual-encoder U-Net")
+        if not weight.isfinite().all():
+            raise RunError(
+                where,
+                found=f"numbers that are NaN or infinite, first in {plain!r}",
+                expected="a training that did not diverge",
+                remedy="look at the training's log, and train again or take another checkpoint",
+            )
         result[ours] = turned(weight.detach(), axes).float()
     return result
 
