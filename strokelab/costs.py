@@ -63,7 +63,10 @@ def measure(name: str, *, seconds: bool = True, samples: int = 4, device: str = 
     Raises:
         ConfigError: there is no such model, it does not say what it sees, or the device is not there.
     """
-    model = build_model(name).eval()
+    import torch
+
+    with torch.device("cpu" if seconds else "meta"):  # counting needs shapes alone
+        model = build_model(name).eval()
     view: View = build(bind(plain(compose("train", [f"model={name}"]))["view"], DEFAULT_FACTS))
     sample = view.input_shape
     if sample is None:
@@ -108,15 +111,16 @@ def cost_table(measured: Sequence[Measured], *, machine: str) -> Table:
 
 
 def beside_the_paper(measured: Sequence[Measured]) -> Table | None:
-    """The cost columns of SG-Net's Tables IV and V with ours; None when no model is of its family."""
+    """The cost columns of SG-Net's Tables IV and V with ours; None when no model sees slices with its parts."""
     rows = []
+    slicewise = [item for item in measured if len(item.cost.sample) == 2]
     tables = [table for table in load_tables(conf_folder(), "sgnet_*") if any("macc_g" in key for key in table.columns)]
     columns = ("parameters_m", "memory_mb", "macc_g", "flops_g")
     for table in tables:
         for printed in table.rows:
             values = {key.removeprefix("training_"): value for key, value in printed.values.items()}
             prefix = "training_" if any(key.startswith("training_") for key in table.columns) else ""
-            for own in (m for m in measured if printed.parts is not None and m.parts == printed.parts):
+            for own in (m for m in slicewise if printed.parts is not None and m.parts == printed.parts):
                 cells = [Cell(own.name, heading=True), Cell(f"{table.title.partition(':')[0]}, {printed.method}")]
                 for key in columns:
                     theirs, ours = values.get(key), own.cost.torchstat.get(f"{prefix}{key}" if key in values else "")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from strokelab.errors import ConfigError
@@ -19,6 +20,7 @@ from strokelab.networks.residual_units import ResidualBlock, Shortcut
 from strokelab.networks.units import Unit
 
 Lengths = Sequence[int]
+_LARGE = 2**24  # numbers in a feature map of one sample above which samples of a batch follow one another on a CPU
 Biases = Literal["units", "all"]
 
 
@@ -115,7 +117,14 @@ class NNUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """What ``decode`` makes of an image (B, in_channels, *S)."""
-        return self.decode(self.encode(image))
+        one_by_one = image.device.type == "cpu" and image[0, 0].numel() * self.feature_channels[0] >= _LARGE
+        if len(image) == 1 or not one_by_one:
+            return self.decode(self.encode(image))
+        # Samples do not know of one another: half of what is needed at a time, where memory is what a step waits for.
+        logits = [self.decode(self.encode(sample)) for sample in image.chunk(len(image))]
+        if isinstance(logits[0], Tensor):
+            return torch.cat(cast(list[Tensor], logits))
+        return [torch.cat(resolution) for resolution in zip(*logits, strict=True)]
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of every stage, finest first: the k-th is (B, widths[k], *S / the first k + 1 strides).
