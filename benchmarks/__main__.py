@@ -28,6 +28,7 @@ PARTS = {
     "precision": ("benchmarks.precision", "rows"),
     "scoreboard": ("benchmarks.scoreboard", "rows"),
     "augmentation": ("benchmarks.augmentation", "rows"),
+    "patches": ("benchmarks.patches", "rows"),
     "predict": ("benchmarks.case", "predict_rows"),
 }
 HEADER = ("work", "ours", "peer", "ratio", "goal", "note")
