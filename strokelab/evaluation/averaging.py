@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from strokelab.configuration import Settings
@@ -84,7 +84,16 @@ class Plan:
 
     entries: tuple[Entry, ...]
     cases: tuple[CaseMembers, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Of how many runs each case is the mean, e.g. ``"mean of 4 of 20 runs"``."""
+        counts = sorted({len(one.members) for one in self.cases})
+        each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        return (
+            f"mean of {each} of {len(self.entries)} runs" if counts != [len(self.entries)] else f"mean of {each} runs"
+        )
 
 
 def plan_averaging(entries: Sequence[Entry], averaging: Averaging) -> Plan:
@@ -120,7 +129,9 @@ def plan_averaging(entries: Sequence[Entry], averaging: Averaging) -> Plan:
             remedy="train what is missing (strokelab sweep DIR --resume), name whole schemes with "
             "ensemble.schemes=[...], or average what there is with ensemble.missing=report",
         )
-    return Plan(tuple(chosen), planned, tuple(f"Ensemble {averaging.name}: {gap}." for gap in gaps))
+    plan = Plan(tuple(chosen), planned)
+    said = f"{averaging.name}: every case is the {plan.words}, those that are evaluated on it ({averaging.weights})."
+    return replace(plan, notes=(said, *(f"{averaging.name}: {gap}." for gap in gaps)))
 
 
 def shared(settings: Sequence[Settings], *keys: str) -> Any:

@@ -94,7 +94,8 @@ def _rows(plan: Plan, averaging: Averaging, ensemble: Ensemble, settings: Settin
         entry = _entry(label, members, ensemble, plan, out)
         made = Row(entry, node, build(node), scheme)
         recipe = recipe_of(made.of(ensemble), settings["profile"])
-        return replace(made, entry=replace(entry, recipe=recipe, published="" if scheme else averaging.name))
+        entry = replace(entry, recipe=recipe, published="" if scheme else averaging.name)
+        return replace(made, entry=replace(entry, made_of=f"mean of {len(members)} runs") if scheme else entry)
 
     rows = [row(averaging.label(name), node) for name, node in averaging.rows.items()]
     plain = next(iter(averaging.rows.values()))
@@ -133,6 +134,7 @@ def _entry(label: str, members: Sequence[Entry], ensemble: Ensemble, plan: Plan,
         label=label,
         model=label,
         members=tuple(members),
+        made_of=plan.words,
     )
 
 

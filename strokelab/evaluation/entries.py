@@ -42,6 +42,7 @@ class Entry:
     member: str = ""  # its name in the sweep; "" = named on the command line
     overrides: Mapping[str, str] = field(default_factory=dict)  # that tell it from the sweep's others
     members: tuple[Entry, ...] = ()  # the runs whose mean it is; () = a run
+    made_of: str = ""  # the same in words
     published: str = ""  # what conf/paper knows the model by, where that is not its name in tables
 
     def load(self, settings: Settings) -> Run:

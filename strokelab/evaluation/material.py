@@ -91,7 +91,7 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         held_out_site=_held_out(entry),
         seed=entry.settings.get("seed"),
         sites=tuple(entry.sites),
-        folder=entry.folder.name if not entry.members else f"mean of {len(entry.members)} runs",
+        folder=entry.made_of or entry.folder.name,
         parts=_parts(entry),
         training_scans=scans if isinstance(scans, dict) else {},
         history=_history(entry.folder / runs.METRICS),

@@ -134,8 +134,9 @@ def test_missing_folds_are_refused_by_name_or_reported(entries, settings):
     with pytest.raises(ConfigError, match=r"nnunet_topk has fewer runs .* 3 of 9 cases.*nnunet fold 1"):
         plan_averaging(lacking, averaging(settings))
     plan = plan_averaging(lacking, averaging(settings, missing="report"))
-    assert len(plan.notes) == 1
-    assert "nnunet_topk has fewer runs" in plan.notes[0]
+    said, gap = plan.notes
+    assert "mean of 1 to 2 of 5 runs" in said
+    assert "nnunet_topk has fewer runs" in gap
     assert sorted(len(one.members) for one in plan.cases) == [1] * 3 + [2] * 6
     assert len(plan_averaging(lacking, averaging(settings, schemes=["nnunet"])).cases) == 9
 
@@ -192,7 +193,7 @@ def test_evaluate_writes_rows_maps_and_the_effect_of_the_post_processing(sweep, 
     assert set(table["run"]) == {"mapping_ensemble", "mapping_ensemble + PP"}
     assert len(table) == 18
     text = page.read_text()
-    for words in ("Effect of the post-processing", "mapping_ensemble + PP", "mean of 6 runs"):
+    for words in ("Effect of the post-processing", "mapping_ensemble + PP", "every case is the mean of 2 of 6 runs"):
         assert words in text
     assert (tmp_path / "tables" / "postprocessing.csv").is_file()
     for name in ("strokelab-mapping_ensemble", "strokelab-mapping_ensemble-+-PP"):
