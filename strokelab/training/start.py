@@ -92,8 +92,8 @@ def _asked(cfg: DictConfig) -> Start:
 
     folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
-    settings = with_open_batch(runs.with_full_places(plain(cfg)))
-    return Start(settings, folder, digest=runs.settings_digest(settings))
+    settings = runs.with_full_places(plain(cfg))
+    return Start(with_open_batch(settings), folder, digest=runs.settings_digest(settings))
 
 
 def _fresh(cfg: DictConfig) -> Start:

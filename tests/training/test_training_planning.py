@@ -73,6 +73,8 @@ def test_a_run_keeps_its_plan_through_every_way_of_going_on(doors, tiny_patches,
     assert config["view"]["sampler"]["patch"] == first["plan"]["patch"] == [28, 32, 24]
     assert config["model"]["network"]["strides"] == first["plan"]["strides"]
     assert first["cohort"]["cases"] == 9
+    asked = plain(compose("train", [*tiny_patches, f"run_dir={folder}"]))
+    assert content(folder, "environment.json")["digest"] == runs.settings_digest(asked), "as sweeps know it"
 
     again = doors.train(*tiny_patches, f"run_dir={folder}", "resume=auto", cwd=tmp_path).check().output
     assert "nothing is left to train" in again
