@@ -46,7 +46,6 @@ def lesion_probability(
         device: where ``predict`` computes.
         precision: in which it does (``inference.precision``); probabilities and their sums are in float32 always.
     """
-
     every_class = getattr(windows, "every_class", False)
 
     def lesion_map(image: Tensor, brain: Tensor) -> Tensor:

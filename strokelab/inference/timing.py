@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from strokelab.errors import ConfigError
+from strokelab.inference.accumulate import scan_on
+from strokelab.inference.precision import Precision, computing
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -38,6 +40,7 @@ def time_case(
     windows: Callable[..., Tensor],
     samples: int = 4,
     device: torch.device | str = "cpu",
+    precision: Precision = "32",
 ) -> Timing:
     """Time cutting a prepared volume into samples, predicting them and putting the scores together.
 
@@ -52,6 +55,7 @@ def time_case(
         windows: as ``inference.predict.lesion_probability`` takes them.
         samples: how many to compute; 0 = all.
         device: where ``predict`` computes.
+        precision: in which it does.
 
     Raises:
         ConfigError: a negative number of samples.
@@ -86,8 +90,9 @@ def time_case(
         return torch.zeros_like(sketch[:1]).expand(len(part), *sketch.shape[1:])
 
     started = clock()
-    with torch.inference_mode():
-        windows(image, watched, brain)
+    with torch.inference_mode(), computing(precision, device):
+        scan, inside = scan_on(device, image, brain)
+        windows(scan, watched, inside)
     around = clock() - started - spent - idle
     each = spent / timed if timed else 0.0
     return Timing(seconds=around + each * asked, samples=asked, timed=timed)

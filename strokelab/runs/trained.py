@@ -150,7 +150,7 @@ def load_run(
     view_node = {**settings["view"], "augment": None}  # training only, and may hold transforms of other libraries
     own_windows = view_node.get("windows") or {}
     if windows:
-        view_node["windows"] = {**own_windows, **windows}
+        view_node["windows"] = _changed(own_windows, windows)
     nodes = {
         "view": view_node,
         "model": settings["model"],
@@ -177,8 +177,16 @@ def load_run(
     return Run(folder, settings, model, view, post, file, sites, provenance, computed)
 
 
+def _changed(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of the windows with other settings; of the plan inside, where there is one around another."""
+    if "windows" in own:
+        return {**own, "windows": _changed(own["windows"], asked)}
+    return {**own, **asked}
+
+
 def _inference(precision: str, own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """What of a prediction is not the run's own but changes its numbers, e.g. ``bf16, mirror=none``."""
+    """Precision, and what of the windows is not the run's own but changes numbers, e.g. ``bf16, mirror=none``."""
+    own = own.get("windows", own)
     other = {key: value for key, value in asked.items() if key not in MEMORY_ONLY and own.get(key) != value}
     return ", ".join([precision, *(f"{key}={value}" for key, value in sorted(other.items()))])
 
