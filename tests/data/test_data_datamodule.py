@@ -188,6 +188,19 @@ def test_workers_change_nothing(folder):
     assert all(equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
+def test_neither_workers_nor_the_reading_thread_change_random_patches(folder):
+    patch = (10, 8, 6)
+    sampler = ForegroundPatches(patch, iterations_per_epoch=4)
+    view = View(Preparation(("T1w",)), sampler, PatchWindows(patch), NNUNetAugmentation(rotation_p=0.5))
+    settings = {"view": view, "batch_size": 3}
+    loader = a_module(folder, **settings).train_dataloader()
+    one = batches_of(loader, [0, 1])
+    other = batches_of(a_module(folder, workers=2, **settings).train_dataloader(), [0, 1])
+    direct = [loader.dataset.__getitems__([(e, 3 * b + i) for i in range(3)]) for e in (0, 1) for b in range(4)]
+    assert all(equal(a, b) and equal(a, c) for a, b, c in zip(one, other, direct, strict=True))
+
+
 def test_loaders_leave_the_global_random_numbers_alone(folder):
     torch.manual_seed(3)
     batches_of(a_module(folder).train_dataloader(), [0])
