@@ -13,7 +13,7 @@ from torch import nn
 from strokelab.errors import ConfigError
 from strokelab.inference import accumulate, windows
 from strokelab.inference.flips import flips_of
-from strokelab.inference.windows import PatchWindows, gaussian_profile, window_starts
+from strokelab.inference.windows import PatchWindows, window_starts
 from strokelab.networks.hemispheres import Hemispheres, merge, split
 
 PATCH = (6, 4, 8)
@@ -70,15 +70,6 @@ def test_scores_are_those_of_the_plain_definition(shape, setting):
     assert scores.shape == (2, *shape)
     assert scores.dtype == torch.float32
     assert np.abs(scores.numpy() - expected).max() < 5e-6  # of scores up to 4
-
-
-def test_windows_and_gaussian_of_the_atlas_grid():
-    # Huo 2022, section 8 of the spec: 18 windows.
-    assert [window_starts(size, 128) for size in (197, 233, 189)] == [(0, 34, 69), (0, 52, 105), (0, 61)]
-    profile = gaussian_profile(128, 0.125)
-    assert profile.argmax() == 64
-    found = [profile[index] for index in (64, 48, 80, 0, 127)]
-    assert found == pytest.approx([1, 0.60653, 0.60653, 0.00033546, 0.00042990], abs=5e-9 + 5e-6)
 
 
 @given(size=st.integers(1, 300), side=st.integers(1, 64), step=st.floats(0.1, 1.0))
