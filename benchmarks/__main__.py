@@ -29,6 +29,8 @@ PARTS = {
     "scoreboard": ("benchmarks.scoreboard", "rows"),
     "augmentation": ("benchmarks.augmentation", "rows"),
     "patches": ("benchmarks.patches", "rows"),
+    "nnunet_step": ("benchmarks.nnunet_step", "rows"),
+    "windows": ("benchmarks.windows", "rows"),
     "predict": ("benchmarks.case", "predict_rows"),
 }
 HEADER = ("work", "ours", "peer", "ratio", "goal", "note")

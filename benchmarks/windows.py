@@ -10,8 +10,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks.measure import Row, in_child
-from benchmarks.peer import in_peer
+from benchmarks.peer import NoPeerError, in_peer, peer_python
 
 CHILD, PEER = "benchmarks.window_case", "benchmarks.peer_windows"
 CALLS = "2"  # passes of the full network that are computed, of 144
@@ -20,7 +22,13 @@ AROUND_GOAL, VOLUME_GOAL, DICE_GOAL = 2.0, 3.0, 0.999
 
 def rows(folder: Path, rounds: int) -> list[Row]:
     """Contestants take turns; a whole volume at most twice, it takes minutes."""
-    return [*_around(rounds), *_volume(min(rounds, 2))]
+    lines = _around(rounds)
+    try:
+        peer_python()
+    except NoPeerError as error:
+        Console(stderr=True).print(f"[dim]nnU-Net not measured: {error}[/]")
+        return lines
+    return [*lines, *_volume(min(rounds, 2))]
 
 
 def _around(rounds: int) -> list[Row]:

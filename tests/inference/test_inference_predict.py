@@ -8,6 +8,9 @@ import torch
 
 from strokelab.contract import PreparedCase
 from strokelab.grid import CropPad, Grid, Orient, Resample
+from strokelab.inference import predict as predict_module
+from strokelab.inference import windows as windows_module
+from strokelab.inference.accumulate import WeightedSum, scan_on
 from strokelab.inference.postprocess import threshold
 from strokelab.inference.predict import lesion_probability, predict_case
 
@@ -56,6 +59,22 @@ def test_the_lesion_channel_is_taken_without_gradients_on_the_device():
     assert seen == [("cpu", True)]
     assert second.dtype == np.float32
     assert np.array_equal(second, prepared.image[1])
+
+
+def test_the_scan_moves_once_and_only_the_lesions_map_is_added_up(monkeypatch):
+    moved, volumes = [], []
+    monkeypatch.setattr(predict_module, "scan_on", lambda *scan: moved.append(scan[0]) or scan_on(*scan))
+    monkeypatch.setattr(windows_module, "WeightedSum", lambda *size: volumes.append(size[0]) or WeightedSum(*size))
+    prepared = case_on(NATIVE)
+
+    def predict(image, brain):
+        return torch.cat([image.sum(1, keepdim=True) + channel for channel in range(5)], dim=1)
+
+    cut = windows_module.PatchWindows((4, 4, 4))
+    lesion = lesion_probability(prepared, predict=predict, windows=cut, lesion_channel=-2, device="cpu")
+    assert np.allclose(lesion, prepared.image.sum(0) + 3, atol=1e-5)
+    assert moved == ["cpu"]
+    assert volumes == [(1, *prepared.grid.shape)]
 
 
 def test_without_resampling_every_voxel_comes_home():
