@@ -17,6 +17,7 @@ from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Orient
 from strokelab.nifti import read_grid
 from strokelab.preparation.nonzero import remembered_box
+from strokelab.preparation.progress import bar
 from strokelab.preparation.recipe import Preparation
 
 
@@ -53,7 +54,9 @@ class Fingerprint:
         }
 
 
-def fingerprint(cases: Sequence[Case], preparation: Preparation, *, store: Path, workers: int = 1) -> Fingerprint:
+def fingerprint(
+    cases: Sequence[Case], preparation: Preparation, *, store: Path, workers: int = 1, progress: bool = False
+) -> Fingerprint:
     """Read the geometry of a cohort: headers, and once per case its voxels, whose box the store remembers.
 
     Args:
@@ -61,6 +64,7 @@ def fingerprint(cases: Sequence[Case], preparation: Preparation, *, store: Path,
         preparation: its modalities and its orientation count.
         store: folder of the prepared store.
         workers: threads that read (unpacking a file lets others run).
+        progress: show a bar.
 
     Raises:
         DataError: a file is missing or unreadable, or the store cannot be written to.
@@ -75,7 +79,11 @@ def fingerprint(cases: Sequence[Case], preparation: Preparation, *, store: Path,
     try:
         with warnings.catch_warnings(), ThreadPoolExecutor(max(1, workers)) as threads:
             warnings.simplefilter("ignore", DataWarning)  # preparation reads the same files and says it then
-            rows = list(threads.map(row, cases))
+            with bar("Measuring cases", len(cases), shown=progress) as shown:
+                rows = []
+                for one in threads.map(row, cases):
+                    rows.append(one)
+                    shown.advance(shown.task_ids[0])
     except OSError as error:  # inputs raise DataError, so this is the store
         raise DataError(
             store,

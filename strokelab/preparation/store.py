@@ -20,15 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from strokelab.contract import Case, check_unique
 from strokelab.errors import DataError, StrokelabError
 from strokelab.files import DiskFullError, digest, disk_errors, locked, make_folder
 from strokelab.preparation.digests import FileDigests
 from strokelab.preparation.entry import StoredCase, open_entry, write_entry
 from strokelab.preparation.parallel import WorkerDiedError, outcomes
+from strokelab.preparation.progress import bar
 from strokelab.preparation.recipe import PREPARATION_VERSION, Preparation, prepare
 
 __all__ = ["PreparedStore", "StoreError", "StoredCase"]
@@ -137,7 +135,7 @@ class PreparedStore:
         progress: bool,
     ) -> None:
         busy: list[_Job] = []
-        with _bar(f"Preparing {len(jobs)} case{'s' * (len(jobs) > 1)}", len(jobs), shown=progress) as bar:
+        with bar(f"Preparing {len(jobs)} case{'s' * (len(jobs) > 1)}", len(jobs), shown=progress) as shown:
             # Cases that another job is at are left to it and waited for at the end, so that jobs share the work.
             for patient in (False, True):
                 todo = [replace(job, patient=True) for job in busy] if patient else jobs
@@ -153,7 +151,7 @@ class PreparedStore:
                     else:
                         busy.append(job)
                         continue
-                    bar.advance(bar.task_ids[0])
+                    shown.advance(shown.task_ids[0])
 
 
 @dataclass(frozen=True)
@@ -226,19 +224,6 @@ def _prepare_locked(job: _Job) -> StoredCase | None:
         if stored is None:
             raise OSError("what was written cannot be read back")
         return stored
-
-
-def _bar(title: str, total: int, *, shown: bool) -> Progress:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )
-    bar.add_task(title, total=total)
-    return bar
 
 
 def _summary(failures: dict[str, StrokelabError], total: int) -> StrokelabError:

@@ -92,8 +92,8 @@ def plan_for(settings: Settings) -> Planned | None:
     datamodule: CohortDataModule = build(parts["data"], view=view, split=None)
     cases = [case for case in datamodule.cases if case.labelled] or datamodule.cases
     preparation: Preparation = view.preparation
-    store, workers = datamodule.store.folder, datamodule.prepare_workers
-    seen = fingerprint(cases, preparation, store=store, workers=workers)
+    store, workers, progress = datamodule.store.folder, datamodule.prepare_workers, datamodule.progress
+    seen = fingerprint(cases, preparation, store=store, workers=workers, progress=progress)
     split_in_two = bool(settings["model"].get("hemispheres"))
     plan = planner.plan(seen, preparation, given=given, hemispheres=split_in_two)
     return Planned(plan, given, seen)
