@@ -1,6 +1,7 @@
 """The cohort as Lightning gets it: the same batches with any number of workers, and after any interruption."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -329,6 +330,20 @@ def test_an_interrupted_run_on_random_patches_ends_with_the_same_weights(folder,
     resumed, _ = fit(a_module(folder, **settings), tmp_path, ckpt_path=tmp_path / "6.ckpt", layer=torch.nn.Conv3d)
     assert resumed.seen == model.seen[6:]
     assert torch.equal(weights(resumed), weights(model))
+
+
+def test_where_there_is_a_device_augmentation_waits_for_it(folder):
+    patch = (10, 8, 6)
+    view = View(Preparation(("T1w",)), ForegroundPatches(patch), PatchWindows(patch), NNUNetAugmentation(rotation_p=1))
+    here, there = (a_module(folder, view=view, batch_size=2) for _ in range(2))
+    wanted = next(iter(here.train_dataloader()))
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))
+    there.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1, num_devices=1)
+    waiting = next(iter(there.train_dataloader()))
+    assert set(waiting["sources"]) == {0, 1}
+    assert equal(there.on_after_batch_transfer(waiting, 0), wanted)
+    whole = next(iter(there.val_dataloader()))
+    assert equal(there.on_after_batch_transfer(whole, 0), next(iter(here.val_dataloader())))
 
 
 def test_validation_patches_are_fixed_or_drawn_for_each_epoch(folder):
