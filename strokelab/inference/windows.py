@@ -139,7 +139,7 @@ class PatchWindows:
                 total = WeightedSum((scores.shape[1], *mask.shape[1:]), home)
             for (start, flip), score in zip(batch, scores, strict=True):
                 if start != weighed:
-                    weight, weighed = _weight(axes, start, len(flips)).to(total.total.device), start
+                    weight, weighed = _weight(axes, start, len(flips), total.total.device), start
                 total.add(flipped(score, flip), weight, start)
         assert total is not None
         return total.total
@@ -197,9 +197,10 @@ def gaussian_profile(side: int, sd: float) -> NDArray[np.float64]:
     return np.exp(-np.minimum(((np.arange(side) - side // 2) / (sd * side)) ** 2 / 2, 300.0))
 
 
-def _weight(axes: Sequence[_Axis], start: Start, flips: int) -> Tensor:
+def _weight(axes: Sequence[_Axis], start: Start, flips: int, device: torch.device) -> Tensor:
     """The normalised weights of a window, (*patch) float32, for one of so many mirror images."""
-    x, y, z = (torch.from_numpy(axis.weights[first]).float() for axis, first in zip(axes, start, strict=True))
+    along = (torch.from_numpy(axis.weights[first]) for axis, first in zip(axes, start, strict=True))
+    x, y, z = (weights.float().to(device) for weights in along)
     return x[:, None, None] * (y[:, None] * z / flips)
 
 

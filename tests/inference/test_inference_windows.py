@@ -217,6 +217,21 @@ def test_sums_on_the_host_are_those_of_the_device(monkeypatch):
     assert asked == [(2 * brain.size, torch.device("cpu"), "host")]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("accumulate", "home"), [("auto", "cuda"), ("device", "cuda"), ("host", "cpu")])
+def test_on_a_gpu_scores_are_those_of_the_cpu(accumulate, home):
+    image, brain = volume_of((13, 9, 17))
+    expected = PatchWindows(PATCH)(image, uneven, brain)
+
+    def predict(part, mask):
+        return uneven(part.cpu(), mask.cpu()).cuda()
+
+    on_device = torch.from_numpy(image).cuda(), torch.from_numpy(brain).cuda()
+    scores = PatchWindows(PATCH, accumulate=accumulate)(on_device[0], predict, on_device[1])
+    assert scores.device.type == home
+    assert (scores.cpu() - expected).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize(
     ("setting", "name"),
     [
