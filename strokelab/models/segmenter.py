@@ -94,7 +94,7 @@ class Segmenter(L.LightningModule):
         lesion_channel: which of the K maps is the lesion.
         mask_input: set images to 0 off the brain (the paper's variants without MAIN do not).
         channels_last: memory layout of the network's weights, and with them of all that flows through it: faster for
-            2D networks and on GPUs, the same numbers up to rounding.
+            2D networks on CPUs, the same numbers up to rounding.
 
     Raises:
         ConfigError: an adversary for a network that shows no features.
