@@ -9,7 +9,7 @@ import pytest
 from evaluation_settings import write_multirun
 from sibling_runs import sibling
 
-from strokelab.configuration import build, compose, plain
+from strokelab.configuration import build, compose, conf_folder, plain
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, DataError
 from strokelab.evaluation import evaluate
@@ -200,3 +200,12 @@ def test_evaluate_writes_rows_maps_and_the_effect_of_the_post_processing(sweep, 
         folder = tmp_path / "predictions" / name
         assert len(list(folder.rglob("*_mask.nii.gz"))) == 9
         assert len(list(folder.rglob("*desc-disagreement_probseg.nii.gz"))) == 9
+
+
+@pytest.mark.parametrize("path", sorted((conf_folder() / "ensemble").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_option_is_an_averaging_with_rows_that_can_be_built(path):
+    node = plain(compose("evaluate", ["runs=[a]", "out=unused", f"ensemble={path.stem}"]))["ensemble"]
+    made = build(node)
+    assert made.label("plain") == made.name
+    for post in made.rows.values():
+        assert build(post)(np.zeros((4, 4, 4), np.float32)).sum() == 0
