@@ -25,3 +25,13 @@ def tiny_settings(root: Path) -> list[str]:
         "trainer.log_every_n_steps=1",
         "callbacks.case_metrics.every_n_epochs=2",
     ]
+
+
+def patch_settings(tiny: list[str]) -> list[str]:
+    """The same for models of patches: their view and network instead of those of slices."""
+    return [
+        *(item for item in tiny if not item.startswith(("view.", "model."))),
+        *("view.sampler.patch=[16,16,16]", "view.windows.patch=[16,16,16]", "view.windows.mirror=none"),
+        *("view.sampler.iterations_per_epoch=2", "view.sampler.validation_iterations=1", "planner.width=4"),
+        *("data.batch_size=2", "trainer.precision=32-true", "allocator=default"),
+    ]
