@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strokelab import build_model
-from strokelab.configuration import bind, build, build_untrusted
+from strokelab.configuration import bind, build, build_untrusted, check_buildable
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.losses.dice import DiceLoss
 from strokelab.sampling.slices import Slices
@@ -99,3 +99,21 @@ def test_unknown_models_and_settings():
         build_model("sg-net")
     with pytest.raises(ConfigError, match=r"network\.bass"):
         build_model("unet2d", network__bass=4)
+
+
+def test_of_the_planners_room_only_the_planner_is_buildable_and_only_to_train():
+    node = {"planner": {"_target_": "strokelab.planning.Planner", "memory_gb": 8}}
+    check_buildable(node, training=True)
+    with pytest.raises(ConfigError, match="allow-list"):
+        check_buildable(node)
+    for target in ("strokelab.planning.fingerprint", "strokelab.planning.stages.Stages", "os.system"):
+        with pytest.raises(ConfigError, match="planner"):
+            check_buildable({"planner": {"_target_": target}}, training=True)
+
+
+def test_facts_can_be_bound_in_part():
+    settings = {"patch": "???", "in_channels": "???", "kernels": "???"}
+    bound = bind(settings, {"patch": (8, 8, 8), "kernels": ((3, 3, 1), (3, 3, 3))}, partly=True)
+    assert bound == {"patch": [8, 8, 8], "in_channels": "???", "kernels": [[3, 3, 1], [3, 3, 3]]}
+    with pytest.raises(ConfigError, match="in_channels"):
+        bind(bound, {})
