@@ -91,7 +91,8 @@ def size_histogram(cases: pd.DataFrame) -> Figure:
     first, last = (np.floor(3 * np.log10(volumes.min())), np.floor(3 * np.log10(volumes.max())) + 1)
     edges = 10 ** (np.arange(first, last + 1) / 3)
     figure, axes = new_figure(3.0)
-    axes.hist(volumes, bins=edges.tolist(), color=COLOURS[0], edgecolor="white", linewidth=0.6)
+    counts, *_ = axes.hist(volumes, bins=edges.tolist(), color=COLOURS[0], edgecolor="white", linewidth=0.6)
+    axes.set_ylim(0, 1.2 * float(np.max(counts)))  # room for the median's name
     median = float(np.median(volumes))
     axes.axvline(median, color="black", linewidth=1.2, linestyle="--")
     axes.annotate(
