@@ -6,6 +6,7 @@ Executes nothing of the model folder (``foreign_files``). The knowledge of eithe
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from strokelab import runs
-from strokelab.configuration import Settings, bind, build, compose, plain
+from strokelab.configuration import Settings, bind, build, compose, conf_folder, plain
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning, RunError
 from strokelab.exchange import version1, version2
 from strokelab.exchange.trained_model import TrainedModel
 from strokelab.files import file_digest, make_folder, natural_key, replacing, write_json
 from strokelab.preparation.adc import PERFUSION
+from strokelab.sweeps.record import PROCESSES, Door, Member, add_members
 
 CHECKPOINTS = tuple(version1.FILES)
 
@@ -61,7 +63,7 @@ def import_nnunet(
 
     Args:
         folder: with ``plans.json`` (v2) or ``plans.pkl`` (v1) and the folders of the folds.
-        out: a single named fold's run folder; otherwise each fold becomes ``out/fold_N``.
+        out: a single named fold's run folder; otherwise each fold becomes ``out/fold_N``, and ``out`` a sweep.
         folds: their names, e.g. ``["0"]``; empty: all there are.
         checkpoint: ``"final"``, ``"best"`` or ``"latest"``.
         modalities: our names of the channels, in order; empty: nnU-Net's.
@@ -90,7 +92,19 @@ def import_nnunet(
         place = out if len(folds) == 1 else out / f"fold_{fold}"
         _write(model, fold, place, origin)
         written.append(place)
+    if len(folds) != 1:
+        _record(out, dict(zip(chosen, written, strict=True)))
     return written
+
+
+def _record(out: Path, places: Mapping[str, Path]) -> None:
+    """Make the folder of several folds a sweep, which ``evaluate.py sweep=...`` takes whole."""
+    members = [
+        Member(number, (f"split.fold={fold}",), place.resolve(), "")
+        for number, (fold, place) in enumerate(places.items())
+    ]
+    door = Door(conf_folder().parent / "train.py", Path.cwd(), sys.executable)  # nobody is left to be started
+    add_members(out.resolve(), members, door=door, launcher=PROCESSES)
 
 
 def _version(folder: Path) -> int:

@@ -15,6 +15,7 @@ from strokelab import runs
 from strokelab.cli import app
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, RunError
+from strokelab.evaluation.sweep import gather
 from strokelab.exchange import Origin, import_nnunet
 
 KINDS = [(2, False), (2, True), (1, False), (1, True)]
@@ -100,6 +101,7 @@ def test_a_model_folder_becomes_one_run_per_fold_and_says_where_it_came_from(tmp
     origin = Origin.of("atlas_v1", t1_cohort, splits)
     places = import_nnunet(built.folder, tmp_path / "runs", modalities=["T1w"], origin=origin)
     assert [place.name for place in places] == ["fold_0", "fold_1"]
+    assert [one.folder for one in gather(tmp_path / "runs").finished] == places, "a sweep that can be evaluated"
     first, second = (runs.load_run(place) for place in places)
     assert first.split.test == tuple(cases[:2])
     assert second.split.train == tuple(cases[:-2])
