@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,13 +104,16 @@ def _mapped(path: Path) -> NDArray[Any]:
     return content[start:].view(dtype).reshape(shape)
 
 
-def write_entry(folder: Path, prepared: PreparedCase, facts: Mapping[str, Any]) -> None:
+def write_entry(
+    folder: Path, prepared: PreparedCase, facts: Mapping[str, Any], *, unlabelled: StoredCase | None = None
+) -> None:
     """Write a prepared case into a folder that does not exist yet.
 
     Args:
         folder: to be made.
         prepared: the case.
         facts: written along into ``case.json``: settings, digests of the inputs, version.
+        unlabelled: the same case in the store without its masks; what it holds is linked, not written again.
 
     Raises:
         OSError: the disk is full or cannot be written to.
@@ -121,7 +125,8 @@ def write_entry(folder: Path, prepared: PreparedCase, facts: Mapping[str, Any]) 
     sizes = {}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
-        np.save(path, np.ascontiguousarray(array))
+        if name == "lesion" or unlabelled is None or not _linked(unlabelled.entry / path.name, path):
+            np.save(path, np.ascontiguousarray(array))
         sizes[path.name] = path.stat().st_size
     write_json(
         folder / DESCRIPTION,
@@ -137,6 +142,14 @@ def write_entry(folder: Path, prepared: PreparedCase, facts: Mapping[str, Any]) 
             **facts,
         },
     )
+
+
+def _linked(source: Path, path: Path) -> bool:
+    try:
+        os.link(source, path)
+    except OSError:  # a file system without links
+        return False
+    return True
 
 
 def open_entry(folder: Path, case: Case) -> StoredCase | None:

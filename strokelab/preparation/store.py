@@ -97,6 +97,14 @@ class PreparedStore:
         """
         return digest(self._inputs(case, preparation))
 
+    def unlabelled(self, case: Case, preparation: Preparation) -> StoredCase | None:
+        """The entry of a labelled case as if nobody had labelled it, if there is one; its image and brain are the same.
+
+        Pseudo-labels have several masks for one image, which is therefore not stored several times.
+        """
+        bare = replace(case, lesions=())
+        return open_entry(self._entry(self.key(bare, preparation)), bare) if case.labelled else None
+
     def _inputs(self, case: Case, preparation: Preparation) -> dict[str, object]:
         of = FileDigests(self.folder / "digests").of
         return {
@@ -215,7 +223,7 @@ def _prepare_locked(job: _Job) -> StoredCase | None:
         temporary = entry.with_name(f".{uuid.uuid4().hex[:8]}-{job.key}")
         try:
             with disk_errors(entry):
-                write_entry(temporary, prepared, inputs)
+                write_entry(temporary, prepared, inputs, unlabelled=job.store.unlabelled(job.case, job.preparation))
                 os.replace(temporary, entry)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -64,6 +64,29 @@ def test_what_is_loaded_is_what_was_prepared(make_case, store):
     assert stored.brain_voxels_per_slice == tuple(fresh.brain.sum((0, 1)).tolist())
 
 
+def test_several_masks_of_one_image_store_it_once(make_case, store, monkeypatch):
+    """Pseudo-labels: the unlabelled case is stored when it is predicted, then with one mask per fold."""
+    [bare] = go(store, [make_case()])
+    both = []
+    for place in (3, 4):  # one file with one content after the other
+        case = make_case(lesion=lesion_at(5, 6, place))
+        [stored], fresh = go(store, [case]), prepare(case, T1W)
+        both.append(stored)
+        for name in ("image", "brain"):
+            assert (stored.entry / f"{name}.npy").samefile(bare.entry / f"{name}.npy")
+        np.testing.assert_array_equal(stored.load().image, fresh.image)
+        np.testing.assert_array_equal(stored.load().lesion, fresh.lesion)
+    assert both[0].entry != both[1].entry
+
+    def no_links(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    [copied] = go(store, [make_case(lesion=lesion_at(5, 7, 4))])
+    assert not (copied.entry / "image.npy").samefile(bare.entry / "image.npy")
+    np.testing.assert_array_equal(copied.load().image, both[0].load().image)
+
+
 def test_slices_lie_together_on_disk(make_case, store):
     [stored] = go(store, [make_case()])
     image = stored.load().image
