@@ -2,7 +2,7 @@
 
 ``python -m benchmarks nnunet_phantoms SWEEP --folder DIR``: everything is read from the sweep's run folders. Masks of
 the held-out cases, nnU-Net's and ours, end in ``DIR/masks``; tables and report in ``DIR/scores``; nnU-Net's folds as
-run folders in ``DIR/imported``, for ``evaluate.py runs=[...]``. Folds that are trained are not trained again.
+run folders in ``DIR/imported``, for ``evaluate.py sweeps=[...]``. Folds that are trained are not trained again.
 """
 
 from __future__ import annotations

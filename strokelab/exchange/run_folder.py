@@ -58,8 +58,9 @@ def import_nnunet(
     """Write a trained model's folds as run folders.
 
     Windows, mirroring, weighting and averaging are nnU-Net's own, computed in float32, so that the masks are the same
-    up to voxels on the decision's edge (nnU-Net v2 sums in float16). Where a scan's spacing is not the plan's, both
-    resample, but not to the same digits: masks then differ slightly at their border.
+    up to voxels on the decision's edge and in the corners of a volume: nnU-Net v2 sums in float16, in which its weights
+    there are next to nothing. Where a scan's spacing is not the plan's, both resample, by different rules: masks then
+    differ at their border.
 
     Args:
         folder: with ``plans.json`` (v2) or ``plans.pkl`` (v1) and the folders of the folds.
