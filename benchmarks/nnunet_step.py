@@ -55,7 +55,7 @@ def rows(folder: Path, rounds: int) -> list[Row]:
             if answers is shipped and side == max(SIZES):
                 share += f", goal {MEMORY_GOAL} {'met' if memory <= MEMORY_GOAL * peers_memory else 'MISSED'}"
             note = f"peak memory {memory:.0f} MiB against {peers_memory:.0f} MiB, {share}"
-            note += f"; {peers_processor / processor:.1f}x its processor time"
+            note += f"; {peers_processor / processor:.1f}x our processor time"
             work = f"training step of nnunet, {batch} x {side}^3, bf16 and kept memory"
             lines.append(Row(work, seconds, f"nnU-Net {name}", peers, goal, note=note))
     return lines
