@@ -60,10 +60,9 @@ class Plan:
         """Overrides of the sweep that trains the students."""
         from strokelab.sweeps.members import quoted
 
-        pseudo = {"root": quoted(str(labels)), "digest": f"'{digest}'", "weight": weight, "per_fold": per_fold}
-        told = [
-            f"data.pseudo.{key}={str(value).lower() if key == 'per_fold' else value}" for key, value in pseudo.items()
-        ]
+        told = [f"data.pseudo.root={quoted(str(labels))}", f"data.pseudo.digest='{digest}'"]
+        told += [f"data.pseudo.weight={weight}"] if weight != 1 else []
+        told += [] if per_fold else ["data.pseudo.per_fold=false"]
         return [*self.overrides, f"sweep={SWEEP}", f"model={STUDENT}", *told]
 
 
