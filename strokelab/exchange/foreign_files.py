@@ -1,39 +1,28 @@
 """nnU-Net's files read without executing anything in them: JSON, pickled plans, checkpoints.
 
-Of NumPy, scalars and arrays of numbers are let through by exact name, nothing else.
+Of NumPy, scalars and arrays are understood, and nothing of NumPy itself is called for them: its own functions would
+take memory at will, and arrays of objects over raw bytes.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import pickle
+import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from strokelab.errors import RunError
 from strokelab.runs.checkpoints import refuse_inflation
 
 _LARGEST_PLAN = 256 * 2**20
-_KINDS = (
-    "bool",
-    "int8",
-    "uint8",
-    "int16",
-    "uint16",
-    "int32",
-    "uint32",
-    "int64",
-    "uint64",
-    "float16",
-    "float32",
-    "float64",
-)
+_KIND = re.compile(r"[biufSU]\d{1,6}")  # of numbers and words, by NumPy's codes
 _PACKAGES = ("numpy.core", "numpy._core")  # before and after NumPy 2
 
 
@@ -53,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_plans(path: Path) -> dict[str, Any]:
-    """The pickled plans of nnU-Net v1: containers, plain values, numbers and arrays of NumPy.
+    """The pickled plans of nnU-Net v1: containers, plain values, numbers of NumPy, and its arrays as nested lists.
 
     Raises:
         RunError: the file is missing, damaged, or wants anything else.
@@ -87,23 +76,78 @@ def read_weights(path: Path) -> dict[str, Any]:
     return content
 
 
+class _Kind:
+    """Stands in for ``numpy.dtype``: what an array holds, by its code, and the order of bytes."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
+        if not isinstance(code, str) or not (_KIND.fullmatch(code) or code in ("O", "O8")):
+            raise pickle.UnpicklingError(f"it wants values of kind {str(code)[:20]!r}")
+        self.code = code
+        self.order = "="
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        if state[1] not in ("<", ">", "=", "|"):
+            raise pickle.UnpicklingError(f"bytes in order {str(state[1])[:20]!r}")
+        self.order = state[1]
+
+    def read(self, raw: bytes) -> NDArray[Any]:
+        """The values (N,) that lie in bytes, none of which can be an object."""
+        if self.code.startswith("O"):
+            raise pickle.UnpicklingError("it wants objects out of bytes")
+        kind = np.dtype(self.order + self.code)
+        return np.frombuffer(raw, kind) if raw else np.empty(0, kind)
+
+
+class _Array(list[Any]):
+    """Stands in for ``numpy.ndarray``: nested lists."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, by_column, content = state
+        if isinstance(content, list):  # of objects, each unpickled like everything here
+            self[:] = content
+        else:
+            self[:] = _nested(kind, content, shape, "F" if by_column else "C")
+
+
+def _nested(kind: _Kind, raw: bytes, shape: Sequence[int], order: str) -> list[Any]:
+    values = kind.read(raw).reshape(shape, order="F" if order == "F" else "C")
+    return list(values.tolist()) if values.ndim and values.size else values.ravel().tolist()
+
+
+def _scalar(kind: _Kind, raw: bytes) -> Any:
+    (value,) = kind.read(raw)
+    return value
+
+
+def _reconstruct(array: type[_Array], shape: Sequence[int], kind: Any) -> _Array:
+    return _Array()
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """Builds what plans are made of; any other name is an error before it is looked up."""
 
     def find_class(self, module: str, name: str) -> Any:
         known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): OrderedDict,
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
+            ("numpy", "ndarray"): _Array,
+            ("numpy", "dtype"): _Kind,
             ("_codecs", "encode"): _latin,
+            ("__builtin__", "bytes"): _no_bytes,
         }
         for package in _PACKAGES:
-            known[f"{package}.multiarray", "scalar"] = _of_numpy("multiarray", "scalar")
-            known[f"{package}.multiarray", "_reconstruct"] = _of_numpy("multiarray", "_reconstruct")
-            known[f"{package}.numeric", "_frombuffer"] = _of_numpy("numeric", "_frombuffer")
+            known[f"{package}.multiarray", "scalar"] = _scalar
+            known[f"{package}.multiarray", "_reconstruct"] = _reconstruct
+            known[f"{package}.numeric", "_frombuffer"] = lambda raw, kind, shape, order: _nested(
+                kind, raw, shape, order
+            )
         if (module, name) not in known:
             raise pickle.UnpicklingError(f"it wants {module}.{name}")
         return known[module, name]
+
+
+def _no_bytes() -> bytes:
+    """As old pickles write them."""
+    return b""
 
 
 def _latin(text: str, encoding: str) -> bytes:
@@ -114,16 +158,7 @@ def _latin(text: str, encoding: str) -> bytes:
 
 
 def _numbers() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    kinds = {type(np.dtype(kind)) for kind in _KINDS}
-    scalar = _of_numpy("multiarray", "scalar")
-    return [np.dtype, *kinds, *((scalar, f"{package}.multiarray.scalar") for package in _PACKAGES)]
-
-
-def _of_numpy(module: str, name: str) -> Callable[..., Any]:
-    """What pickles of numbers and arrays call, wherever this NumPy keeps it."""
-    package = _PACKAGES[np.lib.NumpyVersion(np.__version__) >= "2.0.0"]
-    found: Callable[..., Any] = getattr(importlib.import_module(f"{package}.{module}"), name)
-    return found
+    return [(_Kind, "numpy.dtype"), *((_scalar, f"{package}.multiarray.scalar") for package in _PACKAGES)]
 
 
 def _unreadable(path: Path, error: Exception, expected: str) -> RunError:

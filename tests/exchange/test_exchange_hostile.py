@@ -47,12 +47,54 @@ def test_pickled_plans_execute_nothing(tmp_path):
 
 @pytest.mark.parametrize("protocol", range(2, 6))
 def test_numbers_of_numpy_pass_in_every_protocol(tmp_path, protocol):
-    content = {"a": np.float64(0.25), "b": np.arange(3), "c": np.bool_(True), "d": np.array([0.5, 2], np.float32)}
+    content = {
+        **{"a": np.float64(0.25), "b": np.arange(3), "c": np.bool_(True), "d": np.array([0.5, 2], np.float32)},
+        **{"e": np.asfortranarray(np.arange(6).reshape(2, 3)), "f": np.array([{"x": 1}, None]), "g": np.array(["ab"])},
+        **{"h": np.zeros((0, 3)), "i": np.array(7), "j": np.array([1, 2], ">i2"), "k": np.str_("word")},
+    }
     (tmp_path / "plans.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
     read = read_plans(tmp_path / "plans.pkl")
-    assert (read["a"], read["c"]) == (0.25, True)
-    assert read["b"].tolist() == [0, 1, 2]
-    assert read["d"].dtype == np.float32
+    assert (read["a"], read["c"], read["k"]) == (0.25, True, "word")
+    arrays = {name: value for name, value in read.items() if isinstance(value, list)}
+    assert arrays == {
+        **{"b": [0, 1, 2], "d": [0.5, 2], "e": [[0, 1, 2], [3, 4, 5]], "f": [{"x": 1}, None], "g": ["ab"]},
+        **{"h": [], "i": [7], "j": [1, 2]},
+    }
+
+
+class Calls:
+    """Calls something when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.called = function, arguments
+
+    def __reduce__(self):
+        return self.called
+
+
+GREEDY = {
+    "memory for a number": Calls(np._core.multiarray.scalar, np.dtype("V200000")),
+    "memory for a word": Calls(np._core.multiarray.scalar, np.dtype("S200000")),
+    "objects out of bytes": Calls(np.ndarray, (1,), np.dtype("O"), b"AAAAAAAA"),
+    "fields of objects": Calls(np._core.multiarray.scalar, np.dtype([("a", "O")]), b"AAAAAAAA"),
+    "numbers out of too few bytes": Calls(np._core.multiarray.scalar, np.dtype("f8"), b"AAAA"),
+    "as many lists as one likes": np.lib.stride_tricks.as_strided(np.zeros(0), (2**40, 0)),
+}
+
+
+@pytest.mark.parametrize("what", GREEDY)
+def test_numpy_is_not_called_for_strangers(tmp_path, what):
+    """Neither for memory nor for arrays of pointers: what is no plain number or array of them is refused or empty."""
+    path = tmp_path / "file"
+    path.write_bytes(pickle.dumps({"x": GREEDY[what]}))
+    if what.startswith("as many"):
+        assert read_plans(path)["x"] == []
+    else:
+        with pytest.raises(RunError, match="read safely"):
+            read_plans(path)
+    torch.save({"x": GREEDY[what]}, path)
+    with pytest.raises(RunError, match="read safely"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1]), pickle.dumps(3)])
