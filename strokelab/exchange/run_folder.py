@@ -10,11 +10,14 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from strokelab import runs
 from strokelab.configuration import Settings, bind, build, compose, conf_folder, plain
+from strokelab.configuration.building import MISSING
+from strokelab.data import read_cases
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning, RunError
 from strokelab.exchange import version1, version2
@@ -44,6 +47,16 @@ class Origin:
         return cls(
             {"dataset": dataset, "root": str(root.expanduser().resolve()), "options": {}, "phantom": False}, splits
         )
+
+    @cached_property
+    def persons(self) -> dict[str, str]:
+        """Case id -> person.
+
+        Raises:
+            DataError: the data cannot be read.
+        """
+        cases = read_cases(self.cohort["dataset"], Path(self.cohort["root"]), **self.cohort["options"])
+        return {case.case_id: case.subject_id for case in cases}
 
 
 def import_nnunet(
@@ -91,7 +104,7 @@ def import_nnunet(
         else:
             model = version1.read_model(folder, fold, checkpoint=checkpoint, modalities=modalities)
         place = out if len(folds) == 1 else out / f"fold_{fold}"
-        _write(model, fold, place, origin)
+        _write(model, place, _split(origin, fold, checkpoint), origin)
         written.append(place)
     if len(folds) != 1:
         _record(out, dict(zip(chosen, written, strict=True)))
@@ -137,12 +150,11 @@ def _folds(folder: Path, version: int) -> list[str]:
     return sorted(names, key=natural_key)
 
 
-def _write(model: TrainedModel, fold: str, place: Path, origin: Origin | None) -> None:
+def _write(model: TrainedModel, place: Path, split: Split, origin: Origin | None) -> None:
     import torch
 
     network = model.network()
     _check_modalities(model, network["in_channels"])
-    split = _split(origin, fold)
     settings = _settings(model, network, place, origin)
     segmenter = build(settings["model"])
     state = segmenter.state_dict() | {f"network.{name}": weight for name, weight in model.weights.items()}
@@ -171,6 +183,14 @@ def _check_modalities(model: TrainedModel, channels: int) -> None:
             expected=f"{channels}, as the network has channels",
             remedy="name each with --modality, in order",
         )
+    odd = [name for name in model.modalities if not name.isprintable() or "${" in name or name == MISSING]
+    if odd:
+        raise ConfigError(
+            "modalities",
+            found=f"channels called {odd}",
+            expected="names of images that a config can hold",
+            remedy="name each with --modality, in order",
+        )
     clipped = [name for name in model.modalities if name.lower() in PERFUSION]
     if clipped:
         message = "strokelab clips outliers of perfusion maps and nnU-Net does not: masks may differ"
@@ -180,10 +200,8 @@ def _check_modalities(model: TrainedModel, channels: int) -> None:
 def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, origin: Origin | None) -> Settings:
     """Those of ``model=nnunet`` with everything that the trained model says in their place."""
     family = "nnunet_residual" if network["residual"] else "nnunet"
-    channels = ",".join(json.dumps(name) for name in model.modalities)
-    composed = plain(
-        compose("train", [f"model={family}", "data=folder", "data.root=''", f"data.modalities=[{channels}]"])
-    )
+    # A stranger's words are put in afterwards: in an override Hydra would read them.
+    composed = plain(compose("train", [f"model={family}", "data=folder", "data.root=''", "data.modalities=[T1w]"]))
     windows = composed["view"]["windows"] | {"patch": list(model.patch), "mirror": model.mirror}
     if model.mean == "geometric":
         windows = {"_target_": "strokelab.inference.geometric_mean.GeometricMean", "windows": windows}
@@ -194,7 +212,7 @@ def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, orig
         "trainer": composed["trainer"] | {"precision": "32-true", "max_epochs": max(model.epochs, 1)},
         "cohort": dict((origin or Origin({"dataset": f"nnU-Net {model.dataset}".strip(), "root": ""})).cohort),
     }
-    settings["data"] = composed["data"] | {"batch_size": model.batch_size}
+    settings["data"] = composed["data"] | {"batch_size": model.batch_size, "modalities": list(model.modalities)}
     settings["model"] = composed["model"] | {"network": composed["model"]["network"] | dict(network)}
     settings["view"] = composed["view"] | {
         "preparation": composed["view"]["preparation"]
@@ -213,8 +231,8 @@ def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, orig
     return bind(settings, facts | {"normalize": model.normalize})
 
 
-def _split(origin: Origin | None, fold: str) -> Split:
-    """Who was trained on and who not; nobody is known without ``splits_final.json``."""
+def _split(origin: Origin | None, fold: str, checkpoint: str) -> Split:
+    """Who was trained on, chose the checkpoint, or did neither; nobody is known without ``splits_final.json``."""
     if origin is None or origin.splits is None:
         return Split((), (), ())
     path = origin.splits
@@ -224,7 +242,7 @@ def _split(origin: Origin | None, fold: str) -> Split:
             names = sorted({str(name) for part in folds for name in (*part["train"], *part["val"])}, key=natural_key)
             return Split(tuple(names), (), ())
         part = folds[int(fold)]
-        return Split(tuple(map(str, part["train"])), (), tuple(map(str, part["val"])))
+        train, held = tuple(map(str, part["train"])), tuple(map(str, part["val"]))
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise DataError(
             path,
@@ -232,3 +250,17 @@ def _split(origin: Origin | None, fold: str) -> Split:
             expected=f"nnU-Net's splits with train and val of fold {fold}",
             remedy="take splits_final.json from nnUNet_preprocessed",
         ) from error
+    if checkpoint == "best":
+        return Split(train, held, ())
+    return Split(train, (), _of_others(held, train, origin.persons))
+
+
+def _of_others(held: Sequence[str], train: Sequence[str], persons: Mapping[str, str]) -> tuple[str, ...]:
+    """The held-out cases of persons of whom nothing was trained on: nnU-Net deals cases, not persons."""
+    known = {persons[name] for name in train if name in persons}
+    left = [name for name in held if persons.get(name) in known]
+    if left:
+        warnings.warn(
+            f"{left} left out of the test part: other scans of these persons trained", DataWarning, stacklevel=4
+        )
+    return tuple(name for name in held if name not in left)

@@ -14,7 +14,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from strokelab import runs
 from strokelab.cli import app
 from strokelab.data import read_cases
-from strokelab.errors import ConfigError, RunError
+from strokelab.errors import ConfigError, DataWarning, RunError
 from strokelab.evaluation.sweep import gather
 from strokelab.exchange import Origin, import_nnunet
 
@@ -99,18 +99,60 @@ def test_a_model_folder_becomes_one_run_per_fold_and_says_where_it_came_from(tmp
     splits = tmp_path / "splits_final.json"
     splits.write_text(json.dumps([{"train": cases[2:], "val": cases[:2]}, {"train": cases[:-2], "val": cases[-2:]}]))
     origin = Origin.of("atlas_v1", t1_cohort, splits)
-    places = import_nnunet(built.folder, tmp_path / "runs", modalities=["T1w"], origin=origin)
+    with pytest.warns(DataWarning, match=rf"{cases[-2]}.*left out of the test part: other scans of these persons"):
+        places = import_nnunet(built.folder, tmp_path / "runs", modalities=["T1w"], origin=origin)
     assert [place.name for place in places] == ["fold_0", "fold_1"]
     assert [one.folder for one in gather(tmp_path / "runs").finished] == places, "a sweep that can be evaluated"
     first, second = (runs.load_run(place) for place in places)
     assert first.split.test == tuple(cases[:2])
     assert second.split.train == tuple(cases[:-2])
+    assert second.split.test == (cases[-1],), "nnU-Net deals cases to folds, not persons"
     assert first.name == second.name == "nnunet_v2"
     assert first.settings["cohort"]["root"] == str(t1_cohort)
     assert runs.read_status(places[0])["state"] == "finished"
     note = runs.read_environment(places[0])["imported"]
     assert note["trainer"] == "nnUNetTrainer"
     assert len(note["digest"]) == 32
+
+
+def _with_splits(tmp_path, cohort, *, checkpoint="final"):
+    """A run whose first two cases were held out by nnU-Net."""
+    built = nnunet_models.version2(tmp_path / "model")
+    cases = [case.case_id for case in read_cases("atlas_v1", cohort)]
+    (tmp_path / "splits.json").write_text(json.dumps([{"train": cases[2:], "val": cases[:2]}]))
+    if checkpoint != "final":
+        shutil.copy(built.folder / "fold_0" / "checkpoint_final.pth", built.folder / "fold_0" / "checkpoint_best.pth")
+    origin = Origin.of("atlas_v1", cohort, tmp_path / "splits.json")
+    given = {"folds": ["0"], "checkpoint": checkpoint, "modalities": ["T1w"], "origin": origin}
+    (run,) = import_nnunet(built.folder, tmp_path / "run", **given)
+    return cases, runs.read_split(run)
+
+
+def test_cases_that_chose_the_best_checkpoint_do_not_test_it(tmp_path, t1_cohort):
+    cases, split = _with_splits(tmp_path, t1_cohort, checkpoint="best")
+    assert (split.train, split.val, split.test) == (tuple(cases[2:]), tuple(cases[:2]), ())
+
+
+def test_channels_keep_their_names_to_the_letter(tmp_path):
+    built = nnunet_models.version2(tmp_path / "model")
+    built.dataset["channel_names"]["0"] = 'T1 "é", [0]'
+    built.write()
+    (run,) = import_nnunet(built.folder, tmp_path / "run", folds=["0"])
+    settings = runs.read_settings(run)
+    assert settings["data"]["modalities"] == settings["view"]["preparation"]["modalities"] == ['T1 "é", [0]']
+
+
+def test_what_a_channel_is_called_is_not_interpreted(tmp_path, monkeypatch):
+    """A name could ask for the user's environment, and the run folder then be handed on with it."""
+    monkeypatch.setenv("SECRET", "token")
+    built = nnunet_models.version2(tmp_path / "model")
+    for name in ("${oc.env:SECRET}", "???", "T1\nw"):
+        built.dataset["channel_names"]["0"] = name
+        built.write()
+        with pytest.raises(ConfigError, match="channels called") as refused:
+            import_nnunet(built.folder, tmp_path / "run")
+        assert "token" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_configuration_inherits_and_masked_normalisation_and_reorientation_are_taken_over(tmp_path):
