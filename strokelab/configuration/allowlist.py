@@ -10,8 +10,9 @@ from typing import Any
 
 from strokelab.errors import ConfigError
 
-# What the sections of a run folder's config may build: our own rooms without side effects, exact names of others.
-# Never a prefix of torch: `torch.load` and `torch.hub` run code.
+# What the sections of a run folder's config may build: rooms of modules whose sizes `size.py` counts, else exact names.
+# Never a prefix of torch: `torch.load` and `torch.hub` run code. No rooms for a view: they have functions that make
+# arrays as long as they are told.
 _OPTIMIZERS = tuple(f"torch.optim.{name}" for name in ("SGD", "Adam", "AdamW", "Adadelta", "RMSprop", "NAdam", "RAdam"))
 _SCHEDULERS = tuple(
     f"torch.optim.lr_scheduler.{name}"
@@ -20,17 +21,27 @@ _SCHEDULERS = tuple(
         *("MultiStepLR", "PolynomialLR", "StepLR"),
     )
 )
+_POSTPROCESS = tuple(f"strokelab.inference.postprocess.{name}" for name in ("threshold", "small_components", "mapping"))
 BUILDABLE: Mapping[str, tuple[str, ...]] = {
     "model": ("strokelab.networks.", "strokelab.losses.", "strokelab.models.", *_OPTIMIZERS, *_SCHEDULERS),
     "view": (
         *("strokelab.view.View", "strokelab.preparation.recipe.Preparation"),
-        *("strokelab.sampling.", "strokelab.inference."),
+        *(f"strokelab.sampling.{name}" for name in ("slices.Slices", "foreground.ForegroundPatches")),
+        *(f"strokelab.sampling.{name}" for name in ("order.InOrder", "order.Shuffle", "site_balanced.SiteBalanced")),
+        *("strokelab.inference.slices.SliceWindows", "strokelab.inference.windows.PatchWindows"),
+        "strokelab.inference.geometric_mean.GeometricMean",
     ),
-    "postprocess": ("strokelab.inference.",),
+    "postprocess": _POSTPROCESS,
 }
 # What continuing a run (resume=RUN) may build besides.
 TRAINING: Mapping[str, tuple[str, ...]] = {
-    "view": ("strokelab.augment.",),
+    "view": tuple(
+        f"strokelab.augment.{name}"
+        for name in (
+            *("nnunet.NNUNetAugmentation", "recipes.Recipe", "recipes.Foreign", "spatial.Flip"),
+            *("intensity.Contrast", "intensity.Gamma", "intensity.Noise"),
+        )
+    ),
     "data": ("strokelab.data.datamodule.", "strokelab.data.pseudo.PseudoLabels"),
     "split": ("strokelab.data.splits.",),
     "planner": ("strokelab.planning.Planner",),
@@ -41,7 +52,7 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
         "lightning.pytorch.loggers.TensorBoardLogger",
     ),
     "callbacks": (
-        *("strokelab.callbacks.", "strokelab.inference.postprocess."),
+        *("strokelab.callbacks.", *_POSTPROCESS),
         *(
             f"lightning.pytorch.callbacks.{name}"
             for name in (
@@ -52,12 +63,8 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
         ),
     ),
 }
-# Inside these rooms, what writes where its arguments say without being a part of a config, or takes memory at will.
-NEVER = (
-    "strokelab.inference.derivative.",
-    "strokelab.callbacks.metrics_file.",
-    "strokelab.sampling.order.EpochBatchSampler",
-)
+NEVER = ("strokelab.callbacks.metrics_file.",)
+"""Inside these rooms, what writes where its arguments say without being a part of a config."""
 _CALLBACKS = "strokelab.callbacks."  # a room with functions that act: of it, only what Lightning calls
 
 

@@ -1,5 +1,7 @@
 """Late facts, building and the models of the config tree."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from strokelab import build_model
 from strokelab.configuration import bind, build, build_untrusted, check_buildable
+from strokelab.configuration.composition import conf_folder
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.losses.dice import DiceLoss
 from strokelab.sampling.slices import Slices
@@ -109,6 +112,29 @@ def test_of_the_planners_room_only_the_planner_is_buildable_and_only_to_train():
     for target in ("strokelab.planning.fingerprint", "strokelab.planning.stages.Stages", "os.system"):
         with pytest.raises(ConfigError, match="planner"):
             check_buildable({"planner": {"_target_": target}}, training=True)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("inference.windows.gaussian_profile", "inference.windows.window_starts", "inference.accumulate.WeightedSum"),
+        *("inference.derivative.Derivative", "sampling.order.EpochBatchSampler", "augment.warp.smooth_shift"),
+    ],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_strangers_view_builds_nothing_that_takes_memory_at_will(target, training):
+    node = {"view": {"windows": {"_target_": f"strokelab.{target}"}}}
+    with pytest.raises(ConfigError, match="allow-list of 'view'"):
+        check_buildable(node, training=training)
+
+
+def test_what_our_views_and_postprocessings_are_made_of_is_buildable():
+    """Whatever conf/ names; augmentation only to train."""
+    texts = "\n".join(path.read_text() for path in conf_folder().rglob("*.yaml"))
+    named = re.findall(r"_target_: (strokelab\.(?:view|preparation|sampling|inference|augment)\.[\w.]+)", texts)
+    for target in {*named, "strokelab.inference.geometric_mean.GeometricMean"}:
+        section = "postprocess" if ".postprocess." in target else "view"
+        check_buildable({section: {"_target_": target}}, training=target.startswith("strokelab.augment."))
 
 
 def test_facts_can_be_bound_in_part():
