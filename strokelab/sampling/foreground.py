@@ -14,6 +14,9 @@ from strokelab.errors import ConfigError
 from strokelab.sampling.boxes import Part
 
 _LEAST_SHARE = 0.01
+_MOST_ITERATIONS = 1_000_000
+_MOST_VOXELS = 2**28
+"""Of an epoch, whose places are listed, and of a patch, which is read: a run folder may come from a stranger."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class ForegroundPatches:
         for name in ("iterations_per_epoch", "validation_iterations", "voxels_per_case"):
             if not _is_count(getattr(self, name)):
                 raise _setting(name, getattr(self, name), "a whole number of at least 1")
+        for name in ("iterations_per_epoch", "validation_iterations"):
+            if getattr(self, name) > _MOST_ITERATIONS:
+                raise _setting(name, getattr(self, name), f"at most {_MOST_ITERATIONS:,}: batches of one epoch")
         if not 0 <= self.foreground <= 1:
             raise _setting("foreground", self.foreground, "a share from 0 to 1")
         if self.foreground_mode not in ("last", "random"):
@@ -112,8 +118,10 @@ def _three_lengths(patch: Any) -> tuple[int, int, int]:
         whole = all(length == given for length, given in zip(lengths, patch, strict=True))
     except (TypeError, ValueError):
         lengths, whole = (), False
-    if not whole or len(lengths) != 3 or min(lengths) < 2:
-        raise _setting("patch", patch, "three whole numbers of at least 2, along x, y and z")
+    if not whole or len(lengths) != 3 or min(lengths) < 2 or math.prod(lengths) > _MOST_VOXELS:
+        raise _setting(
+            "patch", patch, f"three whole numbers of at least 2, along x, y and z, at most {_MOST_VOXELS:,} voxels"
+        )
     return lengths[0], lengths[1], lengths[2]
 
 
