@@ -203,8 +203,9 @@ def test_an_adversary_needs_two_training_sites(cohort, here, tiny, doors):
     refused(done, "1 training site(s): ['Site2']", "adversary=none")
     assert content(here) == []
     shutil.rmtree(cohort / "Site2")
-    alone = doors.train(*tiny, f"data.root={cohort}", "data.n_sites=1", "run_dir=run", cwd=here)
-    refused(alone, "at least two sites", "split=kfold")
+    one_site = (*tiny, f"data.root={cohort}", "data.n_sites=1", "run_dir=run")
+    refused(doors.train(*one_site, cwd=here), "a dataset of one site", "adversary=none")
+    refused(doors.train(*one_site, "adversary=none", cwd=here), "at least two sites", "split=kfold")
 
 
 def test_one_modality_missing_in_one_case(isles_cohort, here, tiny, doors, tmp_path):
