@@ -30,5 +30,10 @@ def described_use(
     if pseudo is not None:
         labels = pseudo.chosen(split)
         own = [case for case in trained if "pseudo" in case.meta]
-        use["pseudo_labels"] = {"masks": labels.name, "cases": len(own), "teachers": list(labels.teachers)}
+        use["pseudo_labels"] = {
+            "masks": labels.name,
+            "cases": len(own),
+            "teachers": list(labels.teachers),
+            "honest": labels.is_honest_for(split),  # or its test cases are known to who drew the masks
+        }
     return use | {"training_scans": {site: scans.count(site) for site in sites}}

@@ -3,7 +3,7 @@
 Knows a folder of masks and its two tables; trains nothing and predicts nothing. Layout::
 
     labels.csv      fold, case_id, mask, voxels, volume_ml, digest: one row per mask
-    teachers.json   who drew the masks of each fold, and which cases they had seen in training
+    teachers.json   who drew the masks of each fold, and which cases and persons they had seen in training
     fold0/CASE.nii.gz ... all/CASE.nii.gz
 """
 
@@ -37,6 +37,7 @@ class LabelSet:
         name: ``fold0``, ... or ``all``.
         teachers: run folders of these models, as their author wrote them down.
         seen: ids of the cases that any of them trained or validated on.
+        persons: of these cases.
         masks: case id -> mask on the grid of the case's image.
         digests: case id -> digest of that file.
     """
@@ -44,12 +45,14 @@ class LabelSet:
     name: str
     teachers: tuple[str, ...]
     seen: frozenset[str]
+    persons: frozenset[str]
     masks: Mapping[str, Path]
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def is_honest_for(self, split: Split) -> bool:
-        """Whether none of its teachers has seen a case that the split tests on."""
-        return self.seen.isdisjoint(split.test)
+        """Whether none of its teachers has seen a case that the split tests on, or another scan of such a person."""
+        persons = {split.about[case_id][0] for case_id in split.test if case_id in split.about}
+        return self.seen.isdisjoint(split.test) and self.persons.isdisjoint(persons)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ class PseudoLabels:
     def joined(self, unlabelled: Sequence[Case], split: Split) -> tuple[list[Case], Split]:
         """The pseudo-labelled cases, and the split with them in its training part and nowhere else.
 
-        Scans of persons who test or validate are left out, with a warning: no person stands on two sides.
+        Scans of persons who test or validate are left out, with a warning: no person stands on two sides. A warning
+        also says when ``per_fold`` is off and the masks are by models that have seen test cases.
 
         Args:
             unlabelled: of the cohort, without masks.
@@ -118,6 +122,13 @@ class PseudoLabels:
         """
         labels = self.chosen(split)
         _check_same(Path(self.root) / LABELS, labels, unlabelled)
+        if not labels.is_honest_for(split):
+            warnings.warn(
+                f"masks {labels.name!r} are by models that have seen test cases of this split: scores of its test part "
+                "will look better than they are (data.pseudo.per_fold=false)",
+                DataWarning,
+                stacklevel=2,
+            )
         aside = {split.about[case_id][0] for case_id in (*split.val, *split.test) if case_id in split.about}
         left = [case.case_id for case in unlabelled if case.subject_id in aside]
         if left:
@@ -169,7 +180,14 @@ def read_label_sets(root: Path) -> list[LabelSet]:
         masks[row["fold"]][row["case_id"]] = root / place
         digests[row["fold"]][row["case_id"]] = row["digest"]
     return [
-        LabelSet(name, tuple(entry["runs"]), frozenset(entry["seen"]), masks[name], digests[name])
+        LabelSet(
+            name,
+            tuple(entry["runs"]),
+            frozenset(entry["seen"]),
+            frozenset(entry["persons"]),
+            masks[name],
+            digests[name],
+        )
         for name, entry in teachers.items()
     ]
 
@@ -190,7 +208,7 @@ def _teachers(path: Path) -> dict[str, dict[str, list[str]]]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         folds = content["folds"]
         told = {
-            str(name): {key: [str(item) for item in entry[key]] for key in ("runs", "seen")}
+            str(name): {key: [str(item) for item in entry[key]] for key in ("runs", "seen", "persons")}
             for name, entry in folds.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -41,6 +41,11 @@ class Teacher:
         """Ids of all cases that had a share in its weights or in their choice."""
         return frozenset((*self.split.train, *self.split.val))
 
+    @property
+    def persons(self) -> frozenset[str]:
+        """The persons of these cases."""
+        return frozenset(self.split.about[case_id][0] for case_id in self.seen if case_id in self.split.about)
+
 
 @dataclass(frozen=True)
 class SchemeScore:

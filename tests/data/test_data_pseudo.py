@@ -47,7 +47,12 @@ def labels(
             write_volume(mask, voxels, its)
             rows.append([fold, case, f"{fold}/{case}.nii.gz", 8, 0.008, file_digest(mask)])
     told = {
-        fold: {"runs": ["run"] * (len(folds) if fold == EVERY else 1), "seen": seen} for fold, seen in folds.items()
+        fold: {
+            "runs": ["run"] * (len(folds) if fold == EVERY else 1),
+            "seen": seen,
+            "persons": [f"person-{case}" for case in seen],
+        }
+        for fold, seen in folds.items()
     }
     (root / TEACHERS).write_text(json.dumps({"folds": told}))
     with (root / LABELS).open("w", newline="") as table:
@@ -77,6 +82,8 @@ def test_masks_of_models_that_know_the_answers_are_refused_unless_asked_for(tmp_
     with pytest.raises(DataError, match=r"seen some of the 2 test cases"):
         PseudoLabels(root).joined(unlabelled("x", "y"), mixed)
     assert PseudoLabels(root, per_fold=False).chosen(mixed).name == EVERY
+    with pytest.warns(DataWarning, match="'all' are by models that have seen test cases"):
+        PseudoLabels(root, per_fold=False).joined(unlabelled("x", "y"), mixed)
     shutil.rmtree(tmp_path / "one", ignore_errors=True)
     with pytest.raises(DataError, match="by all models"):
         PseudoLabels(labels(tmp_path / "one", {"fold0": ("a",)}), per_fold=False).chosen(mixed)
@@ -88,6 +95,13 @@ def test_a_person_never_stands_on_two_sides(tmp_path):
     with pytest.warns(DataWarning, match=r"\['x', 'y'\] left out"):
         _, split = pseudo.joined(cases, SPLIT)
     assert split.train == ("a", "b", "z")
+
+
+def test_models_that_know_another_scan_of_a_test_person_know_too_much(tmp_path):
+    """They trained on a scan that this split has left out, so the ids of cases alone do not tell."""
+    split = replace(SPLIT, train=("b",), test=("a2", "e"), about={**SPLIT.about, "a2": ("person-a", "R001")})
+    with pytest.raises(DataError, match="all by models that have seen some"):
+        PseudoLabels(labels(tmp_path, {"fold0": ("a", "b")})).chosen(split)
 
 
 def test_masks_and_unlabelled_cases_belong_together(tmp_path):
@@ -155,7 +169,10 @@ def test_a_cohort_serves_them_as_training_cases_and_nothing_else(t1_cohort, tmp_
         taught.setup("fit")
     assert set(taught.split_result.train) == {*seen, *grids}
     assert taught.split_result.test == plain.split_result.test
-    assert taught.describe()["pseudo_labels"] == {"masks": "fold0", "cases": 2, "teachers": ["run"]}
+    assert taught.describe()["pseudo_labels"] == {
+        **{"masks": "fold0", "cases": 2, "teachers": ["run"]},
+        "honest": True,
+    }
     stored = {case.case_id: case for case in taught.volumes("train")}
     assert all(stored[case].load().lesion.sum() == 8 for case in grids)
     # Labels of real cases are untouched.

@@ -55,7 +55,8 @@ def work(session_folder, t1_cohort, tmp_path, monkeypatch) -> tuple[Labelling, l
         folder = tmp_path / f"nnunet-fold{fold}"
         folder.mkdir()
         (folder / "last.ckpt").write_text(str(fold))
-        teachers.append(Teacher(folder, fold, Split(tuple(others), (), tuple(mine)), folder / "last.ckpt"))
+        split = Split(tuple(others), (), tuple(mine), {case: (case.upper(), "") for case in "abcd"})
+        teachers.append(Teacher(folder, fold, split, folder / "last.ckpt"))
     runs = {teacher.folder: StandIn(teacher.fold, drawn) for teacher in teachers}
     monkeypatch.setattr("strokelab.runs.trained.load_run", lambda folder, **_: runs[folder])
     store = PreparedStore(session_folder / "store")
@@ -71,7 +72,7 @@ def test_a_folds_masks_are_by_the_model_that_saw_none_of_its_test_cases(work):
     assert table.groupby("fold")["voxels"].unique().map(list).to_dict() == {"fold0": [8], "fold1": [12], "all": [12]}
     sets = {one.name: one for one in read_label_sets(work.folder)}
     assert sets["fold0"].teachers == ("nnunet-fold0",)
-    assert sets["fold0"].seen == {"c", "d"}
+    assert (sets["fold0"].seen, sets["fold0"].persons) == ({"c", "d"}, {"C", "D"})
     assert sets["all"].seen == {"a", "b", "c", "d"}
     told = json.loads((work.folder / TEACHERS).read_text())
     assert told["cross_validation"][0] == {"scheme": "nnunet", "cases": 4, "dice_mean": 0.6, "dice_sd": 0.1}
