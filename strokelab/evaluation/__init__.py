@@ -20,6 +20,7 @@ from strokelab.errors import ConfigError, StrokelabError
 from strokelab.evaluation.averaging import Averaging, Plan, plan_averaging
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
+from strokelab.evaluation.honesty import doubts
 from strokelab.evaluation.material import evaluation_of, materials_of
 from strokelab.evaluation.outcomes import outcomes_of, save_qc, with_overlays
 from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
@@ -98,6 +99,7 @@ def _evaluate(settings: Settings, out: Path) -> Path:
         console.print(f"Not in the tables: {line}", markup=False, highlight=False, soft_wrap=True)
     # What can be wrong with a run or a dataset is found before the first of them is predicted.
     entries = entries_of(_listed(settings["runs"]), sweep.finished, settings)
+    sweep = replace(sweep, notes=(*sweep.notes, *doubts(entries, settings["part"])))
     averaging, plan = _averaging(entries, settings)
     outcomes = [] if averaging and averaging.alone else outcomes_of(entries, settings, out)
     if averaging and plan:
