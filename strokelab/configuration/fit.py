@@ -9,7 +9,6 @@ from typing import Any
 from strokelab.configuration.building import MISSING
 from strokelab.configuration.composition import Settings
 from strokelab.errors import ConfigError
-from strokelab.planning.topology import topology_of
 
 _SLICES = "strokelab.sampling.slices."
 
@@ -131,6 +130,8 @@ def _halvable(width: int, model: Mapping[str, Any], preparation: Mapping[str, An
     network = model.get("network") or {}
     factor = _factors(network).get("x")
     if factor is None:
+        from strokelab.planning.topology import topology_of  # here: who only asks how a sweep stands loads no NumPy
+
         stages = len(network["widths"]) if isinstance(network.get("widths"), list) else None
         spacing = preparation.get("spacing")
         mm: Sequence[float] = spacing if isinstance(spacing, list) else (1.0, 1.0, 1.0)
