@@ -117,7 +117,9 @@ def _by_scan(cores: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
 def _near_maximum(probability: NDArray[Any], constants: Constants) -> NDArray[np.uint8]:
     """Where nothing is sure: what comes close to the maximum, unless that is nothing, too."""
     highest = float(np.nanmax(probability, initial=0.0))
-    if constants.fallback == "empty" or highest <= constants.fallback_margin:
+    # The margin as the map's own numbers have it: 0.1 in single precision is more than 0.1.
+    least = float(np.asarray(constants.fallback_margin, dtype=np.result_type(probability, np.float16)))
+    if constants.fallback == "empty" or highest <= least:
         return np.zeros(probability.shape, dtype=np.uint8)
     near: NDArray[np.uint8] = (probability > highest - constants.fallback_margin).astype(np.uint8)
     return near

@@ -63,3 +63,10 @@ def test_the_yaml_holds_the_constants_of_the_method():
 def test_impossible_constants_are_refused_by_name(wrong, named):
     with pytest.raises(ConfigError, match=named):
         mapping(CASES[1][0], **wrong)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_maximum_of_the_margin_itself_is_no_lesion_in_any_precision(kind):
+    volume = np.full((6, 6, 6), 0.1, kind)
+    assert not mapping(volume).any()
+    assert mapping(np.nextafter(volume, kind(1))).any()
