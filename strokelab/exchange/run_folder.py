@@ -155,7 +155,7 @@ def _write(model: TrainedModel, place: Path, split: Split, origin: Origin | None
 
     network = model.network()
     _check_modalities(model, network["in_channels"])
-    settings = _settings(model, network, place, origin)
+    settings = _settings(model, network, place=place, split=split, origin=origin)
     segmenter = build(settings["model"])
     state = segmenter.state_dict() | {f"network.{name}": weight for name, weight in model.weights.items()}
     runs.load_weights(segmenter, state, model.checkpoint)
@@ -197,7 +197,9 @@ def _check_modalities(model: TrainedModel, channels: int) -> None:
         warnings.warn(f"{', '.join(clipped)}: {message}", DataWarning, stacklevel=3)
 
 
-def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, origin: Origin | None) -> Settings:
+def _settings(
+    model: TrainedModel, network: Mapping[str, Any], *, place: Path, split: Split, origin: Origin | None
+) -> Settings:
     """Those of ``model=nnunet`` with everything that the trained model says in their place."""
     family = "nnunet_residual" if network["residual"] else "nnunet"
     # A stranger's words are put in afterwards: in an override Hydra would read them.
@@ -212,6 +214,7 @@ def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, orig
         "trainer": composed["trainer"] | {"precision": "32-true", "max_epochs": max(model.epochs, 1)},
         "cohort": dict((origin or Origin({"dataset": f"nnU-Net {model.dataset}".strip(), "root": ""})).cohort),
     }
+    settings["split"] = _written_down(model, place, known=split != Split((), (), ()))
     settings["data"] = composed["data"] | {"batch_size": model.batch_size, "modalities": list(model.modalities)}
     settings["model"] = composed["model"] | {"network": composed["model"]["network"] | dict(network)}
     settings["view"] = composed["view"] | {
@@ -229,6 +232,14 @@ def _settings(model: TrainedModel, network: Mapping[str, Any], place: Path, orig
     }
     facts = {"patch": model.patch, "batch_size": model.batch_size, "spacing": model.spacing}
     return bind(settings, facts | {"normalize": model.normalize})
+
+
+def _written_down(model: TrainedModel, place: Path, *, known: bool) -> dict[str, Any]:
+    """The section ``split``: the run's own table, and which of nnU-Net's folds it was."""
+    fold = model.checkpoint.parent.name.removeprefix("fold_")
+    if not known or not fold.isdecimal():
+        return {"_target_": "strokelab.data.splits.All", "part": "train"}
+    return {"_target_": "strokelab.data.splits.FromFile", "path": str(place.resolve() / runs.SPLIT), "fold": int(fold)}
 
 
 def _split(origin: Origin | None, fold: str, checkpoint: str) -> Split:

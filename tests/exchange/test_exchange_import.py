@@ -11,7 +11,7 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from strokelab import runs
+from strokelab import configuration, runs
 from strokelab.cli import app
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, DataWarning, RunError
@@ -109,6 +109,10 @@ def test_a_model_folder_becomes_one_run_per_fold_and_says_where_it_came_from(tmp
     assert second.split.test == (cases[-1],), "nnU-Net deals cases to folds, not persons"
     assert first.name == second.name == "nnunet_v2"
     assert first.settings["cohort"]["root"] == str(t1_cohort)
+    for fold, trained in enumerate((first, second)):  # and no split of ours, with a site held out
+        assert trained.settings["split"]["fold"] == fold
+        rule = configuration.build(trained.settings["split"])
+        assert rule(read_cases("atlas_v1", t1_cohort)).test == trained.split.test
     assert runs.read_status(places[0])["state"] == "finished"
     note = runs.read_environment(places[0])["imported"]
     assert note["trainer"] == "nnUNetTrainer"
