@@ -129,6 +129,7 @@ def plan_averaging(entries: Sequence[Entry], averaging: Averaging) -> Plan:
             remedy="train what is missing (strokelab sweep DIR --resume), name whole schemes with "
             "ensemble.schemes=[...], or average what there is with ensemble.missing=report",
         )
+    gaps += _folds_of_nobody(chosen)
     plan = Plan(tuple(chosen), planned)
     said = f"{averaging.name}: every case is the {plan.words}, those that are evaluated on it ({averaging.weights})."
     return replace(plan, notes=(said, *(f"{averaging.name}: {gap}." for gap in gaps)))
@@ -175,6 +176,17 @@ def _gaps(entries: Sequence[Entry], planned: Sequence[CaseMembers]) -> list[str]
         f"{cases[0].case.case_id} (run by {_runs(cases[0].members)})"
         for scheme, cases in lacking.items()
     ]
+
+
+def _folds_of_nobody(entries: Sequence[Entry]) -> list[str]:
+    """Folds of the cross-validations that no run is of: their cases are in no row, or have fewer members."""
+    splits = [entry.settings.get("split") or {} for entry in entries]
+    there = {split.get("fold") for split in splits}
+    folds = {split.get("folds") for split in splits}
+    (count,) = folds if len(folds) == 1 else (None,)
+    missing = sorted(set(range(count)) - there) if isinstance(count, int) else []
+    words = ", ".join(map(str, missing))
+    return [f"no run of fold {words} of {count}"] if missing else []
 
 
 def _runs(members: Sequence[Entry]) -> str:

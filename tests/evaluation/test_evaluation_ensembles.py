@@ -141,6 +141,14 @@ def test_missing_folds_are_refused_by_name_or_reported(entries, settings):
     assert len(plan_averaging(lacking, averaging(settings, schemes=["nnunet"])).cases) == 9
 
 
+def test_a_fold_that_no_scheme_has_is_told(entries, settings):
+    """Nothing is uneven then, and its cases are in no row."""
+    whole = [replace(one, settings={**one.settings, "split": {**one.settings["split"], "folds": 3}}) for one in entries]
+    assert len(plan_averaging(whole, averaging(settings)).notes) == 1
+    lacking = [entry for entry in whole if "fold1" not in entry.member]
+    assert plan_averaging(lacking, averaging(settings)).notes[1] == "mapping_ensemble: no run of fold 1 of 3."
+
+
 def test_schemes_can_be_named(entries, settings):
     plan = plan_averaging(entries, averaging(settings, schemes=["nnunet_topk"]))
     assert {entry.model for entry in plan.entries} == {"nnunet_topk"}
