@@ -21,6 +21,7 @@ from strokelab.networks.units import Unit
 
 Lengths = Sequence[int]
 _LARGE = 2**24  # numbers in a feature map of one sample above which samples of a batch follow one another on a CPU
+_MOST_BLOCKS = 64  # in a stage; more is a slip, or meant to keep a machine busy with building them
 Biases = Literal["units", "all"]
 
 
@@ -50,7 +51,7 @@ class NNUNet(nn.Module):
         factor: what each side of the image must be divisible by.
 
     Raises:
-        ConfigError: widths, kernels and strides do not fit together.
+        ConfigError: widths, kernels and strides do not fit together, or a stage has no block or too many.
 
     Source: Huo 2022, spec of the published weights: 31,194,784 parameters plain, 72,137,888 residual with blocks
     1, 2, 3, 4, 4, 4 and one decoder unit (1 channel in, 2 maps out, widths 32 to 320).
@@ -79,6 +80,7 @@ class NNUNet(nn.Module):
         self.factor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
         biased = biases == "all"
         counts = _per_stage(blocks_encoder, len(widths))
+        _check_counts(blocks_encoder=counts, units_decoder=[units_decoder])
         if residual:
             self.stem: nn.Module = Unit(in_channels, widths[0], kernel=kernels[0])
         else:
@@ -205,6 +207,17 @@ def _check_plan(widths: Lengths, kernels: Sequence[Lengths], strides: Sequence[L
         expected="one of each per stage, two stages or more: odd kernels, strides of 2 or 3 lengths, the first all 1",
         remedy="leave all three to the plan (???), or give all three",
     )
+
+
+def _check_counts(**counts: Sequence[int]) -> None:
+    for name, numbers in counts.items():
+        if not all(1 <= number <= _MOST_BLOCKS for number in numbers):
+            raise ConfigError(
+                f"NNUNet.{name}",
+                found=str(list(numbers)),
+                expected=f"1 to {_MOST_BLOCKS} in a stage",
+                remedy=f"set model.network.{name}=2",
+            )
 
 
 def _listed(rows: Sequence[Lengths]) -> list[list[int]]:

@@ -164,6 +164,12 @@ def test_plans_that_do_not_fit_together_are_refused(change):
         NNUNet(1, **{**TINY, **change})
 
 
+@pytest.mark.parametrize("change", [{"blocks_encoder": [2, 65_536]}, {"blocks_encoder": 0}, {"units_decoder": 0}])
+def test_counts_out_of_range_are_refused_before_anything_is_built(change):
+    with pytest.raises(ConfigError, match="in a stage"):
+        NNUNet(1, **{**TINY, **change})
+
+
 def test_weights_begin_as_he_draws_them_and_biases_at_zero():
     torch.manual_seed(0)
     network = NNUNet(1, widths=[16, 32], kernels=[[3] * 3] * 2, strides=[[1] * 3, [2] * 3])
