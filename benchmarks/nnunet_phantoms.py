@@ -1,4 +1,4 @@
-"""nnU-Net trained on the cohort, folds, plan and number of steps of a sweep of ours; both scored side by side.
+"""nnU-Net trained on cohort, folds, plan, optimiser and number of steps of a sweep of ours; both scored side by side.
 
 ``python -m benchmarks nnunet_phantoms SWEEP --folder DIR``: everything is read from the sweep's run folders. Masks of
 the held-out cases, nnU-Net's and ours, end in ``DIR/masks``; tables and report in ``DIR/scores``; nnU-Net's folds as
@@ -60,6 +60,17 @@ class Method:
         sampler = self.settings["view"]["sampler"]
         return {"epochs": self.settings["trainer"]["max_epochs"], "iterations": sampler["iterations_per_epoch"]}
 
+    @property
+    def optimizer(self) -> dict[str, float]:
+        """Rate and momentum; short trainings learn nothing with nnU-Net's own."""
+        optimizer = self.settings["model"]["optimizer"]
+        return {"rate": float(optimizer["lr"]), "momentum": float(optimizer["momentum"])}
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether predictions are averaged over mirror images."""
+        return self.settings["view"]["windows"]["mirror"] not in (None, "none")
+
 
 def main(arguments: Sequence[str]) -> None:
     """Export, plan, train, predict, score."""
@@ -87,11 +98,13 @@ def main(arguments: Sequence[str]) -> None:
     def fold(index: int) -> str:
         answer: dict[str, Any] = {}
         if not (model / f"fold_{index}" / "checkpoint_final.pth").is_file():
-            answer = _ask("train", {"number": NUMBER, "folds": [index], **method.length}, environment)
+            chosen = {} if options.shipped_optimizer else method.optimizer
+            answer = _ask("train", {"number": NUMBER, "folds": [index], **method.length, **chosen}, environment)
         tested = splits[index].test
         files = [[str(path) for path in sorted((raw / "imagesTr").glob(f"{name}_[0-9]*.nii.gz"))] for name in tested]
         outputs = [str(folder / "masks" / "nnU-Net" / name) for name in tested]
-        _ask("predict", {"model": str(model), "folds": [index], "inputs": files, "outputs": outputs}, environment)
+        work = {"model": str(model), "folds": [index], "inputs": files, "outputs": outputs, "mirror": method.mirrors}
+        _ask("predict", work, environment)
         seconds = f", trained in {answer['seconds']:.0f} s, peak {answer['peak_mib']:.0f} MiB" if answer else ""
         return f"fold {index}: {len(tested)} held-out cases{seconds}"
 
@@ -175,5 +188,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("sweep", type=Path, help="folder of a finished cross-validation of ours")
     parser.add_argument("--method", help="name of the runs whose plan and length nnU-Net gets, where there are several")
     parser.add_argument("--folder", type=Path, required=True, help="where nnU-Net's folders, masks and scores go")
+    parser.add_argument(
+        "--shipped-optimizer",
+        action="store_true",
+        help="nnU-Net keeps its own rate and momentum (default: those of ours)",
+    )
     parser.add_argument("--at-once", type=int, default=2, help="folds of nnU-Net at a time (default 2)")
     return parser.parse_args(arguments)

@@ -75,9 +75,16 @@ def _impose(plan: dict[str, Any], content: dict[str, Any]) -> None:
 
 
 def train(
-    number: int, folds: Sequence[int | str], *, epochs: int, iterations: int, validation_iterations: int = 1
+    number: int,
+    folds: Sequence[int | str],
+    *,
+    epochs: int,
+    iterations: int,
+    validation_iterations: int = 1,
+    rate: float | None = None,
+    momentum: float | None = None,
 ) -> None:
-    """Train folds from fresh weights for ``epochs`` x ``iterations`` steps, everything else as nnU-Net ships it."""
+    """Train folds from fresh weights for ``epochs`` x ``iterations`` steps; what is None stays as nnU-Net has it."""
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
@@ -87,6 +94,10 @@ def train(
         trainer.num_epochs = epochs
         trainer.num_iterations_per_epoch = iterations
         trainer.num_val_iterations_per_epoch = validation_iterations
+        trainer.initial_lr = trainer.initial_lr if rate is None else rate
+        trainer.initialize()
+        for group in trainer.optimizer.param_groups:
+            group["momentum"] = group["momentum"] if momentum is None else momentum
         trainer.run_training()
 
 
