@@ -55,7 +55,7 @@ def test_parameters_of_all(schemes):
 @pytest.mark.parametrize(("name", "gmacs"), [("nnunet", 477.3), ("nnunet_residual", 595.1)])
 def test_multiply_accumulates(schemes, name, gmacs):
     image = torch.empty(1, 1, 128, 128, 128, device="meta")
-    assert cost_of(schemes[name], image).macs / 1e9 == pytest.approx(gmacs, abs=0.1)  # the heads of training count for less
+    assert cost_of(schemes[name], image).macs / 1e9 == pytest.approx(gmacs, abs=0.1)  # training has heads more
 
 
 @pytest.mark.parametrize("name", ["nnunet", "nnunet_residual"])
