@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from strokelab.data import read_cases
+from strokelab.data import read_cases, readers
 from strokelab.data.splits import SizeBalancedKFold, Split
 from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.errors import ConfigError
@@ -32,7 +32,8 @@ def export_cohort(
     Raises:
         StrokelabError: as ``export_nnunet``.
     """
-    cases = read_cases(dataset, root)
+    # The whole release: scans without masks are nnU-Net's test set.
+    cases = read_cases(dataset, root, **({"subset": "all"} if "subset" in readers.options(dataset) else {}))
     splits: Sequence[Split] = ()
     if sweep is not None:
         splits = recorded_splits(sweep)

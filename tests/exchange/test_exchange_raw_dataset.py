@@ -15,6 +15,7 @@ from strokelab.data.splits import KFold, Split
 from strokelab.errors import ConfigError, DataError
 from strokelab.exchange import export_nnunet, recorded_splits
 from strokelab.nifti import read_grid, read_lesion, read_voxels
+from strokelab.phantoms.cohort import write_cohort
 
 
 @pytest.fixture
@@ -115,3 +116,13 @@ def test_the_command_deals_folds_of_equal_lesion_sizes(t1_cohort, tmp_path):
     assert sorted(name for fold in folds for name in fold["val"]) == names
     assert all(sorted(fold["train"] + fold["val"]) == names for fold in folds)
     assert nib.load(folder / "labelsTr" / f"{names[0]}.nii.gz").get_data_dtype() == np.uint8
+
+
+def test_the_command_takes_scans_without_masks_along(tmp_path):
+    """They are nnU-Net's test set; readers leave them out unless asked."""
+    root = write_cohort("atlas_v2", tmp_path / "v2", spacing=8, sites=2, cases_per_site=1, seed=0, testing=1)
+    words = ["export-nnunet", str(root), "--dataset", "atlas_v2", "--out", str(tmp_path / "raw"), "--folds", "0"]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 0, answer.output
+    folder = tmp_path / "raw" / "Dataset501_atlas_v2"
+    assert [len(list((folder / name).iterdir())) for name in ("imagesTr", "labelsTr", "imagesTs")] == [2, 2, 1]
