@@ -1,0 +1,49 @@
+"""Apply runs to scans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strokelab.cli.app import app, console
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder, or the folder of a sweep: the mean of its runs.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Further runs to average, then NIfTI files or folders of them; no labels, no site needed."),
+    ],
+    out: Annotated[Path, typer.Option(help="Where the BIDS derivative goes.")],
+    checkpoint: Annotated[str | None, typer.Option(help="last, best or a file; default: the run's own choice.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,
+    disagreement: Annotated[bool, typer.Option(help="Of several runs: also write their standard deviation.")] = False,
+    postprocess: Annotated[
+        list[str] | None, typer.Option(help="Name in conf/postprocess; repeated, its settings: size_limit=2000.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Of several runs: per_map or per_scheme.")] = "per_map",
+    memory_gb: Annotated[float, typer.Option(help="Of several runs: weights that stay loaded.")] = 4.0,
+    precision: Annotated[str, typer.Option(help="as_trained, 32, bf16 or 16.")] = "as_trained",
+    windows: Annotated[list[str] | None, typer.Option(help="Shortcuts: mirror=none, step=0.75; repeatable.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")] = None,
+) -> None:
+    """Segment new scans with one run or the mean of several: masks, probabilities, QC pictures, lesion volumes."""
+    from strokelab.evaluation.new_scans import Applying, segment
+
+    applying = Applying(
+        checkpoint=checkpoint,
+        device=device,
+        probabilities=probabilities,
+        allow=allow or (),
+        postprocess=postprocess or (),
+        weights=weights,
+        disagreement=disagreement,
+        memory_gb=memory_gb,
+        precision=precision,
+        windows=windows or (),
+    )
+    segment([run, *inputs], applying, out=out, console=console)

@@ -1,0 +1,89 @@
+"""Many trainings: sweeps, clusters, plans, boards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strokelab.campaign.command import plan_command
+from strokelab.cli.app import app, console
+
+
+@app.command()
+def sweep(
+    folder: Annotated[Path, typer.Argument(help="The folder of a sweep: hydra.sweep.dir.")],
+    resume: Annotated[bool, typer.Option(help="Train what is not finished, on this machine.")] = False,
+    at_once: Annotated[int | None, typer.Option(help="With --resume: members at a time; default: as GPUs.")] = None,
+) -> None:
+    """How a sweep stands: its table at any time, also as sweep.csv. With --resume, exit status 1 if any is left."""
+    from strokelab.sweeps.table import print_sweep
+
+    if not resume:
+        print_sweep(folder.expanduser().resolve(), console)
+        return
+    from strokelab.sweeps.resuming import resume_sweep
+
+    if not resume_sweep(folder, console, at_once=at_once or "auto"):
+        raise typer.Exit(1)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def submit(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings and sweeps, as train.py -m takes them.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the sbatch script, submit nothing.")] = False,
+) -> None:
+    """Train a sweep, or one run, as jobs of a SLURM cluster. Nodes, GPUs, time: conf/hydra/launcher/slurm.yaml."""
+    from strokelab.sweeps.slurm.command import submit_sweep
+
+    submit_sweep(overrides or (), dry_run=dry_run)
+
+
+@app.command("self-train", context_settings={"ignore_unknown_options": True})
+def self_train_schemes(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, as train.py -m takes them.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all runs: the same one goes on.")] = Path("multirun/mapping"),
+    schemes: Annotated[str, typer.Option(help="That may teach.")] = "nnunet,nnunet_topk,nnunet_residual",
+    until: Annotated[str, typer.Option(help="The last stage to do: teachers, labels or students.")] = "students",
+    weight: Annotated[float, typer.Option(help="How often a pseudo-labelled case is drawn beside a labelled one.")] = 1,
+    per_fold: Annotated[bool, typer.Option(help="Masks by teachers that have not seen the fold's test cases.")] = True,
+    device: Annotated[str | None, typer.Option(help="Where masks are drawn; default: where trainings run.")] = None,
+) -> None:
+    """MAPPING's four schemes: train three, label the unlabelled with the best, train the fourth. Resumable."""
+    from strokelab.self_training.command import self_train
+
+    self_train(
+        overrides or (),
+        out,
+        schemes=[name.strip() for name in schemes.split(",")],
+        until=until,
+        weight=weight,
+        per_fold=per_fold,
+        device=device,
+        console=console,
+    )
+
+
+@app.command()
+def dashboard(
+    project: Annotated[str, typer.Option(help="Of W&B.")] = "strokelab",
+    entity: Annotated[str | None, typer.Option(help="User or team; default: WANDB_ENTITY or the login's own.")] = None,
+    group_by: Annotated[str, typer.Option(help="family, held_out, dataset, sweep, fold or seed.")] = "family",
+    dataset: Annotated[str | None, typer.Option(help="Only runs on this one, e.g. atlas_v1.")] = None,
+    vary: Annotated[list[str] | None, typer.Option(help="Setting that a search varied; repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the board's definition goes.")] = Path("dashboard.json"),
+    publish: Annotated[bool, typer.Option("--publish", help="Save it in the project; needs a login.")] = False,
+) -> None:
+    """Define the board that compares all runs of a W&B project: held-out Dice, curves, sites, cases, differences."""
+    from strokelab import dashboard as boards
+
+    board = boards.Board(project, entity, group_by, dataset, tuple(vary or ("model.optimizer.lr",)))
+    console.print(f"Board: [bold]{boards.write_specification(board, out)}[/]")
+    if publish:
+        console.print(f"Published: {boards.publish(board)}")
+
+
+app.command()(plan_command())  # its options are the fields of campaign.Campaign

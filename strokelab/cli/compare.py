@@ -1,0 +1,115 @@
+"""Compare: reports of runs, scores of any masks, agreement, cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strokelab.cli.app import app, console
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of sweeps.")],
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
+) -> None:
+    """Evaluate runs on the test parts of their splits and write one offline HTML report."""
+    from strokelab.configuration import compose
+    from strokelab.evaluation import evaluate, is_sweep
+
+    listed = {
+        key: ",".join(f"'{path}'" for path in runs if is_sweep(path) == (key == "sweeps")) for key in ("runs", "sweeps")
+    }
+    evaluate(compose("evaluate", [*(f"{key}=[{paths}]" for key, paths in listed.items()), f"out='{out}'"]))
+
+
+@app.command()
+def score(
+    predictions: Annotated[str | None, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")] = None,
+    references: Annotated[str | None, typer.Argument(help="The drawn masks: the same.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Instead of both: a csv with the columns case, prediction, reference."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="REFERENCES is the folder of this dataset, e.g. atlas_v2.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where tables and report go.")] = Path("scores"),
+    profile: Annotated[
+        str, typer.Option(help="default, atlas, isles22, synthstroke, tomita, isles2015 ...")
+    ] = "default",
+    name: Annotated[str | None, typer.Option(help="Of the first method; default: its folder's name.")] = None,
+    beside: Annotated[list[str] | None, typer.Option(help="NAME=PLACE of a further method; repeatable.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder with the scans, for the ground under overlays.")] = None,
+    participants: Annotated[Path | None, typer.Option(help="participants.tsv with site and scanner.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Predictions are probability maps: p >= this.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels of the predictions that mean lesion: 1,2.")] = None,
+    reference_threshold: Annotated[float | None, typer.Option(help="As --threshold, of the references.")] = None,
+    reference_labels: Annotated[str | None, typer.Option(help="As --labels, of the references.")] = None,
+    allow_extra: Annotated[bool, typer.Option(help="Leave predictions without a reference aside.")] = False,
+    strict_grid: Annotated[bool, typer.Option(help="Refuse masks on other grids than their reference's.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+) -> None:
+    """Score masks made by any tool: per-case table, summary, report. Exit status 1 when a case could not be scored."""
+    from strokelab.scoreboard.command import Sources, score_masks
+    from strokelab.scoreboard.masks import MaskRule, labels_of
+    from strokelab.scoreboard.score import Rules
+
+    of_predictions = MaskRule(threshold, labels_of(labels))
+    of_references = MaskRule(reference_threshold, labels_of(reference_labels))
+    sources = Sources(
+        predictions,
+        references,
+        pairs=pairs,
+        dataset=dataset,
+        name=name,
+        beside=beside or (),
+        images=images,
+        participants=participants,
+        allow_extra=allow_extra,
+    )
+    rules = Rules(of_predictions, of_references, profile, strict_grid)
+    score_masks(sources, rules, out, workers=workers, console=console)
+
+
+@app.command()
+def agreement(
+    first: Annotated[
+        str | None, typer.Argument(help="Masks of one rater, model or day; or a dataset's folder.")
+    ] = None,
+    second: Annotated[str | None, typer.Argument(help="Masks of the other: file, folder or quoted pattern.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="Instead: a csv with the columns case, first, second.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="FIRST is this dataset: visits of one person are compared.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where tables and figure go.")] = Path("agreement"),
+    threshold: Annotated[float | None, typer.Option(help="Probability maps: p >= this is lesion.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels that mean lesion: 1,2.")] = None,
+    strict_grid: Annotated[bool, typer.Option(help="Refuse masks on two grids.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+) -> None:
+    """Compare masks of which neither is the truth: two raters, two models, test and retest. Exit status as score."""
+    from strokelab.scoreboard.compare import Options, compare_masks, find_twins
+    from strokelab.scoreboard.masks import MaskRule, labels_of
+
+    rule = MaskRule(threshold, labels_of(labels))
+    twins = find_twins(first, second, pairs=pairs, dataset=dataset, rule=rule)
+    compare_masks(twins, Options(rule, strict_grid, workers), out, console=console)
+
+
+@app.command()
+def cost(
+    models: Annotated[list[str] | None, typer.Argument(help="Names in conf/model; default: every one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write tables/costs.csv and .tex into this folder.")] = None,
+    seconds: Annotated[bool, typer.Option(help="Time a synthetic case of the model's own grid.")] = True,
+    samples: Annotated[
+        int, typer.Option(help="Slices or patches to compute for that, the rest is reckoned; 0: all.")
+    ] = 4,
+    device: Annotated[str, typer.Option(help="Where to time: cpu, cuda, cuda:1, ...")] = "cpu",
+) -> None:
+    """Parameters, multiply-adds, memory and seconds per case of every model, beside SG-Net's Tables IV and V."""
+    from strokelab.costs import print_costs
+
+    print_costs(models or (), out=out, seconds=seconds, samples=samples, device=device, console=console)
