@@ -1,7 +1,4 @@
-"""NIfTI files: headers without voxels, voxels as float32, whole writes, and the rules every reader obeys.
-
-The rules (also for masks that are not 0/1) are those of ``docs/datasets.md``, section "Rules for every file".
-"""
+"""Headers without voxels, voxels as float32, masks, whole writes."""
 
 from __future__ import annotations
 
@@ -21,13 +18,6 @@ from strokelab.grid import Grid
 
 if TYPE_CHECKING:
     from strokelab.contract import LesionFile
-
-SUFFIXES = (".nii", ".nii.gz")
-
-
-def stem(path: Path) -> str:
-    """The file name without ``.nii`` or ``.nii.gz``."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def read_grid(path: Path) -> Grid:

@@ -1,0 +1,120 @@
+"""File names of volumes: endings that are read, in any case of letters, and formats that are known but not read.
+
+Knows names; opens no file.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz", ".mgz", ".mgh")
+"""Endings of the files that stand for a volume; ``is_volume`` takes them in any case. A pair is its ``.img``."""
+
+_ENDING = re.compile(r"\.(nii|img|hdr)(\.gz)?$|\.mg[zh]$", re.IGNORECASE)
+_PAIR = re.compile(r"\.(img|hdr)(?=(\.gz)?$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A format that is not read.
+
+    Args:
+        name: of the format.
+        remedy: what the user can do with such a file; commands in it can be pasted.
+    """
+
+    name: str
+    remedy: str
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file's name ends as a volume does, in any case of letters: ``a.nii``, ``a.NII.GZ``, ``a.mgz``.
+
+    A pair of ``a.img`` and ``a.hdr`` is one volume, that of the ``.img``: False for the ``.hdr``.
+    """
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def stem(path: Path) -> str:
+    """The file name without the ending of a volume (or of a pair's header), in any case of letters."""
+    return _ENDING.sub("", path.name)
+
+
+def partner(path: Path) -> Path | None:
+    """The other file of a pair: ``a.hdr`` of ``a.img`` and the reverse, letters as in ``path``; else None."""
+    found = _PAIR.search(path.name)
+    if found is None:
+        return None
+    other = "hdr" if found[1].lower() == "img" else "img"
+    other = other.upper() if found[1].isupper() else other
+    return path.with_name(f"{path.name[: found.start(1)]}{other}{path.name[found.end(1) :]}")
+
+
+def foreign_format(path: Path) -> Foreign | None:
+    """The format of an image file that is known by its ending but not read; None for every other name."""
+    name = path.name.lower()
+    known = next((ending for ending in _FOREIGN if name.endswith(ending)), None)
+    if known is None:
+        return None
+    title, convert = _FOREIGN[known]
+    return Foreign(title, convert(path))
+
+
+def python_command(code: str) -> str:
+    """A line for the shell that runs Python code."""
+    return f"python -c {shlex.quote(code)}"
+
+
+def with_nibabel(path: Path) -> str:
+    """A line for the shell that writes a volume anew as ``.nii.gz`` beside it, by what nibabel makes of its header."""
+    code = f"import nibabel as nib; nib.save(nib.Nifti1Image.from_image(nib.load({str(path)!r})), {_beside(path)!r})"
+    return python_command(code)
+
+
+def _beside(path: Path) -> str:
+    name = _ENDING.sub("", path.name)
+    name = name if name != path.name else path.name.rsplit(".", 1)[0]
+    return str(path.with_name(f"{name}_converted.nii.gz"))
+
+
+def _with_itk(path: Path) -> str:
+    code = f"import SimpleITK as sitk; sitk.WriteImage(sitk.ReadImage({str(path)!r}), {_beside(path)!r})"
+    return f"convert it: {python_command(code)} (after: pip install SimpleITK)"
+
+
+def _by_nibabel(path: Path) -> str:
+    return f"convert it: {with_nibabel(path)}"
+
+
+def _from_dicom(path: Path) -> str:
+    folder = shlex.quote(str(path.parent))
+    return (
+        f"convert the series with dcm2niix (https://github.com/rordenlab/dcm2niix): dcm2niix -z y -o {folder} {folder}"
+    )
+
+
+def _without_geometry(path: Path) -> str:
+    return "it holds no voxel size and no place: save it as .nii.gz with the affine of its scan (nibabel.Nifti1Image)"
+
+
+_FOREIGN = {
+    ".nrrd": ("NRRD", _with_itk),
+    ".nhdr": ("NRRD", _with_itk),
+    ".mha": ("MetaImage", _with_itk),
+    ".mhd": ("MetaImage", _with_itk),
+    ".gipl": ("GIPL", _with_itk),
+    ".mnc": ("MINC", _by_nibabel),
+    ".brik": ("AFNI", _by_nibabel),
+    ".brik.gz": ("AFNI", _by_nibabel),
+    ".rec": ("Philips PAR/REC", _by_nibabel),
+    ".dcm": ("DICOM", _from_dicom),
+    ".ima": ("DICOM", _from_dicom),
+    ".npy": ("a NumPy array", _without_geometry),
+    ".npz": ("NumPy arrays", _without_geometry),
+    ".mat": ("MATLAB", _without_geometry),
+    ".tif": ("TIFF", _without_geometry),
+    ".tiff": ("TIFF", _without_geometry),
+}
