@@ -7,7 +7,8 @@ say for ever how to get back to the scanner's grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,15 +20,40 @@ from scipy import ndimage
 
 Array = NDArray[Any]
 Interpolation = Literal["nearest", "linear", "cubic"]
+_SQUARES = 5e-7  # rounding of a sum of squares in single precision, and what nibabel takes for 0
 _ORDER = {"nearest": 0, "linear": 1, "cubic": 3}
 
 
 @dataclass(frozen=True)
+class HeaderForms:
+    """Both voxel-to-world forms of a NIfTI header, number by number, in mm: what is written for a file carries them."""
+
+    codes: tuple[int, int]  # of qform and sform, 0: unset
+    pixdim: tuple[float, ...]  # of the qform: its handedness, then three voxel sizes
+    quaternion: tuple[float, ...]  # of the qform: b, c, d
+    offset: tuple[float, ...]  # of the qform: x, y, z
+    rows: tuple[float, ...]  # of the sform: its three rows of four, one after the other
+
+    @property
+    def angle_rounding(self) -> float:
+        """How far (radians) single precision may turn what the qform says: near half turns as much as 0.001.
+
+        Of a unit quaternion only b, c, d are kept; the fourth number is the root of what they leave to 1.
+        """
+        left = max(_SQUARES, 1 - sum(part**2 for part in self.quaternion))
+        return 2 * _SQUARES / math.sqrt(left)
+
+
+@dataclass(frozen=True)
 class Grid:
-    """Shape (X, Y, Z) and affine (4 x 4, voxel index to RAS+ mm) of a volume."""
+    """Shape (X, Y, Z) and affine (4 x 4, voxel index to RAS+ mm) of a volume.
+
+    ``forms`` is what the header of its file says besides, where that is NIfTI; two grids are equal without it.
+    """
 
     shape: tuple[int, int, int]
     affine: tuple[tuple[float, ...], ...]
+    forms: HeaderForms | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, shape: Any, affine: Any) -> Grid:
@@ -59,13 +85,49 @@ class Grid:
         """The anatomical direction each axis runs towards, e.g. ``"RAS"``, ``"LAS"`` (nearest for oblique grids)."""
         return "".join(nib.aff2axcodes(self.matrix))
 
-    def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Same shape, and affines equal within ``tolerance_mm`` at every corner of the volume."""
+    def matches(self, other: Grid, tolerance: float = 0.01) -> bool:
+        """Same shape, and every corner of the volume within ``tolerance`` of a voxel (of this grid) of the other's.
+
+        Where a grid comes from a qform alone, the rounding of its angles is allowed besides.
+        """
         if self.shape != other.shape:
             return False
+        rounding = self.rounding_mm + other.rounding_mm
+        return self.apart_voxels(other) <= tolerance or self.apart_mm(other) <= rounding
+
+    @property
+    def rounding_mm(self) -> float:
+        """How far a corner may lie from where it was meant, because a qform alone says where: else 0."""
+        if self.forms is None or self.forms.codes[1] or not self.forms.codes[0]:
+            return 0.0
+        return self.forms.angle_rounding * self.diagonal_mm
+
+    @property
+    def diagonal_mm(self) -> float:
+        """From one corner of the volume to the opposite one, mm."""
+        return float(np.linalg.norm(np.multiply(self.shape, self.spacing)))
+
+    def apart_mm(self, other: Grid) -> float:
+        """The largest distance between voxels of one index in two grids of one shape: that of a corner, mm."""
+        return float(np.linalg.norm(self._corners_apart(other), axis=0).max())
+
+    def apart_voxels(self, other: Grid) -> float:
+        """As ``apart_mm``, along that axis of this grid along which it is most voxels."""
+        return float(np.abs(np.linalg.inv(self.matrix[:3, :3]) @ self._corners_apart(other)).max())
+
+    def _corners_apart(self, other: Grid) -> Array:
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
-        corners = np.concatenate([corners, np.ones((1, 8))])
-        return bool(np.abs((self.matrix - other.matrix) @ corners).max() <= tolerance_mm)
+        return np.asarray((self.matrix - other.matrix)[:3] @ np.concatenate([corners, np.ones((1, 8))]))
+
+    def difference(self, other: Grid) -> str:
+        """What keeps this grid from matching another, in words and numbers, for messages."""
+        if self.shape != other.shape:
+            return f"shape {self.shape} instead of {other.shape}"
+        spacing = " x ".join(f"{s:.4g}" for s in self.spacing)
+        return (
+            f"the same shape, but a corner {self.apart_mm(other):.3g} mm ({other.apart_voxels(self):.3g} voxels) away; "
+            f"{spacing} mm, {self.orientation}"
+        )
 
     def overlaps(self, other: Grid) -> bool:
         """Whether the box around this volume, in the other's voxels, meets the other volume."""
@@ -90,12 +152,21 @@ class Grid:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that ``from_json`` reads back exactly."""
-        return {"shape": list(self.shape), "affine": [list(row) for row in self.affine]}
+        content: dict[str, Any] = {"shape": list(self.shape), "affine": [list(row) for row in self.affine]}
+        if self.forms is not None:
+            content["forms"] = {name: list(values) for name, values in asdict(self.forms).items()}
+        return content
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Grid:
         """The inverse of ``to_json``."""
-        return cls.of(content["shape"], content["affine"])
+        grid = cls.of(content["shape"], content["affine"])
+        forms = content.get("forms")
+        return grid.with_forms(HeaderForms(**{k: tuple(v) for k, v in forms.items()})) if forms else grid
+
+    def with_forms(self, forms: HeaderForms | None) -> Grid:
+        """The same grid with the forms of the header it was read from."""
+        return replace(self, forms=forms)
 
 
 @dataclass(frozen=True)
@@ -214,6 +285,22 @@ def resample(array: Array, source: Grid, target: Grid, interpolation: Interpolat
             channel, matrix, mapping[:3, 3], target.shape, output=result, order=order, mode="constant"
         )
     return out.reshape((*array.shape[:-3], *target.shape)).astype(kind, copy=False)
+
+
+def turned(array: Array, source: Grid, target: Grid) -> Array | None:
+    """(..., X, Y, Z) on ``source`` as it lies on ``target``, exactly; None when that needs more than flips.
+
+    The same array where the grids match; flipped and transposed where the axes of one are those of the other in
+    another order or direction; None where voxels lie elsewhere.
+    """
+    if source.matches(target):
+        return array
+    orientation = np.asarray(io_orientation(np.linalg.inv(target.matrix) @ source.matrix))
+    if np.isnan(orientation).any():
+        return None
+    shape = tuple(source.shape[axis] for axis in np.argsort(orientation[:, 0]).astype(int))
+    inverse = nib.orientations.inv_ornt_aff(orientation, source.shape)
+    return _reorient(array, orientation) if Grid.of(shape, source.matrix @ inverse).matches(target) else None
 
 
 def _reorient(array: Array, orientation: Array) -> Array:

@@ -32,7 +32,8 @@ def gamma_(channel: Tensor, exponent: float, *, keep_moments: bool = True) -> No
         keep_moments: bring mean and standard deviation back to what they were, not the range.
     """
     low, high = channel.aminmax()
-    width = (high - low).clamp_min(1e-7)
+    width = high - low
+    width = torch.where(width > 0, width, 1)  # a flat channel
     mean, spread = moments(channel)
     channel.sub_(low).div_(width)
     channel.log2_().mul_(exponent).exp2_()  # the power, in two thirds of the time of pow_; 0 stays 0

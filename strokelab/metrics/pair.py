@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from strokelab.errors import DataError, DataWarning
-from strokelab.grid import Grid, resample
+from strokelab.grid import Grid, resample, turned
 from strokelab.metrics.masks import read_mask
 from strokelab.metrics.nearest import Spacing
 from strokelab.metrics.overlap import Mask
@@ -116,11 +116,14 @@ def _box(mask: Mask) -> _Box | None:
 
 
 def _onto(mask: Mask, source: Grid, target: Grid, *, where: Any, strict: bool) -> Mask:
+    exact = turned(mask, source, target)
+    if exact is not None:
+        return exact
     apart = not source.overlaps(target)
     if strict or apart:
         raise DataError(
             str(where),
-            found=source.describe(),
+            found=source.describe() if apart else source.difference(target),
             expected=f"{'a volume that overlaps ' if apart else ''}the reference's grid: {target.describe()}",
             remedy="copy the affine of the image that was segmented: the header is probably wrong"
             if apart

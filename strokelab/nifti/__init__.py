@@ -3,17 +3,21 @@
 The rules (also for masks that are not 0/1) are those of ``docs/datasets.md``, section "Rules for every file".
 """
 
-from strokelab.nifti.endings import SUFFIXES, foreign_format, is_volume, stem
-from strokelab.nifti.voxels import binarize, read_grid, read_lesion, read_voxels, write_volume
+from strokelab.nifti.endings import SUFFIXES, foreign_format, is_volume, partner, stem
+from strokelab.nifti.lesions import binarize, onto, read_lesion
+from strokelab.nifti.voxels import read_grid, read_voxels, verify, write_volume
 
 __all__ = [
     "SUFFIXES",
     "binarize",
     "foreign_format",
     "is_volume",
+    "onto",
+    "partner",
     "read_grid",
     "read_lesion",
     "read_voxels",
     "stem",
+    "verify",
     "write_volume",
 ]

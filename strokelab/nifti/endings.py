@@ -5,6 +5,7 @@ Knows names; opens no file.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -70,18 +71,30 @@ def python_command(code: str) -> str:
 
 def with_nibabel(path: Path) -> str:
     """A line for the shell that writes a volume anew as ``.nii.gz`` beside it, by what nibabel makes of its header."""
-    code = f"import nibabel as nib; nib.save(nib.Nifti1Image.from_image(nib.load({str(path)!r})), {_beside(path)!r})"
-    return python_command(code)
+    code = f"nib.save(nib.Nifti1Image.from_image(nib.load({text(path)})), {beside(path, 'converted')})"
+    return python_command(f"import nibabel as nib; {code}")
 
 
-def _beside(path: Path) -> str:
-    name = _ENDING.sub("", path.name)
+def mend(path: Path, change: str) -> str:
+    """A line for the shell that writes a NIfTI file anew beside it, with a change to the image ``i`` of nibabel's."""
+    code = f"i = nib.load({text(path)}); {change}; nib.save(i, {beside(path, 'mended')})"
+    return python_command(f"import nibabel as nib; {code}")
+
+
+def text(path: Path) -> str:
+    """A path as Python code in double quotes: the shell's single quotes go around it."""
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def beside(path: Path, word: str) -> str:
+    """As Python code, the name of a ``.nii.gz`` beside a file, e.g. ``"a_mended.nii.gz"``."""
+    name = stem(path)
     name = name if name != path.name else path.name.rsplit(".", 1)[0]
-    return str(path.with_name(f"{name}_converted.nii.gz"))
+    return text(path.with_name(f"{name}_{word}.nii.gz"))
 
 
 def _with_itk(path: Path) -> str:
-    code = f"import SimpleITK as sitk; sitk.WriteImage(sitk.ReadImage({str(path)!r}), {_beside(path)!r})"
+    code = f"import SimpleITK as sitk; sitk.WriteImage(sitk.ReadImage({text(path)}), {beside(path, 'converted')})"
     return f"convert it: {python_command(code)} (after: pip install SimpleITK)"
 
 

@@ -80,11 +80,13 @@ def estimate_brain(voxels: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]
     return _filled((grown & foreground) | core)
 
 
-def otsu_threshold(voxels: NDArray[np.float32]) -> float:
+def otsu_threshold(voxels: NDArray[np.floating[Any]]) -> float:
     """The grey value that best parts a volume in two classes (Otsu 1979), from 256 bins without the top 0.1 %."""
     low, high = float(voxels.min()), float(np.percentile(voxels, 99.9))
     if high <= low:
         return low
+    if high - low < 512 * np.spacing(np.float32(max(abs(low), abs(high)))):
+        voxels = voxels.astype(np.float64)  # float32 has no 256 numbers between them
     counts, edges = np.histogram(voxels, bins=256, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)

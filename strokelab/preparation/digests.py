@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from strokelab.files import digest, file_digest, write_json
+from strokelab.nifti import partner
 
 SETTLED_SECONDS = 2.0
 """A file changed less than this before it was hashed may change again within one tick of its clock: not remembered."""
@@ -24,11 +25,15 @@ class FileDigests:
         self.folder = folder
 
     def of(self, path: Path) -> str:
-        """The 32-digit digest of a file's bytes.
+        """The 32-digit digest of a file's bytes; of the bytes of both files where it is one of a pair (.hdr, .img).
 
         Raises:
             DataError: the file cannot be read.
         """
+        other = partner(path)
+        return self._of_one(path) if other is None else digest(sorted(self._of_one(half) for half in (path, other)))
+
+    def _of_one(self, path: Path) -> str:
         path = path.absolute()
         name = digest(str(path))
         note = self.folder / name[:2] / f"{name}.json"

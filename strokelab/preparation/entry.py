@@ -21,6 +21,7 @@ from strokelab.contract import Case, PreparedCase
 from strokelab.errors import DataError
 from strokelab.files import write_json
 from strokelab.grid import Grid, Step, step_from_json, step_to_json
+from strokelab.nifti import read_grid
 
 DESCRIPTION = "case.json"
 
@@ -133,7 +134,7 @@ def write_entry(
         {
             "channels": list(prepared.channels),
             "grid": prepared.grid.to_json(),
-            "native": prepared.native.to_json(),
+            "native": {"forms": None, **prepared.native.to_json()},
             "steps": [step_to_json(step) for step in prepared.steps],
             "brain_source": prepared.brain_source,
             "lesion_voxels": None if prepared.lesion is None else int(np.count_nonzero(prepared.lesion)),
@@ -153,23 +154,33 @@ def _linked(source: Path, path: Path) -> bool:
 
 
 def open_entry(folder: Path, case: Case) -> StoredCase | None:
-    """The entry in a folder as the given case's; None when it is absent or damaged (a file missing or cut short)."""
+    """The entry in a folder as the given case's; None when it is absent or damaged (a file missing or cut short).
+
+    Entries of older code lack the forms of the native header: these are read from the case's file. They count as
+    damaged where today's code has another grid for that file, or may refuse their empty mask (negative values).
+    """
     try:
         content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if any((folder / name).stat().st_size != size for name, size in content["bytes"].items()):
             return None
+        native = Grid.from_json(content["native"])
+        if "forms" not in content["native"]:
+            today = read_grid(case.reference_image)
+            if not today.matches(native) or content["lesion_voxels"] == 0:
+                return None
+            native = native.with_forms(today.forms)
         return StoredCase(
             case_id=case.case_id,
             subject_id=case.subject_id,
             site=case.site,
             channels=tuple(content["channels"]),
             grid=Grid.from_json(content["grid"]),
-            native=Grid.from_json(content["native"]),
+            native=native,
             steps=tuple(step_from_json(step) for step in content["steps"]),
             brain_source=content["brain_source"],
             lesion_voxels=content["lesion_voxels"],
             brain_voxels_per_slice=tuple(content["brain_voxels_per_slice"]),
             entry=folder,
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, DataError):
         return None

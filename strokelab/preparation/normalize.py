@@ -6,6 +6,7 @@ the store's) are fastest. Statistics are accumulated in float64, standard deviat
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 Normalization = Literal["zscore_slice_brain", "zscore_brain", "zscore_volume", "zscore_nonzero", "none"]
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
-FLAT = 1e-6  # a standard deviation below this is no contrast (Yu 2022, section "Data protocol", our decision)
-
+FLAT = 1e-6
+"""A standard deviation below this share of the image's own grey values is no contrast but rounding (our decision)."""
+_SQUARABLE = (1e-15, 1e15)  # between these, squares keep their digits in float32
 
 Volume = NDArray[np.float32]
 
@@ -40,7 +42,8 @@ def normalize(
         out[...] = image
     else:
         values = image.T.ravel() if how == "zscore_volume" else image.T[brain.T]
-        _standardize(image, *_mean_and_sd(values), out)
+        mean, sd = _mean_and_sd(values)
+        _standardize(image, mean, sd, out, FLAT * math.hypot(mean, sd))
         if how == "zscore_nonzero":
             out[~brain] = 0
     return out
@@ -49,10 +52,13 @@ def normalize(
 def zscore_slices(image: Volume, brain: NDArray[np.bool_], out: Volume) -> None:
     """Each axial slice ``[:, :, z]``: minus the mean, over the SD of its brain pixels, applied to every pixel.
 
-    Slices without brain, and slices whose brain is flat (SD below ``FLAT``), become 0 (Yu 2022, SG-Net).
+    Slices without brain, and slices whose brain is flat (SD below ``FLAT`` times the grey values of the brightest
+    slice), become 0 (Yu 2022, SG-Net).
     """
-    for pixels, inside, result in zip(image.T, brain.T, out.T, strict=True):
-        _standardize(pixels, *_mean_and_sd(pixels[inside]), result)
+    found = [_mean_and_sd(pixels[inside]) for pixels, inside in zip(image.T, brain.T, strict=True)]
+    flat = FLAT * max((math.hypot(mean, sd) for mean, sd in found), default=0.0)
+    for pixels, (mean, sd), result in zip(image.T, found, out.T, strict=True):
+        _standardize(pixels, mean, sd, result, flat)
 
 
 def _mean_and_sd(values: NDArray[np.float32]) -> tuple[float, float]:
@@ -62,11 +68,15 @@ def _mean_and_sd(values: NDArray[np.float32]) -> tuple[float, float]:
     # Deviations from a mean known to float64 are small: float32 loses nothing that counts, and spares a copy twice
     # as large. Pairwise summation keeps the sum's error near 1e-7.
     deviations = values - np.float32(mean)
-    return mean, float(np.sqrt(np.square(deviations, out=deviations).mean()))
+    with np.errstate(over="ignore"):
+        sd = float(np.sqrt(np.square(deviations, out=deviations).mean()))
+    if not _SQUARABLE[0] < sd < _SQUARABLE[1]:
+        sd = float(np.sqrt(np.square(values - np.float64(mean)).mean()))
+    return mean, sd
 
 
-def _standardize(pixels: Volume, mean: float, sd: float, out: Volume) -> None:
-    if sd < FLAT:
+def _standardize(pixels: Volume, mean: float, sd: float, out: Volume, flat: float) -> None:
+    if sd <= flat:
         out[...] = 0
         return
     # Slab by slab, so that both passes find the values in the processor's cache.

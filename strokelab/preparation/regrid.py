@@ -12,6 +12,8 @@ from scipy import ndimage
 from strokelab.grid import CropPad, Grid, Interpolation, Orient, Resample, Step, resample
 from strokelab.preparation.brain import border
 
+_SAME_MM = 1e-3  # narrower than ``Grid.matches``: an image a hundredth of a voxel away is interpolated, as ever
+
 
 def image_onto(
     voxels: NDArray[np.float32], grid: Grid, steps: Sequence[Step], interpolation: Interpolation = "linear"
@@ -22,7 +24,8 @@ def image_onto(
     smoothing where the target's voxels are larger.
     """
     target = steps[-1].target
-    exact = grid.matches(steps[0].source) and not _resamples(steps)
+    native = steps[0].source
+    exact = grid.shape == native.shape and grid.apart_mm(native) <= _SAME_MM and not _resamples(steps)
     outside = np.float32(0) if exact and not _overhang(steps) else np.float32(np.median(border(voxels)))
     array: NDArray[np.float32] = voxels - outside if outside else voxels
     if exact:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError, DataError, DataWarning
-from strokelab.grid import Grid, resample
+from strokelab.grid import Grid, resample, turned
 from strokelab.metrics.masks import ROUNDING, binary_mask, check_rule
 from strokelab.nifti import read_voxels
 
@@ -72,14 +72,15 @@ def read_mask(files: Sequence[Path], rule: MaskRule) -> ReadMask:
     first = _read_one(files[0], rule)
     for path in files[1:]:
         other = _read_one(path, rule)
-        if not other.grid.matches(first.grid):
+        mask = turned(other.mask, other.grid, first.grid)
+        if mask is None:
             raise DataError(
                 path,
-                found=other.grid.describe(),
+                found=other.grid.difference(first.grid),
                 expected=f"the grid of {files[0]}: {first.grid.describe()}",
                 remedy="bring the masks of one case onto one grid first",
             )
-        first = ReadMask(first.mask | other.mask, first.grid, notes=(*first.notes, *other.notes))
+        first = ReadMask(first.mask | mask, first.grid, notes=(*first.notes, *other.notes))
     return first
 
 
@@ -95,6 +96,8 @@ def noted(read: Callable[[], ReadMask]) -> ReadMask:
 def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False) -> ReadMask:
     """A mask on another grid, by nearest neighbour through the affines, with a note; the same object on the same grid.
 
+    Where only the order or direction of the axes differs it is turned, which is exact: no note, and not refused.
+
     Args:
         read: the mask.
         target: the grid to end on.
@@ -106,11 +109,15 @@ def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False)
     """
     if read.grid.matches(target):
         return read
+    exact = turned(read.mask, read.grid, target)
+    if exact is not None:
+        turned_map = None if read.probability is None else turned(read.probability, read.grid, target)
+        return replace(read, mask=exact, grid=target, probability=turned_map)
     apart = not read.grid.overlaps(target)
     if strict or apart:
         raise DataError(
             where,
-            found=read.grid.describe(),
+            found=read.grid.describe() if apart else read.grid.difference(target),
             expected=("a volume that overlaps " if apart else "") + f"the reference's grid: {target.describe()}",
             remedy="the header is probably wrong: copy the affine of the image that was segmented"
             if apart

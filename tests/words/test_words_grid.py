@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strokelab.grid import CropPad, Grid, Orient, Resample, resample, step_from_json, step_to_json
+from strokelab.grid import CropPad, Grid, Orient, Resample, resample, step_from_json, step_to_json, turned
 
 AXES = [p for p in itertools.permutations("xyz")]
 CODES = {"x": "RL", "y": "AP", "z": "SI"}
@@ -76,15 +76,72 @@ def test_plain_data_come_back_exactly(grid):
     assert hash(Grid.from_json(grid.to_json())) == hash(grid)
 
 
-def test_grids_match_within_the_tolerance_at_the_farthest_corner():
+def test_grids_match_within_a_hundredth_of_a_voxel_at_the_farthest_corner():
+    """Voxels of 1 x 2 x 3 mm: 0.01 mm along x is as much as 0.03 mm along z."""
     grid = grid_of(shape=(101, 5, 6))
-    matrix = grid.matrix.copy()
-    matrix[0, 0] += 9e-6  # 0.9 micrometres after 100 voxels
-    assert grid.matches(Grid.of(grid.shape, matrix))
-    matrix[0, 0] += 3e-6
-    assert not grid.matches(Grid.of(grid.shape, matrix))
-    assert grid.matches(Grid.of(grid.shape, matrix), tolerance_mm=0.01)
+
+    def changed(row, column, by, of=grid):
+        matrix = of.matrix.copy()
+        matrix[row, column] += by
+        return Grid.of(of.shape, matrix)
+
+    stretched = changed(0, 0, 9e-5)  # 9 micrometres after 100 voxels
+    assert grid.matches(stretched)
+    assert stretched.matches(grid)
+    assert not grid.matches(changed(0, 0, 1.1e-4))
+    assert grid.matches(changed(0, 0, 1.1e-4), tolerance=0.02)
+    assert grid.matches(changed(2, 3, 0.029))
+    assert not grid.matches(changed(0, 3, 0.029))
     assert not grid.matches(grid_of(shape=(100, 5, 6)))
+    assert grid.apart_mm(changed(0, 3, 3, changed(1, 3, 4))) == pytest.approx(5)
+    assert grid.apart_voxels(changed(0, 3, 3, changed(1, 3, 4))) == pytest.approx(3)
+
+
+def test_the_difference_of_two_grids_is_told_in_millimetres_and_voxels():
+    grid = grid_of()
+    matrix = grid.matrix.copy()
+    matrix[2, 3] += 1.5
+    text = Grid.of(grid.shape, matrix).difference(grid)
+    assert "1.5 mm" in text
+    assert "0.5 voxels" in text
+    assert grid.difference(grid_of(shape=(4, 5, 7))) == "shape (4, 5, 6) instead of (4, 5, 7)"
+
+
+@given(grids, st.sampled_from(ORIENTATIONS))
+def test_axes_in_another_order_or_direction_are_turned_exactly(grid, codes):
+    step = Orient(grid, codes)
+    array = numbered(grid)
+    there = turned(array, grid, step.target)
+    assert np.array_equal(there, step.apply(array))
+    assert np.array_equal(turned(there, step.target, grid), array)
+
+
+def test_oblique_grids_are_turned_whatever_axis_is_nearest():
+    """At 45 degrees no axis is the nearest; against each other the grids are still flips."""
+    angle = np.pi / 4
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    grid = Grid.of((4, 4, 4), matrix)
+    array = numbered(grid)
+    for order, flips in itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)):
+        other = np.transpose(array, order)[:: flips[0], :: flips[1], :: flips[2]]
+        change = np.zeros((4, 4))
+        for axis, (old, flip) in enumerate(zip(order, flips, strict=True)):
+            change[old, axis], change[old, 3] = flip, 0 if flip > 0 else 3
+        change[3, 3] = 1
+        assert np.array_equal(turned(array, grid, Grid.of((4, 4, 4), matrix @ change)), other)
+
+
+def test_what_needs_more_than_flips_is_not_turned():
+    grid = grid_of()
+    array = numbered(grid)
+    assert turned(array, grid, grid) is array
+    assert turned(array, grid, oblique()) is None
+    assert turned(array, grid, grid.resized((2, 2, 3))) is None
+    for row, by in ((0, 0.02), (0, 1.0), (2, -3.0)):
+        matrix = Orient(grid, "LPI").target.matrix.copy()
+        matrix[row, 3] += by
+        assert turned(array, grid, Grid.of(grid.shape, matrix)) is None
 
 
 def test_volumes_overlap_in_the_world_or_do_not():

@@ -1,6 +1,9 @@
 """Real files on disk: what is read, what is refused, what is written."""
 
 import gzip
+import shlex
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +20,12 @@ from strokelab.nifti import binarize, read_grid, read_lesion, read_voxels, stem,
 AFFINE = np.array([[-1.5, 0, 0, 20], [0, 2, 0, -30], [0, 0, 2.5, 5], [0, 0, 0, 1.0]])
 SHAPE = (5, 6, 7)
 GRID = Grid.of(SHAPE, AFFINE)
+
+
+def paste(remedy):
+    """Run the line for the shell that a remedy ends with."""
+    words = shlex.split(remedy[remedy.index("python -c") :])
+    subprocess.run([sys.executable, *words[1:3]], check=True)
 
 
 def save(path, voxels, affine=AFFINE, kind=nib.Nifti1Image):
@@ -185,11 +194,27 @@ def test_the_rule_of_half_the_maximum_is_strict_and_said():
     assert everything.sum() == 3
 
 
-def test_negative_values_and_empty_masks():
+def test_negative_values_are_no_mask(tmp_path):
+    """A perfect mask whose 255 became -1 once scored 0, as an empty one."""
     assert binarize(mask(), LesionFile("m")).sum() == 0
-    assert binarize(mask((1, 1, 1), value=-3), LesionFile("m")).sum() == 0
+    minus = mask((1, 1, 1), (2, 2, 2), value=-1, kind=np.int8)
+    for voxels in (minus, mask((1, 1, 1)) + mask((0, 0, 0), value=-1), mask((0, 0, 0), value=-0.02) + mask((1, 1, 1))):
+        path = save(tmp_path / "m.nii.gz", voxels)
+        for file in (LesionFile(path), LesionFile(path, values=(1,)), LesionFile(path, above=0.0)):
+            with pytest.raises(DataError, match=r"m\.nii\.gz") as caught:
+                read_lesion([file], GRID, tmp_path / "image.nii.gz")
+            assert f"negative values down to {voxels.min():g}" in caught.value.found
+    save(tmp_path / "m.nii.gz", minus)
+    with pytest.raises(DataError) as caught:
+        read_lesion([LesionFile(tmp_path / "m.nii.gz")], GRID, tmp_path / "image.nii.gz")
+    paste(caught.value.remedy)
+    mended = read_lesion([LesionFile(tmp_path / "m_uint8.nii.gz")], GRID, tmp_path / "image.nii.gz")
+    assert np.array_equal(mended, -minus)
+
+
+def test_rounding_below_zero_is_said_and_read():
     with pytest.warns(DataWarning):
-        assert binarize(mask((1, 1, 1)) + mask((0, 0, 0), value=-1), LesionFile("m")).sum() == 1
+        assert binarize(mask((1, 1, 1)) + mask((0, 0, 0), value=-0.009), LesionFile("m")).sum() == 1
 
 
 def test_labels_are_read_by_value_and_strange_ones_refused(tmp_path):

@@ -77,4 +77,3 @@ def test_the_lines_that_convert_work_when_pasted(tmp_path):
         voxels, grid = read_voxels(folder / result)
         assert np.array_equal(voxels, read_voxels(volume)[0])
         assert grid.matches(GRID)
-
