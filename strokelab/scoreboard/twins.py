@@ -14,7 +14,7 @@ from strokelab.errors import DataError
 from strokelab.files import natural_key
 from strokelab.nifti import stem
 from strokelab.scoreboard.finding import Named, find_masks
-from strokelab.scoreboard.lists import Line, read_lines
+from strokelab.scoreboard.lists import ROW, Line, read_lines
 from strokelab.scoreboard.matching import match
 from strokelab.scoreboard.names import case_ids
 from strokelab.scoreboard.references import described, reference_of_case
@@ -78,15 +78,18 @@ def twins_of_table(path: Path) -> Twins:
         DataError: not such a table, a line without a case, or a case twice.
     """
     lines, unused = read_lines(path, needed=("case", "first", "second"), known=("subject", "site"))
-    cases = [line["case"] for line in lines]
-    twice = [case for index, case in enumerate(cases) if not case or case in cases[:index]]
-    if twice or not lines:
-        raise DataError(
-            path,
-            found="no line below the header" if not lines else f"case {twice[0]!r} twice" if twice[0] else "no case",
-            expected="one line per case",
-            remedy="correct the table",
-        )
+    first: dict[str, str] = {}
+    wrong = "" if lines else "no line below the header"
+    for line in lines:
+        case = line["case"]
+        if not case or case in first:
+            wrong = (
+                f"case {case!r} in row {first[case]} and in row {line[ROW]}" if case else f"no case in row {line[ROW]}"
+            )
+            break
+        first[case] = line[ROW]
+    if wrong:
+        raise DataError(path, found=wrong, expected="one line per case", remedy="correct the table")
     notes = (f"columns of {path.name} that are not read: {', '.join(unused)}",) if unused else ()
     return Twins(_sorted([_of_line(line, path.parent) for line in lines]), "first", "second", notes)
 

@@ -113,8 +113,8 @@ def build_cases(
         ConfigError: ``exclude`` names something that is not there.
     """
     ordered = sorted(leads, key=lambda lead: natural_key(lead.case_id))
-    unwanted = {str(name) for name in exclude}
     names = {name for lead in ordered for name in (lead.case_id, lead.subject_id)}
+    unwanted = {as_id(name, names, "data.exclude") for name in exclude}
     if ordered and unwanted - names:
         raise ConfigError(
             "data.exclude",
@@ -136,6 +136,44 @@ def build_cases(
         else:
             cases[case.case_id] = case
     return list(cases.values())
+
+
+def as_id(given: object, names: Iterable[str], setting: str) -> str:
+    """An id as a setting gives it: text, or a number that only one of the ids can mean.
+
+    Args:
+        given: without quotes a setting turns 2.10 into 2.1, 007 into 7 and 1_000 into 1000.
+        names: the ids there are.
+        setting: its name, for messages.
+
+    Raises:
+        ConfigError: a number or another value that several ids, or one that is written another way, can mean.
+    """
+    if isinstance(given, str):
+        return given
+    alike = sorted({name for name in names if _as_setting(name) == given}, key=natural_key)
+    if alike in ([], [str(given)]):
+        return str(given)
+    raise ConfigError(
+        setting,
+        found=f"the {type(given).__name__} {given}, where {', '.join(map(repr, alike[:4]))} may be meant",
+        expected="ids as text",
+        remedy=f"quote it, as in '{setting}=[\"{alike[0]}\"]'",
+    )
+
+
+def _as_setting(name: str) -> object:
+    """What a setting makes of an id that is not quoted."""
+    if name.lower() in ("true", "false"):
+        return name.lower() == "true"
+    try:
+        return int(name)
+    except ValueError:
+        pass
+    try:
+        return float(name)
+    except ValueError:
+        return name
 
 
 def one(files: Sequence[Path], *, case: str, pattern: str, around: Iterable[Path], remedy: str = "") -> Path:

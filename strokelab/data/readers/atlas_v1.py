@@ -191,20 +191,21 @@ def _rows_by_scan(root: Path, metadata: str | Path | None) -> dict[str, Row]:
     table = find_table(
         metadata, root=root, folders=(root,), pattern=r".*meta-?_?data.*", lost="scans stay without their metadata"
     )
-    rows: dict[str, Row] = {}
-    for row in table:
-        icpsr = re.match(r"(c\d+s\d+)(t\d+)?", str(row.get("subject id", "")), re.IGNORECASE)
-        number = whole_number(row.get("indi subject id", ""))
-        if icpsr:
-            subject, visit = icpsr[1].lower(), icpsr[2]
-        elif number is not None:
-            # The session cell may carry a stray character in front.
-            session = re.search(r"t\d+", str(row.get("session", "")), re.IGNORECASE)
-            subject, visit = f"{number:06d}", session[0] if session else None
-        else:
-            continue
-        rows[f"{subject}_{visit.lower()}" if visit else subject] = row
-    return rows
+    return {} if table is None else table.by(_scan_of_row, "scan")
+
+
+def _scan_of_row(row: Row) -> str | None:
+    icpsr = re.match(r"(c\d+s\d+)(t\d+)?", str(row.get("subject id", "")), re.IGNORECASE)
+    number = whole_number(row.get("indi subject id", ""))
+    if icpsr:
+        subject, visit = icpsr[1].lower(), icpsr[2]
+    elif number is not None:
+        # The session cell may carry a stray character in front.
+        session = re.search(r"t\d+", str(row.get("session", "")), re.IGNORECASE)
+        subject, visit = f"{number:06d}", session[0] if session else None
+    else:
+        return None
+    return f"{subject}_{visit.lower()}" if visit else subject
 
 
 def _image_name(name: str, space: Space) -> str:
