@@ -170,11 +170,10 @@ def _check_names(path: Path, rows: Sequence[Mapping[str, str]], column: str) -> 
     for number, row in enumerate(rows, start=2):
         name = row[column]
         if not name or name in first:
+            twice = f"{name!r} in row {first.get(name)} and in row {number}"
             raise DataError(
                 path,
-                found=f"{name!r} in row {first[name]} and in row {number}"
-                if name
-                else f"row {number} without {column}",
+                found=twice if name else f"row {number} without {column}",
                 expected=f"a {column} in every row, each once",
                 remedy="keep one of the two rows" if name else "fill the cell, or remove the row",
             )

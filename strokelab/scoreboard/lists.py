@@ -31,7 +31,7 @@ def read_lines(path: Path, *, needed: Sequence[str], known: Sequence[str] = ()) 
     """
     table = _read(path, needed, known)
     read = [name for name in table.columns if name in (*needed, *known)]
-    lines = [
+    lines: list[Line] = [
         {name: str(row.get(name, "")) for name in read} | {ROW: str(number)}
         for row, number in zip(table.rows, table.lines, strict=True)
         if any(name in row for name in read)

@@ -83,9 +83,8 @@ def twins_of_table(path: Path) -> Twins:
     for line in lines:
         case = line["case"]
         if not case or case in first:
-            wrong = (
-                f"case {case!r} in row {first[case]} and in row {line[ROW]}" if case else f"no case in row {line[ROW]}"
-            )
+            wrong = f"case {case!r} in row {first[case]} and in row" if case else "no case in row"
+            wrong = f"{wrong} {line[ROW]}"
             break
         first[case] = line[ROW]
     if wrong:
@@ -94,17 +93,18 @@ def twins_of_table(path: Path) -> Twins:
     return Twins(_sorted([_of_line(line, path.parent) for line in lines]), "first", "second", notes)
 
 
-def retests(dataset: str, root: Path) -> Twins:
+def retests(dataset: str, root: Path, *, values: Sequence[int] | None = None) -> Twins:
     """Consecutive visits of each person of a dataset on one grid: first and second, second and third, and so on.
 
     So every visit is compared with its neighbours in time, and no pair is there twice. Persons scanned once are
-    counted in a note. Visits on different grids were never brought together and make failed rows.
+    counted in a note. Visits on different grids were never brought together and make failed rows. ``values`` are the
+    label values that mean lesion; None: the dataset's own rule.
 
     Raises:
         DataError: the dataset cannot be read there, or nobody in it was scanned twice with a mask.
         ConfigError: there is no such dataset.
     """
-    cases = read_cases(dataset, root)
+    cases = read_cases(dataset, root, **({} if values is None else {"values": values}))
     people = people_of([case for case in cases if case.labelled])
     pairs = []
     for person, visits in people.items():

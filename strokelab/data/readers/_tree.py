@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from strokelab.contract import Case, LesionFile, check_unique
+from strokelab.contract import ANY_LABEL, Case, LesionFile, check_unique
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import natural_key
 from strokelab.nifti import SUFFIXES, stem
@@ -53,7 +53,8 @@ def walk(root: Path) -> Iterator[Path]:
             root,
             found="a file" if root.exists() else "nothing",
             expected="the unpacked folder of the dataset",
-            remedy="check the path (data.root, or the variable STROKELAB_DATA); unpack archives first",
+            remedy="check the path (data.root, or the variable STROKELAB_DATA)"
+            + ("; unpack the archive first" if root.exists() else ""),
         )
     seen: set[tuple[int, int]] = set()
     pending = [root]
@@ -221,9 +222,30 @@ def no_twins(files: Sequence[Path], case: str) -> Sequence[Path]:
     return files
 
 
-def lesion_files(files: Sequence[Path], case: str, above: float) -> tuple[LesionFile, ...]:
-    """Mask files of one case, read by the share-of-maximum rule."""
-    return tuple(LesionFile(file, above=above) for file in no_twins(files, case))
+def lesion_files(
+    files: Sequence[Path], case: str, above: float, values: Sequence[int] | None = None
+) -> tuple[LesionFile, ...]:
+    """Mask files of one case, read by the share-of-maximum rule, or by the label values that mean lesion."""
+    return tuple(lesion_file(file, above, values) for file in no_twins(files, case))
+
+
+def lesion_file(file: Path, above: float, values: Sequence[int] | None = None) -> LesionFile:
+    """One mask file; where ``values`` are named, all others are background, whatever they are.
+
+    Raises:
+        ConfigError: ``values`` are no positive whole numbers.
+    """
+    if values is None:
+        return LesionFile(file, above=above)
+    listed = [values] if isinstance(values, int) else list(values)
+    if not listed or not all(isinstance(value, int) and not isinstance(value, bool) and value > 0 for value in listed):
+        raise ConfigError(
+            "data.options.values",
+            found=repr(values),
+            expected="positive whole numbers, at least one",
+            remedy="e.g. data.options.values=[1,2]",
+        )
+    return LesionFile(file, values=tuple(listed), allowed=ANY_LABEL, above=above)
 
 
 def subset_of(path: Path, root: Path) -> Literal["training", "testing"] | None:

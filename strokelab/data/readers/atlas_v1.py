@@ -74,6 +74,7 @@ def read(
     metadata: str | Path | None = None,
     include_unlabelled: bool = False,
     above: float = 0.5,
+    values: Sequence[int] | None = None,
     exclude: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> list[Case]:
@@ -88,6 +89,7 @@ def read(
         metadata: the csv or xlsx table, relative to ``root``; None: used when one lies in ``root``.
         include_unlabelled: keep scans that have no mask instead of refusing them.
         above: share of a mask's maximum above which a voxel is lesion.
+        values: label values that mean lesion, for masks that hold several; None: the share-of-maximum rule.
         exclude: case or subject ids to leave out.
         problems: collects what is wrong instead of raising it.
 
@@ -133,7 +135,7 @@ def read(
                 dataset="atlas_v1",
                 site=site,
                 images={"T1w": image},
-                lesions=lesion_files(masks, case_id, above),
+                lesions=lesion_files(masks, case_id, above, values),
                 label_modality="T1w",
                 meta={**known, **row, "visit": visit},
             )

@@ -57,6 +57,7 @@ def read(
     metadata: str | Path | None = None,
     without_v1: bool = False,
     above: float = 0.5,
+    values: Sequence[int] | None = None,
     exclude: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> list[Case]:
@@ -68,6 +69,7 @@ def read(
         metadata: the csv or xlsx table, relative to ``root``; None: used when one lies in or beside ``root``.
         without_v1: leave out scans that were already in ATLAS v1.2 (needs the metadata's column ``ATLAS 1.2``).
         above: share of a mask's maximum above which a voxel is lesion.
+        values: label values that mean lesion, for masks that hold several; None: the share-of-maximum rule.
         exclude: case or subject ids to leave out.
         problems: collects what is wrong instead of raising it.
 
@@ -122,7 +124,7 @@ def read(
                 dataset="atlas_v2",
                 site=match["cohort"].upper(),
                 images={"T1w": image},
-                lesions=lesion_files(masks, case_id, above),
+                lesions=lesion_files(masks, case_id, above, values),
                 label_modality="T1w",
                 meta={**about(match), "subset": part or ("training" if masks else "testing")},
             )

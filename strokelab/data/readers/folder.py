@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from strokelab.contract import Case, LesionFile
+from strokelab.contract import ANY_LABEL, Case
 from strokelab.data.readers import _scans
 from strokelab.data.readers._tables import Row, Table, read_table
 from strokelab.data.readers._tree import (
@@ -14,6 +14,7 @@ from strokelab.data.readers._tree import (
     Problems,
     Release,
     build_cases,
+    lesion_file,
     listing,
     nifti_files,
     no_twins,
@@ -41,7 +42,7 @@ class _Settings:
     modalities: tuple[str, ...]
     label_modality: str
     above: float = 0.5
-    values: tuple[int, ...] | None = None
+    values: Sequence[int] | None = None
 
 
 def looks_like(root: Path) -> bool:
@@ -84,7 +85,6 @@ def read(
     Raises:
         DataError: a case lacks a modality, a label or a table row belongs to no case, a named file is missing.
     """
-    chosen = None if values is None else tuple(int(value) for value in values)
 
     def settings(found: Sequence[str]) -> _Settings:
         names = tuple(modalities or found)
@@ -95,7 +95,7 @@ def read(
                 expected="one of the modalities",
                 remedy="correct the option label_modality, or add it to the option modalities",
             )
-        return _Settings(names, label_modality or next(iter(names), ""), above, chosen)
+        return _Settings(names, label_modality or next(iter(names), ""), above, values)
 
     if table is not None or root.is_file():
         path = root if table is None else (root if root.is_dir() else root.parent) / table
@@ -258,7 +258,7 @@ def _lead(
             site=None if site is None else str(site),
             images=images,
             lesions=tuple(
-                LesionFile(file, values=settings.values, allowed=tuple(range(256)), above=settings.above)
+                replace(lesion_file(file, settings.above, settings.values), allowed=ANY_LABEL)
                 for file in no_twins(masks, case_id)
             ),
             label_modality=settings.label_modality,

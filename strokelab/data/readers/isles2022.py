@@ -53,6 +53,7 @@ def read(
     centers: str | Path | None = None,
     include_unlabelled: bool = False,
     above: float = 0.5,
+    values: Sequence[int] | None = None,
     exclude: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> list[Case]:
@@ -65,6 +66,7 @@ def read(
             root when it lies there. Without it the site is unknown.
         include_unlabelled: keep cases that have no mask instead of refusing them.
         above: share of a mask's maximum above which a voxel is lesion.
+        values: label values that mean lesion, for masks that hold several; None: the share-of-maximum rule.
         exclude: case or subject ids to leave out.
         problems: collects what is wrong instead of raising it.
 
@@ -117,7 +119,7 @@ def read(
                 dataset="isles2022",
                 site=sites.get(whole_number(subject)),
                 images=images,
-                lesions=lesion_files(masks, case_id, above),
+                lesions=lesion_files(masks, case_id, above, values),
                 label_modality=label_modality,
             )
 
