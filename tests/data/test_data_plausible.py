@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reader_trees import WRITERS, atlas_v1_indi, isles2022, mask, siss, write
+from reader_trees import WRITERS, atlas_v1_indi, isles2022, siss, write
 from typer.testing import CliRunner
 
 from strokelab.cli import app
