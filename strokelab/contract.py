@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+ANY_LABEL = tuple(range(256))
+"""``LesionFile.allowed`` of a file that may hold any label value."""
+
+
 @dataclass(frozen=True)
 class LesionFile:
     """One mask of a case and the rule by which its voxels become 0/1 (``nifti.read_lesion``)."""

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Neighbours = Literal[6, 18, 26]
 Mask = NDArray[Any]
 
+_ROUNDING = 1e-3
+"""How far header scaling may take a label off its whole number."""
+
 
 def label_lesions(mask: Mask, neighbours: Neighbours = 26) -> tuple[NDArray[np.integer[Any]], int]:
     """Connected components of a mask (X, Y, Z), non-zero = lesion.
@@ -37,6 +40,25 @@ def lesion_sizes(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.int
 def count_lesions(mask: Mask, neighbours: Neighbours = 26) -> int:
     """Number of connected components of a mask (X, Y, Z)."""
     return label_lesions(mask, neighbours)[1]
+
+
+def label_volumes(voxels: Mask) -> dict[int, int]:
+    """Voxels of every label of a label map (X, Y, Z); empty for what is a mask.
+
+    A mask holds 0 and one other value, whatever that is, or shares of one: values that are no whole numbers, or a
+    scale up to 100 or 255 with values in its middle, as interpolation leaves them. Several other whole numbers are
+    labels: half of the largest of them means nothing.
+    """
+    values, counts = np.unique(voxels[voxels > 0], return_counts=True)
+    if len(values) < 2 or np.abs(values - np.rint(values)).max() > _ROUNDING:
+        return {}
+    labels: dict[int, int] = {}
+    for value, count in zip(np.rint(values).astype(int).tolist(), counts.tolist(), strict=True):
+        labels[value] = labels.get(value, 0) + count
+    labels.pop(0, None)
+    highest = max(labels, default=0)
+    scale = highest in (100, 255) and any(0.1 * highest < value < 0.9 * highest for value in labels)
+    return {} if len(labels) < 2 or scale else labels
 
 
 def drop_small_lesions(mask: Mask, min_voxels: int, neighbours: Neighbours = 26) -> NDArray[np.uint8]:

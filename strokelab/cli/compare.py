@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from strokelab.cli.app import app, console
+from strokelab.cli.machine_readable import one_object
 
 
 @app.command()
@@ -51,15 +53,16 @@ def score(
     allow_extra: Annotated[bool, typer.Option(help="Leave predictions without a reference aside.")] = False,
     strict_grid: Annotated[bool, typer.Option(help="Refuse masks on other grids than their reference's.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Score masks made by any tool: per-case table, summary, report. Exit status 1 when a case could not be scored."""
-    from strokelab.scoreboard.command import Sources, score_masks
+    from strokelab.scoreboard import command
     from strokelab.scoreboard.masks import MaskRule, labels_of
     from strokelab.scoreboard.score import Rules
 
     of_predictions = MaskRule(threshold, labels_of(labels))
     of_references = MaskRule(reference_threshold, labels_of(reference_labels))
-    sources = Sources(
+    sources = command.Sources(
         predictions,
         references,
         pairs=pairs,
@@ -71,7 +74,13 @@ def score(
         allow_extra=allow_extra,
     )
     rules = Rules(of_predictions, of_references, profile, strict_grid)
-    score_masks(sources, rules, out, workers=workers, console=console)
+    if not as_json:
+        command.score_masks(sources, rules, out, workers=workers, console=console)
+        return
+    with one_object("strokelab.score/1") as content:
+        found, scores, written = command.scored(sources, rules, out, workers=workers, console=Console(stderr=True))
+        content |= command.as_json(found, scores, rules, written)
+        command.refuse_failed(scores, written)
 
 
 @app.command()

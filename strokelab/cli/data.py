@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strokelab.cli.app import Dataset, app, console
+from strokelab.cli.app import app, console
+from strokelab.cli.machine_readable import one_object
 
+if TYPE_CHECKING:
+    from strokelab.data.check import CohortReport
+
+CHOICES = "One of atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder."
 Spacing = Annotated[float, typer.Option(help="Voxel size in mm, 1 (full size) to 8.")]
 
 
@@ -33,14 +38,36 @@ def phantom(
 
 @app.command()
 def check(
-    root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
-    dataset: Dataset,
+    root: Annotated[Path, typer.Argument(help="The dataset's folder, or a table of own files.")],
+    dataset: Annotated[
+        str | None, typer.Option(help=f"Default: told by the file names. {CHOICES}", show_default=False)
+    ] = None,
     deep: Annotated[bool, typer.Option(help="Also read every image's voxels: NaN, Inf, constant images.")] = False,
+    values: Annotated[
+        str | None, typer.Option(help="Label values that mean lesion, as data.options.values: 1,2.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Cases, sites, modalities, lesion volumes, and every problem with its file. Exit status 1 when there is one."""
+    from strokelab.data import readers
     from strokelab.data.check import check_cohort
+    from strokelab.scoreboard.masks import labels_of
 
-    report = check_cohort(root, dataset, deep=deep)
+    def looked(name: str) -> CohortReport:
+        options = {} if values is None else {"values": labels_of(values)}
+        return check_cohort(root, name, deep=deep, **options)
+
+    if as_json:
+        with one_object("strokelab.check/1") as content:
+            content |= {"root": str(root), "dataset": dataset, "guessed": dataset is None}
+            content["dataset"] = name = dataset or readers.guessed(root)
+            content |= looked(name).to_json()
+        return
+    name = dataset or readers.guessed(root)
+    if dataset is None:
+        line = f"Dataset: {name}, told by the file names (--dataset chooses another one)"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    report = looked(name)
     report.render(console)
     if not report.ok:
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from strokelab.data.check_case import Findings, Problem, look, look_deep, proble
 from strokelab.data.readers._tree import Release
 from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Grid
+from strokelab.placement import check_covers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,6 +61,12 @@ class CohortReport:
             return None
         low, first, median, third, high = np.quantile(list(self.lesion_volumes_ml.values()), [0, 0.25, 0.5, 0.75, 1])
         return float(low), float(first), float(median), float(third), float(high)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the fields of ``strokelab check --json`` (``docs/json.md``)."""
+        content = asdict(self)
+        content["problems"] = [asdict(problem) for problem in self.problems]
+        return {"ok": self.ok, **content}
 
     def render(self, console: Console) -> None:
         """Print the report as tables."""
@@ -103,7 +110,8 @@ def check_cohort(
     problems = [problem_of(error) for error in found]
     problems += [problem for finding in findings for problem in finding.problems]
     problems += [_warning(w.message) for w in caught if issubclass(w.category, DataWarning)]
-    problems += _other_grids(cases, findings) if release.one_grid else []
+    for case, finding in zip(cases, findings, strict=True):
+        problems += _other_grids(case, finding, release)
     problems += _copies(findings)
     problems += _about_sites(place, cases)
     problems += _about_release(place, cases, release)
@@ -131,15 +139,25 @@ def check_cohort(
     )
 
 
-def _other_grids(cases: Sequence[Case], findings: Sequence[Findings]) -> list[Problem]:
-    """Images of one case on several grids, where the release promises one."""
+def _other_grids(case: Case, finding: Findings, release: Release) -> list[Problem]:
+    """Images of one case on several grids: where the release promises one, and where they do not cover each other."""
+    name = case.label_modality or next(iter(case.images))
+    expected = finding.grids.get(name)
     problems = []
-    for case, finding in zip(cases, findings, strict=True):
-        name = case.label_modality or next(iter(case.images))
-        for modality, grid in finding.grids.items():
-            if name in finding.grids and not grid.matches(finding.grids[name]):
-                message = f"{modality} lies on another grid than {name}: it will be resampled onto it"
-                problems.append(Problem(str(case.images[modality]), message, "warning"))
+    for modality, grid in finding.grids.items():
+        if expected is None or grid.matches(expected):
+            continue
+        said = f"{modality} lies on another grid than {name}: it will be resampled onto it" if release.one_grid else ""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
+            try:
+                check_covers(case.images[modality], grid, case.images[name], expected)
+            except DataError as error:
+                problems.append(problem_of(error))
+                continue
+        said = "; ".join([*filter(None, [said]), *(_warning(one.message).message for one in caught)])
+        if said:
+            problems.append(Problem(str(case.images[modality]), said, "warning"))
     return problems
 
 

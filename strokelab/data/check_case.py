@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from strokelab.contract import Case, LesionFile
 from strokelab.errors import DataError
 from strokelab.grid import Grid
-from strokelab.nifti import binarize, read_grid, read_voxels
+from strokelab.nifti import binarize, check_lesion_volume, read_grid, read_voxels
 
 Severity = Literal["error", "warning", "note"]
+
+LARGEST_SHARE = 0.6
+"""Of an image's volume that a lesion may take: a whole brain takes less of a scan with any air around it."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,10 @@ def look(case: Case) -> Findings:
         except DataError as error:
             findings.problems.append(problem_of(error))
     if masks and len(masks) == len(case.lesions) and expected is not None:
-        voxels = int(np.count_nonzero(np.logical_or.reduce(masks)))
-        findings.volume_ml = voxels * expected.voxel_volume_mm3 / 1000
+        _look_at_lesion(np.logical_or.reduce(masks).astype(np.uint8), case, expected, findings)
+    if len(case.lesions) > 1:
+        names = ", ".join(file.path.name for file in case.lesions)
+        findings.problems.append(Problem(f"case {case.case_id}: {names}", "mask files united into one lesion", "note"))
     return findings
 
 
@@ -84,12 +89,27 @@ def problem_of(error: DataError) -> Problem:
     return Problem(error.where, f"{error.found}; expected {error.expected}; {error.remedy}", "error")
 
 
+def _look_at_lesion(lesion: NDArray[np.uint8], case: Case, grid: Grid, findings: Findings) -> None:
+    """Its volume, held against what a brain can lose and against the field of view."""
+    findings.volume_ml = int(np.count_nonzero(lesion)) * grid.voxel_volume_mm3 / 1000
+    share = float(np.mean(lesion != 0))
+    try:
+        check_lesion_volume(lesion, grid, case.reference_image, case.lesions)
+    except DataError as error:
+        findings.problems.append(problem_of(error))
+    else:
+        if share > LARGEST_SHARE:
+            message = f"the lesion is {share:.0%} of the volume of its image, more than {LARGEST_SHARE:.0%}: "
+            message += "an inverted mask? Correct it, or leave the case out with data.exclude"
+            findings.problems.append(Problem(str(case.lesions[0].path), message, "error"))
+
+
 def _look_at_mask(file: LesionFile, case: Case, expected: Grid | None, findings: Findings) -> NDArray[np.uint8] | None:
     """The mask as 0/1, or None when it cannot be used."""
     try:
         _hold_against(file.path, read_grid(file.path), expected, case)
-        voxels, _ = read_voxels(file.path)
-        mask = binarize(voxels, file)
+        voxels, grid = read_voxels(file.path)
+        mask = binarize(voxels, file, grid.voxel_volume_mm3)
     except DataError as error:
         findings.problems.append(problem_of(error))
         return None

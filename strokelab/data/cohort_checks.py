@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strokelab.contract import Case
+from strokelab.data.readers._tree import as_id
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.files import natural_key
 
@@ -50,7 +51,8 @@ def of_sites(cases: Sequence[Case], sites: Sequence[str]) -> list[Case]:
         ConfigError: a site that no case comes from.
     """
     known = sorted({case.site for case in cases if case.site is not None}, key=natural_key)
-    unknown = [site for site in sites if site not in known]
+    wanted = [as_id(site, known, "data.only_sites") for site in sites]
+    unknown = [site for site in wanted if site not in known]
     if unknown:
         raise ConfigError(
             "data.only_sites",
@@ -58,7 +60,7 @@ def of_sites(cases: Sequence[Case], sites: Sequence[str]) -> list[Case]:
             expected=f"some of {known}",
             remedy="correct the names; `strokelab check ROOT --dataset NAME` lists them",
         )
-    return [case for case in cases if case.site in sites]
+    return [case for case in cases if case.site in wanted]
 
 
 def check_modalities(cases: Sequence[Case], modalities: Sequence[str]) -> None:

@@ -60,6 +60,7 @@ class Split:
         """
         rows = _read_csv(path)
         _need(path, rows, COLUMNS)
+        _check_names(path, rows, "case_id")
         _check_parts(path, (row["part"] for row in rows))
         train, val, test = (tuple(row["case_id"] for row in rows if row["part"] == name) for name in PARTS)
         return cls(train, val, test, {row["case_id"]: (row["subject_id"], row["site"]) for row in rows})
@@ -90,6 +91,7 @@ def read_rows(path: Path, cases: Sequence[Case]) -> Rows:
     has_parts = bool(rows) and "part" in rows[0]
     name_column, part_column = ("case_id", "part") if has_parts else ("Name", "Fold")
     _need(path, rows, (name_column, part_column))
+    _check_names(path, rows, name_column)
     exact = {case.case_id: case.case_id for case in cases}
     by_session = {_session(case.case_id): case.case_id for case in cases}
     found: dict[str, str] = {}
@@ -148,7 +150,8 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
             expected="a csv file with the columns Name,Fold or case_id,part",
             remedy="check split.path",
         ) from error
-    return [{(key or "").strip(): (value or "").strip() for key, value in row.items()} for row in rows]
+    # Under the key None stand the cells of a line that has more of them than the header.
+    return [{key.strip(): (value or "").strip() for key, value in row.items() if key is not None} for row in rows]
 
 
 def _need(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
@@ -159,6 +162,22 @@ def _need(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str])
             expected=f"the columns {', '.join(columns)}",
             remedy="check split.path and the first line of the file",
         )
+
+
+def _check_names(path: Path, rows: Sequence[Mapping[str, str]], column: str) -> None:
+    """Every row has a name, and every name one row."""
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        name = row[column]
+        if not name or name in first:
+            twice = f"{name!r} in row {first.get(name)} and in row {number}"
+            raise DataError(
+                path,
+                found=twice if name else f"row {number} without {column}",
+                expected=f"a {column} in every row, each once",
+                remedy="keep one of the two rows" if name else "fill the cell, or remove the row",
+            )
+        first[name] = number
 
 
 def _check_parts(path: Path, parts: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ from strokelab.report.material import RunMaterial
 from strokelab.report.terminal import results_table
 from strokelab.runs.folder import remove_empty
 from strokelab.scoring import Scores, write_scores
+from strokelab.statistics.aggregate import tally
 
 __all__ = ["KEYS", "evaluate", "evaluate_or_exit", "is_sweep", "save_qc"]
 
@@ -136,8 +137,9 @@ def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
     )
     models = len({material.model for material in materials})
     counts = f"{len(materials)} run(s)" + (f" of {models} model(s)" if sweep.members else "")
+    counted = tally(pd.concat([material.cases.assign(run=material.name) for material in materials], ignore_index=True))
     of_run = None if sweep.members else {material.name: material.model for material in materials}
-    console.print(results_table(cases, title=f"{counts}, native grid", models=of_run))
+    console.print(results_table(cases, title=f"{counts}, {counted}, native grid", models=of_run))
     if sweep.members:
         missing = len(sweep.members) - len(sweep.finished)
         words = f"{missing} of {len(sweep.members)} members are not in these tables (named above)"

@@ -16,8 +16,9 @@ from strokelab.contract import Case, check_unique
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import make_folder, natural_key, replacing, write_json
-from strokelab.grid import resample
 from strokelab.nifti import read_grid, read_lesion, read_voxels, write_volume
+from strokelab.placement import check_covers
+from strokelab.preparation.regrid import image_on
 
 ENDING = ".nii.gz"
 LABELS = {"background": 0, "lesion": 1}
@@ -58,8 +59,8 @@ def export_nnunet(
     """Write cases as ``OUT/DatasetNNN_name``: images as float32, several masks of a case as their union, ids as names.
 
     nnU-Net wants all images of a case on one grid: those that lie elsewhere are brought onto the reference image's,
-    linearly, and are named in the answer. A fold's training part becomes nnU-Net's ``train`` and its test part ``val``,
-    on which nnU-Net chooses nothing; our own ``val`` part is in neither.
+    linearly, with their own background outside, and are named in the answer. A fold's training part becomes nnU-Net's
+    ``train`` and its test part ``val``, on which nnU-Net chooses nothing; our own ``val`` part is in neither.
 
     Args:
         cases: of one cohort; the unlabelled ones go to ``imagesTs``.
@@ -71,8 +72,8 @@ def export_nnunet(
         workers: threads that read and pack.
 
     Raises:
-        DataError: a case lacks a modality or cannot be read, an id is no file name, nobody is labelled, or the folder
-            is there already.
+        DataError: a case lacks a modality, has one that does not overlap the others, or cannot be read; an id is no
+            file name, no case is labelled, or the folder is there already.
         ConfigError: a name or number that nnU-Net does not take, or splits that name other cases.
     """
     _check_name(name, number)
@@ -136,7 +137,8 @@ def _write_case(case: Case, *, folder: Path, channels: Sequence[str]) -> list[st
     for index, channel in enumerate(channels):
         voxels, own = read_voxels(case.images[channel])
         if not own.matches(grid):
-            voxels = resample(voxels, own, grid, "linear")
+            check_covers(case.images[channel], own, case.reference_image, grid)
+            voxels = image_on(voxels, own, grid)
             resampled.append(f"{case.case_id} {channel}")
         part = "imagesTr" if case.labelled else "imagesTs"
         write_volume(folder / part / f"{case.case_id}_{index:04d}{ENDING}", voxels, grid)

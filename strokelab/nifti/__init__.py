@@ -4,18 +4,20 @@ The rules (also for masks that are not 0/1) are those of ``docs/datasets.md``, s
 """
 
 from strokelab.nifti.endings import SUFFIXES, foreign_format, is_volume, partner, stem
-from strokelab.nifti.lesions import binarize, onto, read_lesion
+from strokelab.nifti.lesions import binarize, check_lesion_volume, onto, read_lesion, read_union
 from strokelab.nifti.voxels import read_grid, read_voxels, verify, write_volume
 
 __all__ = [
     "SUFFIXES",
     "binarize",
+    "check_lesion_volume",
     "foreign_format",
     "is_volume",
     "onto",
     "partner",
     "read_grid",
     "read_lesion",
+    "read_union",
     "read_voxels",
     "stem",
     "verify",

@@ -12,7 +12,7 @@ from strokelab.contract import Case, LesionFile
 from strokelab.errors import DataError
 from strokelab.grid import Grid
 from strokelab.lesions import label_lesions, lesion_sizes
-from strokelab.nifti import read_lesion
+from strokelab.nifti import read_union
 from strokelab.preparation.template import in_mni_box, template_brain
 
 LARGEST_BRAIN_ML = 2200.0  # above the largest human brains with their fluid; whole heads take 3000 ml and more
@@ -34,7 +34,7 @@ def find_brain(case: Case, native: Grid, voxels: NDArray[np.float32]) -> tuple[N
         DataError: the mask file is empty or lies on another grid than the reference image.
     """
     if case.brain is not None:
-        mask = read_lesion((LesionFile(case.brain),), native, case.reference_image)
+        mask = read_union((LesionFile(case.brain),), native, case.reference_image)
         if not mask.any():
             raise DataError(
                 case.brain,

@@ -19,6 +19,7 @@ from strokelab.contract import Case, PreparedCase
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step, resample
 from strokelab.nifti import read_grid, read_lesion, read_voxels
+from strokelab.placement import check_covers
 from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
 from strokelab.preparation.brain import find_brain
 from strokelab.preparation.crop import Axes, crop_box
@@ -122,8 +123,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     Arrays are read-only views whose memory order is (C, Z, Y, X): an axial slice is one piece.
 
     Raises:
-        DataError: a modality is missing, a file is unreadable or constant, a mask lies on another grid than its
-            image, or no brain is left inside the crop.
+        DataError: a modality is missing, or does not overlap the reference image; a file is unreadable or constant, a
+            mask lies on another grid than its image, or no brain is left inside the crop.
         ConfigError: the prepared grid would be too large.
     """
     _check_modalities(case, preparation)
@@ -155,6 +156,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     for channel, modality in zip(image, preparation.modalities, strict=True):
         path = case.images[modality]
         voxels, grid = reference if path == case.reference_image else read.get(path) or _read_image(path)
+        check_covers(path, grid, case.reference_image, native, native_brain)
         channel[...] = image_onto(voxels, grid, steps, preparation.interpolation)
         _model_units(channel, brain, region, modality=modality, path=path, how=preparation.normalize)
     lesion = None if drawn is None else _stored(_lesion_onto(drawn, steps, case))

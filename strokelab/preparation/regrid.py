@@ -43,6 +43,12 @@ def image_onto(
     return array + outside if outside else array
 
 
+def image_on(voxels: NDArray[np.float32], grid: Grid, target: Grid) -> NDArray[np.float32]:
+    """An image (X, Y, Z) on ``grid`` at the voxel centres of ``target``, linearly; its own background outside."""
+    outside = np.float32(np.median(border(voxels)))
+    return np.asarray(resample(voxels - outside, grid, target, "linear") + outside, dtype=np.float32)
+
+
 def mask_onto(mask: NDArray[Any], steps: Sequence[Step]) -> NDArray[np.bool_]:
     """A mask (X, Y, Z) brought to the end of the steps: exact, or linear and >= 0.5 where a step resamples."""
     array = np.asarray(mask, dtype=bool)

@@ -9,7 +9,7 @@ from strokelab.report.cells import between, counted, listed, plural
 from strokelab.report.material import Evaluation
 from strokelab.report.significance import number_of_tests, sentence, worth_telling
 from strokelab.report.summary import line_of
-from strokelab.statistics.aggregate import has_failed
+from strokelab.statistics.aggregate import has_failed, tally
 
 MOST_COMPARISONS = 4
 """In the lead; the others stand above the table of comparisons."""
@@ -41,9 +41,11 @@ def _what(evaluation: Evaluation, cases: pd.DataFrame) -> str:
     held_out = sorted({run.held_out_site for run in evaluation.runs if run.held_out_site is not None}, key=natural_key)
     seeds = sorted({run.seed for run in evaluation.runs if run.seed is not None})
     sites = sorted(cases["site"].unique(), key=natural_key)
+    counts = tally(cases)
     return (
         f"{counted(len(evaluation.runs), 'run')} of {counted(len(evaluation.models), 'model')} "
-        f"({', '.join(evaluation.models)}) on {counted(cases['case'].nunique(), 'case')} of {evaluation.dataset}"
+        f"({', '.join(evaluation.models)}) on {counted(counts.cases, 'case')} of {evaluation.dataset}"
+        + (f" ({counts})" if len({counts.cases, counts.subjects, counts.rows}) > 1 else "")
         + (f", {plural(len(sites), 'site')} {', '.join(sites)}" if sites else "")
         + (f"; held out in training: {plural(len(held_out), 'site')} {', '.join(held_out)}" if held_out else "")
         + (f"; {plural(len(seeds), 'seed')} {', '.join(map(str, seeds))}" if seeds else "")

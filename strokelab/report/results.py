@@ -10,7 +10,7 @@ from strokelab.metrics.profiles import CASE_METRICS
 from strokelab.report.cells import NOTHING, Cell, Table, count_cell, counted, further, with_infinity
 from strokelab.report.material import Evaluation, digits, heading
 from strokelab.report.summary import CLUSTER, HEADLINE, MDSC, MDSC_COMMON, RESAMPLES, SEED, lines_of, told_apart
-from strokelab.statistics.aggregate import format_mean_sd, has_failed
+from strokelab.statistics.aggregate import format_mean_sd, has_failed, tally
 from strokelab.statistics.bootstrap import MICRO_DICE, format_interval
 
 _GROUP_TITLES = {"site": "Site by site", "scanner": "Scanner by scanner", "fold": "Fold by fold", "run": "Run by run"}
@@ -128,7 +128,7 @@ def _measures(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _cases(rows: pd.DataFrame) -> Cell:
-    failed, number = int(has_failed(rows).sum()), rows["case"].nunique()
+    failed, number = int(has_failed(rows).sum()), tally(rows).cases
     what = "failed" if len(rows) == number else f"of {len(rows)} rows failed"
     return Cell(f"{number}{f' ({failed} {what})' if failed else ''}", float(number))
 

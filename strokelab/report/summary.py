@@ -10,7 +10,7 @@ import pandas as pd
 from strokelab.metrics.profiles import CASE_METRICS, find_profile
 from strokelab.metrics.thresholds import dice_at_thresholds, from_rows, max_dice_common
 from strokelab.report.material import Evaluation
-from strokelab.statistics.aggregate import has_failed, over_folds, over_sites, summarize
+from strokelab.statistics.aggregate import has_failed, over_folds, over_sites, summarize, tally
 from strokelab.statistics.bootstrap import MICRO_DICE, bootstrap_intervals, interval_of_best_column
 
 UNKNOWN = "unknown"
@@ -62,6 +62,7 @@ def summary_table(evaluation: Evaluation) -> pd.DataFrame:
     ``statistics.aggregate.over_sites``; the mean over folds (level model) as in ``over_folds``; ``low`` and ``high``,
     the 95 % bootstrap interval of the mean, from so many ``clusters`` (subjects); ``median_low`` and ``median_high``
     for metrics with infinite values. ``micro_dice`` has in ``mean`` the Dice of the pooled voxel counts.
+    ``cases``, ``subjects`` and ``runs`` count what a group's rows are of (``n`` counts rows with a finite value).
     ``mdsc_common``, where probabilities are known, is the best mean Dice that one ``threshold`` for all cases of a
     model reaches.
     """
@@ -84,7 +85,7 @@ def summary_table(evaluation: Evaluation) -> pd.DataFrame:
                 folds = over_folds(raw, metrics, by=by)[[*by, "metric", *_OF_FOLDS]]
                 lines = lines.merge(folds, on=[*by, "metric"], how="left")
             lines = pd.concat([lines, _common_thresholds(evaluation)], ignore_index=True)
-        tables.append(lines.assign(level=level))
+        tables.append(lines.merge(_tallies(cases, by), on=by, how="left").assign(level=level))
     # Columns that are empty throughout (no site known, every case failed) trouble pandas' concat, but stay.
     every = dict.fromkeys(column for lines in tables for column in lines.columns)
     table = pd.concat([lines.dropna(axis="columns", how="all") for lines in tables], ignore_index=True)
@@ -92,6 +93,15 @@ def summary_table(evaluation: Evaluation) -> pd.DataFrame:
     keys = ["level", "model", "run", *(name for name in GROUPS if name == "site" or name in table.columns), "metric"]
     front = [*keys, "n", "mean", "sd", "low", "high", "median", "median_low", "median_high"]
     return table.reindex(columns=[*front, *(column for column in table.columns if column not in front)])
+
+
+def _tallies(cases: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Cases, subjects and runs of every group; ``n`` of a metric counts rows, of which a case may have several."""
+    counts = [(*name, tally(rows)) for name, rows in cases.groupby(by, sort=False)]
+    return pd.DataFrame(
+        [(*name, own.cases, own.subjects, own.runs) for *name, own in counts],
+        columns=[*by, "cases", "subjects", "runs"],
+    )
 
 
 def line_of(table: pd.DataFrame, metric: str = "dice", **where: str) -> pd.Series:

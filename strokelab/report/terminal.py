@@ -13,6 +13,7 @@ from rich.text import Text
 
 from strokelab.report.cells import counted
 from strokelab.report.significance import comparisons, number_of_tests, sentence, worth_telling
+from strokelab.statistics.aggregate import tally
 
 COLUMNS = {"dice": "Dice", "recall": "recall", "precision": "precision", "hd95": "HD95 mm", "lesion_f1": "lesion F1"}
 
@@ -21,6 +22,8 @@ _MOST_COMPARISONS = 3  # the report has them all
 
 def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] | None = None) -> Table:
     """Mean±SD per run over all cases and, where there are several, per site; infinite distances are counted.
+
+    The column of cases counts each once; how many rows they stand in is said below where it differs.
 
     With several models the paired comparison stands underneath: difference, interval and p as in the report.
 
@@ -38,11 +41,15 @@ def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] 
         table.add_column(heading, justify="right", no_wrap=True)
     for run, rows in cases.groupby("run", sort=False):
         sites = list(rows.groupby(rows["site"].fillna("unknown"), sort=True))
-        table.add_row(f"[bold]{escape(str(run))}[/]", str(len(rows)), *_cells(rows), end_section=len(sites) == 1)
+        table.add_row(
+            f"[bold]{escape(str(run))}[/]", str(tally(rows).cases), *_cells(rows), end_section=len(sites) == 1
+        )
         for index, (site, part) in enumerate(sites if len(sites) > 1 else ()):
             last = index == len(sites) - 1
-            table.add_row(f"  {escape(str(site))}", str(len(part)), *_cells(part), end_section=last, style="dim")
-    lines = comparison_lines(cases, models)
+            table.add_row(
+                f"  {escape(str(site))}", str(tally(part).cases), *_cells(part), end_section=last, style="dim"
+            )
+    lines = [*_repeats(cases), *comparison_lines(cases, models)]
     if lines:
         table.caption, table.caption_justify, table.caption_style = Text("\n".join(lines)), "left", ""
     return table
@@ -67,6 +74,16 @@ def comparison_lines(cases: pd.DataFrame, models: Mapping[str, str] | None = Non
     lines = [sentence(row, number_of_tests(found)) for row in rows[:_MOST_COMPARISONS]]
     more = len(rows) - len(lines)
     return [*lines, f"{counted(more, 'more comparison')}: see the report."] if more else lines
+
+
+def _repeats(cases: pd.DataFrame) -> list[str]:
+    """That rows are more than cases, where they are."""
+    if not cases.duplicated(["run", "case"]).any():
+        return []
+    counts = tally(cases)
+    return [
+        f"{counted(counts.cases, 'case')} in {counted(counts.rows, 'row')}: a case counts once for every run of it."
+    ]
 
 
 def _cells(rows: pd.DataFrame) -> list[str]:

@@ -28,6 +28,8 @@ _IMMATERIAL = (
     "callbacks.progress",
     "callbacks.resume_point",
 )
+# Settings that older runs lack; at this value they change nothing.
+_ADDED = {"data.options.values": None}
 _HERE = "<run folder>"
 
 
@@ -74,12 +76,12 @@ def _material(settings: Settings) -> Settings:
     # The command may name the run folder by another path than its resolved one.
     found = relocate(relocate(settings, str(settings["run_dir"]), folder), folder, _HERE)
     kept = with_full_places(cast(Settings, found))
-    for name in _IMMATERIAL:
+    for name in (*_IMMATERIAL, *_ADDED):
         *parents, last = name.split(".")
         node: Any = kept
         for parent in parents:
             node = node.get(parent) if isinstance(node, dict) else None
-        if isinstance(node, dict):
+        if isinstance(node, dict) and (name not in _ADDED or node.get(last) == _ADDED[name]):
             node.pop(last, None)
     return kept
 

@@ -76,7 +76,8 @@ def agree(
         - first, ml); first_lesions, second_lesions (26 neighbours); first_touched, second_touched (share of a side's
         lesions with at least one voxel of the other mask; 1 when neither side has any, 0 when only the other has);
         lesion_f1_first and lesion_f1_second (F1 as ISLES'22 has it, with that side as the reference); lesion_agreement
-        (touched lesions of both sides as a share of all); shared, only_first, only_second (voxels); note; error.
+        (touched lesions of both sides as a share of all); shared, only_first, only_second (voxels); grid_kept (volume
+        of the second after / before it was brought to the first's grid; empty where it lay there); note; error.
 
     Raises:
         DataError: a worker was killed.
@@ -107,7 +108,7 @@ def agreement_of(pair: Twin, rule: MaskRule, *, strict_grid: bool = False) -> Ro
     except (StrokelabError, OSError, MemoryError) as error:
         return row | {"error": " ".join(str(error).split()) or type(error).__name__}
     notes = [f"first: {note}" for note in first.notes] + [f"second: {note}" for note in second.notes]
-    return row | _measures(scores) | {"note": "; ".join(notes)}
+    return row | _measures(scores) | {"grid_kept": second.kept, "note": "; ".join(notes)}
 
 
 def of_volumes(table: pd.DataFrame) -> VolumeAgreement:

@@ -17,7 +17,7 @@ from strokelab.files import make_folder, replacing
 from strokelab.report.bland_altman import bland_altman
 from strokelab.report.drawing import pdf, png
 from strokelab.scoreboard.agreement import MEASURES, VolumeAgreement, agree, of_volumes, summary_of
-from strokelab.scoreboard.masks import MaskRule
+from strokelab.scoreboard.masks import MaskRule, about_grids
 from strokelab.scoreboard.page import told
 from strokelab.scoreboard.twins import Twins, retests, twins_in, twins_of_table
 from strokelab.scoring.tables import write_table
@@ -46,18 +46,18 @@ def find_twins(
         ConfigError: none or several of these ways are asked for.
         DataError: files are missing or do not match.
     """
-    if dataset is not None and rule != MaskRule():
+    if dataset is not None and rule.threshold is not None:
         raise ConfigError(
             "--dataset",
-            found="--threshold or --labels beside it",
-            expected="the dataset's own rule for masks",
-            remedy="leave these options away, or compare two folders of masks",
+            found="--threshold beside it",
+            expected="the dataset's own rule for masks, or --labels",
+            remedy="leave the option away, or compare two folders of masks",
         )
     match (first, second, pairs, dataset):
         case (None, None, Path(), None):
             return twins_of_table(pairs)
         case (str(), None, None, str()):
-            return retests(dataset, Path(first))
+            return retests(dataset, Path(first), values=rule.labels)
         case (str(), str(), None, None):
             return twins_in(first, second, graded=rule.threshold is not None)
     raise ConfigError(
@@ -96,8 +96,11 @@ def compare_masks(twins: Twins, options: Options, out: Path, *, console: Console
     _draw(table, volumes, twins, out)
     write_table(table, out / AGREEMENT)
     console.print(agreement_table(table, summary, f"{twins.first} and {twins.second}"))
-    for note in [*twins.notes, *_remarks(table, volumes)]:
-        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+    notes = [f"Note: {note}" for note in [*twins.notes, *_remarks(table, volumes)]]
+    for note in [*notes, *about_grids(table)]:
+        console.print(
+            note if note.startswith("Warning:") else f"Note: {note}", markup=False, highlight=False, soft_wrap=True
+        )
     for title, name in (("Pairs", AGREEMENT), ("Summary", SUMMARY), ("Figure", f"{FIGURE}.png, .pdf")):
         console.print(f"{title + ':':9}{out / name}", markup=False, highlight=False, soft_wrap=True)
     _refuse_failed(table, out)

@@ -11,7 +11,7 @@ from strokelab.errors import ConfigError, DataError
 from strokelab.inference.derivative import bids_entities
 from strokelab.nifti import stem
 from strokelab.scoreboard.finding import Found, find_masks
-from strokelab.scoreboard.lists import Line, read_lines, read_participants
+from strokelab.scoreboard.lists import ROW, Line, read_lines, read_participants
 from strokelab.scoreboard.matching import match
 from strokelab.scoreboard.names import read_name
 from strokelab.scoreboard.references import described
@@ -91,12 +91,15 @@ def entries_of_table(path: Path, *, method: str | None = None) -> Entries:
     if wrong is not None or not lines:
         raise DataError(
             path,
-            found="no line below the header" if wrong is None else f"a line without case or reference: {dict(wrong)}",
+            found="no line below the header"
+            if wrong is None
+            else f"row {wrong[ROW]} without {'a reference' if wrong['case'] else 'a case'}",
             expected="a case and a reference in every line; an empty prediction is a missing one",
             remedy="complete the table",
         )
     references: dict[str, Reference] = {}
     given: dict[tuple[str, str], Path | None] = {}
+    rows: dict[str, str] = {}
     for line in lines:
         case, name = line["case"], line.get("method") or method or path.stem
         reference = _of_line(line, path.parent)
@@ -104,11 +107,13 @@ def entries_of_table(path: Path, *, method: str | None = None) -> Entries:
         if (name, case) in given or replace(known, images=()) != replace(reference, images=()):
             raise DataError(
                 path,
-                found=f"case {case!r} " + (f"twice for {name}" if (name, case) in given else "described in two ways"),
+                found=f"case {case!r} in row {rows[case]} and in row {line[ROW]}, "
+                + (f"twice for {name}" if (name, case) in given else "described in two ways"),
                 expected="one line for each method and case; one reference, subject, site and scanner for all methods",
                 remedy="correct the table",
             )
         references[case] = known if known.images else reference
+        rows[case] = line[ROW]
         given[name, case] = path.parent / line["prediction"] if line["prediction"] else None
     methods = dict.fromkeys(name for name, _ in given)
     entries = [Entry(name, case, given.get((name, case.case))) for name in methods for case in references.values()]

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
+from strokelab.data.readers._tables import Table, read_table
 from strokelab.errors import DataError
 
 Line = Mapping[str, str]
-"""Column in lower case -> cell without blanks around it; empty and ``n/a`` cells are ""."""
+"""Column in lower case -> cell as it is written, without blanks around it; missing cells (``n/a``, ``NA``) are ""."""
+ROW = ""
+"""The "column" of a line that holds the number of its row in the file."""
 
 
 def read_lines(path: Path, *, needed: Sequence[str], known: Sequence[str] = ()) -> tuple[list[Line], list[str]]:
-    """The lines of a table with a header (comma, semicolon or tab), every cell as it is written.
+    """The lines of a table with a header (comma, semicolon or tab, or .xlsx), every cell as it is written.
 
     Args:
         path: the file.
@@ -23,48 +24,33 @@ def read_lines(path: Path, *, needed: Sequence[str], known: Sequence[str] = ()) 
         known: columns that are read as well.
 
     Returns:
-        The lines, and the names of the columns that nobody reads.
+        The lines, each with the number of its row under ``ROW``, and the names of the columns that are not read.
 
     Raises:
         DataError: no such file, no table, a needed column is missing, or a column is there twice.
     """
-    if not path.is_file():
-        raise DataError(path, found="no such file", expected="a .csv or .tsv table", remedy="check the path")
-    try:
-        with path.open(encoding="utf-8-sig") as handle:
-            header = handle.readline()
-        table = pd.read_csv(
-            path,
-            sep=max(",;\t", key=header.count),
-            header=None,  # pandas would rename a column that is there twice
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skipinitialspace=True,
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(
-            path,
-            found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
-            expected="a table with one header line, in UTF-8",
-            remedy="save it again as .csv",
-        ) from error
-    columns = [str(name).strip().lower() for name in table.iloc[0]]
-    twice = [name for name, count in Counter(columns).items() if name and count > 1]
-    missing = [name for name in needed if name not in columns]
+    table = _read(path, needed, known)
+    read = [name for name in table.columns if name in (*needed, *known)]
+    lines: list[Line] = [
+        {name: str(row.get(name, "")) for name in read} | {ROW: str(number)}
+        for row, number in zip(table.rows, table.lines, strict=True)
+        if any(name in row for name in read)
+    ]
+    return lines, [name for name in table.columns if name and name not in read]
+
+
+def _read(path: Path, needed: Sequence[str], known: Sequence[str]) -> Table:
+    table = read_table(path, text=lambda name: name in (*needed, *known), at_least=1)
+    twice = [name for name, count in Counter(table.columns).items() if name and count > 1]
+    missing = [name for name in needed if name not in table.columns]
     if missing or twice:
         raise DataError(
             path,
-            found=f"the columns {columns}",
+            found=f"the columns {list(table.columns)}",
             expected=f"the columns {', '.join(needed)}, each once" + (f"; optional: {', '.join(known)}" * bool(known)),
             remedy=f"add {missing[0]!r}" if missing else f"rename one of the columns {twice[0]!r}",
         )
-    read = {name for name in columns if name in (*needed, *known)}
-    lines = [
-        {name: _cell(cell) for name, cell in zip(columns, row, strict=True) if name in read}
-        for row in table.iloc[1:].itertuples(index=False)
-    ]
-    return [line for line in lines if any(line.values())], [name for name in columns if name and name not in read]
+    return table
 
 
 def read_participants(path: Path) -> dict[str, Line]:
@@ -73,22 +59,18 @@ def read_participants(path: Path) -> dict[str, Line]:
     Raises:
         DataError: not such a table, or a person twice.
     """
-    lines, _ = read_lines(path, needed=("participant_id",), known=("site", "scanner"))
-    if not lines or not ({"site", "scanner"} & set(lines[0])):
+    about = ("site", "scanner")
+    table = _read(path, ("participant_id",), about)
+    if not table.rows or not set(about) & set(table.columns):
         raise DataError(
             path,
-            found="no participant" if not lines else "neither a column site nor a column scanner",
+            found="neither a column site nor a column scanner" if table.rows else "no participant",
             expected="the columns participant_id and site or scanner",
             remedy="add them, or leave --participants away",
         )
-    people = {f"sub-{line['participant_id'].removeprefix('sub-')}": line for line in lines}
-    if len(people) < len(lines):
-        counts = Counter(line["participant_id"] for line in lines)
-        twice = ", ".join(name for name, count in counts.items() if count > 1)
-        raise DataError(path, found=f"twice: {twice}", expected="one line per person", remedy="keep one of them")
-    return people
-
-
-def _cell(cell: object) -> str:
-    text = "" if cell is None or cell != cell else str(cell).strip()  # a short line ends in NaN
-    return "" if text.lower() == "n/a" else text
+    people = table.named("participant_id")
+    table.by(lambda row: str(row["participant_id"]).removeprefix("sub-"), "participant_id")
+    return {
+        f"sub-{name.removeprefix('sub-')}": {column: str(row.get(column, "")) for column in about}
+        for name, row in people.items()
+    }

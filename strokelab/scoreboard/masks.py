@@ -8,12 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import Grid, resample, turned
 from strokelab.metrics.masks import ROUNDING, binary_mask, check_rule
 from strokelab.nifti import read_voxels
+from strokelab.placement import at_zero, has_no_place, share_covered
+
+LARGEST_CHANGE = 0.05
+"""Share of a mask's volume that another grid may take or add without a warning."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class ReadMask:
     grid: Grid
     probability: NDArray[np.float32] | None = None  # (X, Y, Z), 0 to 1, where the mask was made from such a map
     notes: tuple[str, ...] = ()
+    kept: float = float("nan")  # volume after / before it was brought to another grid; NaN: it lay on its own
 
 
 def read_mask(files: Sequence[Path], rule: MaskRule) -> ReadMask:
@@ -105,7 +111,8 @@ def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False)
         strict: refuse instead.
 
     Raises:
-        DataError: the two volumes do not overlap in the world, or ``strict`` and the grids differ.
+        DataError: the two volumes do not overlap in the world, the mask's lesion lies outside of ``target``, the header
+            of the mask lost its place, or ``strict`` and the grids differ.
     """
     if read.grid.matches(target):
         return read
@@ -113,6 +120,15 @@ def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False)
     if exact is not None:
         turned_map = None if read.probability is None else turned(read.probability, read.grid, target)
         return replace(read, mask=exact, grid=target, probability=turned_map)
+    if not at_zero(target) and has_no_place(where, read.grid):
+        raise DataError(
+            where,
+            found=f"a header that does not say where the mask lies: {read.grid.describe()}",
+            expected=f"the place of the reference: {target.describe()}",
+            remedy="give the mask the affine of the image that was segmented: nibabel.save(nibabel.Nifti1Image("
+            "mask.dataobj, image.affine, image.header), FILE)"
+            + ("" if read.grid.shape == target.shape else "; it has another shape than the reference, too"),
+        )
     apart = not read.grid.overlaps(target)
     if strict or apart:
         raise DataError(
@@ -127,9 +143,39 @@ def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False)
     before, after = (
         float(np.count_nonzero(m)) * g.voxel_volume_mm3 / 1000 for m, g in ((read.mask, read.grid), (mask, target))
     )
+    if before and not after and not share_covered(read.grid, target, read.mask):
+        raise DataError(
+            where,
+            found=f"all of its {before:.2f} ml outside the reference's volume; the mask: {read.grid.describe()}",
+            expected=f"a lesion inside the reference's grid: {target.describe()}",
+            remedy="the header is probably wrong: copy the affine of the image that was segmented",
+        )
     note = f"brought to the reference's grid by nearest neighbour ({before:.2f} ml before, {after:.2f} ml after)"
+    kept = after / before if before else 1.0
     probability = None if read.probability is None else resample(read.probability, read.grid, target, "nearest")
-    return replace(read, mask=mask, grid=target, probability=probability, notes=(*read.notes, note))
+    return replace(read, mask=mask, grid=target, probability=probability, notes=(*read.notes, note), kept=kept)
+
+
+def about_grids(table: pd.DataFrame) -> list[str]:
+    """How many masks of a table with the column ``grid_kept`` were brought to another grid, and what it did to them."""
+    moved = table[table["grid_kept"].notna()] if "grid_kept" in table else table.iloc[:0]
+    if moved.empty:
+        return []
+    told = [f"{len(moved)} of {len(table)} masks lay on another grid and were brought to their reference's (note)"]
+    changes = (moved["grid_kept"].astype(float) - 1).sort_values(key=abs, ascending=False, kind="stable")
+    large = changes[changes.abs() > LARGEST_CHANGE]
+    if len(large):
+        named = [f"{_row_name(table.loc[row])} {change:+.0%}" for row, change in large.head(3).items()]
+        more = f" and {len(large) - 3} more" if len(large) > 3 else ""
+        told.append(
+            f"Warning: the volume of {len(large)} of them changed by more than {LARGEST_CHANGE:.0%} through it: "
+            f"{', '.join(named)}{more}; their scores are of other masks than the files hold"
+        )
+    return told
+
+
+def _row_name(row: pd.Series) -> str:
+    return f"{row['case']} ({row['run']})" if "run" in row else str(row["case"])
 
 
 def _read_one(path: Path, rule: MaskRule) -> ReadMask:

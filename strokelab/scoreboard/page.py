@@ -14,14 +14,15 @@ import pandas as pd
 from strokelab.configuration import conf_folder
 from strokelab.errors import DataError
 from strokelab.files import make_folder
-from strokelab.grid import Grid, Orient, resample
+from strokelab.grid import Grid, Orient
 from strokelab.nifti import read_grid, read_voxels
+from strokelab.preparation.regrid import image_on
 from strokelab.report.choice import cases_to_show
 from strokelab.report.html import write_report
 from strokelab.report.material import Evaluation, Overlay, RunMaterial
 from strokelab.report.paper_tables import load_tables
 from strokelab.scoreboard.entries import Entries
-from strokelab.scoreboard.masks import bring_to
+from strokelab.scoreboard.masks import about_grids, bring_to
 from strokelab.scoreboard.references import is_phantom
 from strokelab.scoreboard.score import Entry, Reference, Rules, read_prediction, read_reference
 from strokelab.scoring.tables import Scores, write_table
@@ -94,7 +95,7 @@ def evaluation_of(found: Entries, scores: Scores, rules: Rules, *, command: str 
         versions={"strokelab": version("strokelab"), **{name: version(name) for name in _PACKAGES}},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
-        notes=(*found.notes, *_about_cases(scores.cases), *plain),
+        notes=(*found.notes, *about_grids(scores.cases), *_about_cases(scores.cases), *plain),
     )
 
 
@@ -159,7 +160,7 @@ def _ground(reference: Reference, grid: Grid) -> np.ndarray:
             voxels = read_voxels(path)[0]
         except DataError:  # a picture is no reason to stop; the next scan may be whole
             continue
-        return voxels if own.matches(grid) else resample(voxels, own, grid)
+        return voxels if own.matches(grid) else image_on(voxels, own, grid)
     return np.zeros(grid.shape, dtype=np.float32)
 
 

@@ -43,14 +43,20 @@ def references_in(
     ]
 
 
-def references_of(dataset: str, root: Path) -> tuple[Found, list[Reference]]:
+def references_of(dataset: str, root: Path, *, values: Sequence[int] | None = None) -> tuple[Found, list[Reference]]:
     """The labelled cases of a dataset strokelab can read, with its masks, subjects, sites, scanners and images.
+
+    Args:
+        dataset: its name.
+        root: its folder.
+        values: label values that mean lesion; None: the dataset's own rule.
 
     Raises:
         DataError: the dataset cannot be read there, or nothing in it is labelled.
         ConfigError: there is no such dataset.
     """
-    cases = [case for case in read_cases(dataset, root) if case.labelled]
+    options = {} if values is None else {"values": values}
+    cases = [case for case in read_cases(dataset, root, **options) if case.labelled]
     if not cases:
         raise DataError(root, found="no labelled case", expected="masks", remedy="point to the part with masks")
     named = tuple(Named(case.lesions[0].path, read_name(Path(f"{case.case_id}.nii.gz"))) for case in cases)

@@ -81,7 +81,8 @@ def score_entries(
 
     Returns:
         One row per entry, methods in the order of the entries, cases in natural order: the columns of a case table,
-        with the method as ``run``, and ``note`` (a rule that was applied to this case), ``prediction`` and
+        with the method as ``run``, and ``grid_kept`` (volume after / before a prediction was brought to its reference's
+        grid; empty where it lay there), ``note`` (a rule that was applied to this case), ``prediction`` and
         ``reference`` (the files). What is wrong with a case stands in its ``error``; the others go on. ``mdsc`` and
         ``probabilities`` are filled for methods whose files are probability maps, given a threshold.
 
@@ -125,7 +126,8 @@ def score_case_of(entries: Sequence[Entry], rules: Rules) -> list[_Outcome]:
         if counts is not None:
             counts.insert(0, "run", entry.method)
             counts.insert(1, "case", entry.reference.case)
-        results.append((row | scores | {"note": "; ".join(notes), "error": ""}, counts, graded))
+        about = {"note": "; ".join(notes), "error": "", "grid_kept": prediction.kept}
+        results.append((row | scores | about, counts, graded))
     return results
 
 
@@ -185,8 +187,8 @@ def _tables(outcomes: Sequence[_Outcome]) -> Scores:
     nothing = {"mdsc": float("nan"), "mdsc_threshold": float("nan")}
     rows = [row if row["run"] in graded else row | nothing for row, _, _ in outcomes]
     counts = [table for row, table, _ in outcomes if table is not None and row["run"] in graded]
-    last = ("mdsc", "mdsc_threshold", "note", "error", "prediction", "reference")
-    cases = pd.DataFrame(rows)
+    last = ("mdsc", "mdsc_threshold", "grid_kept", "note", "error", "prediction", "reference")
+    cases = pd.DataFrame(rows).assign(grid_kept=[row.get("grid_kept", float("nan")) for row in rows])
     cases = cases[[*(name for name in cases.columns if name not in last), *last]]
     probabilities = pd.concat(counts, ignore_index=True) if counts else pd.DataFrame(columns=PROBABILITY_COLUMNS)
     return Scores(typed(cases), probabilities)

@@ -14,7 +14,7 @@ from strokelab.errors import DataError
 from strokelab.files import natural_key
 from strokelab.nifti import stem
 from strokelab.scoreboard.finding import Named, find_masks
-from strokelab.scoreboard.lists import Line, read_lines
+from strokelab.scoreboard.lists import ROW, Line, read_lines
 from strokelab.scoreboard.matching import match
 from strokelab.scoreboard.names import case_ids
 from strokelab.scoreboard.references import described, reference_of_case
@@ -78,30 +78,33 @@ def twins_of_table(path: Path) -> Twins:
         DataError: not such a table, a line without a case, or a case twice.
     """
     lines, unused = read_lines(path, needed=("case", "first", "second"), known=("subject", "site"))
-    cases = [line["case"] for line in lines]
-    twice = [case for index, case in enumerate(cases) if not case or case in cases[:index]]
-    if twice or not lines:
-        raise DataError(
-            path,
-            found="no line below the header" if not lines else f"case {twice[0]!r} twice" if twice[0] else "no case",
-            expected="one line per case",
-            remedy="correct the table",
-        )
+    first: dict[str, str] = {}
+    wrong = "" if lines else "no line below the header"
+    for line in lines:
+        case = line["case"]
+        if not case or case in first:
+            wrong = f"case {case!r} in row {first[case]} and in row" if case else "no case in row"
+            wrong = f"{wrong} {line[ROW]}"
+            break
+        first[case] = line[ROW]
+    if wrong:
+        raise DataError(path, found=wrong, expected="one line per case", remedy="correct the table")
     notes = (f"columns of {path.name} that are not read: {', '.join(unused)}",) if unused else ()
     return Twins(_sorted([_of_line(line, path.parent) for line in lines]), "first", "second", notes)
 
 
-def retests(dataset: str, root: Path) -> Twins:
+def retests(dataset: str, root: Path, *, values: Sequence[int] | None = None) -> Twins:
     """Consecutive visits of each person of a dataset on one grid: first and second, second and third, and so on.
 
     So every visit is compared with its neighbours in time, and no pair is there twice. Persons scanned once are
-    counted in a note. Visits on different grids were never brought together and make failed rows.
+    counted in a note. Visits on different grids were never brought together and make failed rows. ``values`` are the
+    label values that mean lesion; None: the dataset's own rule.
 
     Raises:
         DataError: the dataset cannot be read there, or nobody in it was scanned twice with a mask.
         ConfigError: there is no such dataset.
     """
-    cases = read_cases(dataset, root)
+    cases = read_cases(dataset, root, **({} if values is None else {"values": values}))
     people = people_of([case for case in cases if case.labelled])
     pairs = []
     for person, visits in people.items():

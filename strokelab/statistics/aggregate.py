@@ -9,6 +9,7 @@ also named.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -103,6 +104,30 @@ def micro_dice(table: pd.DataFrame, *, by: Sequence[str] = ()) -> pd.DataFrame:
         labels = dict(zip(by, key, strict=True))
         lines.append({**labels, "n": len(rows), "micro_dice": dice(pooled) if len(rows) else float("nan")})
     return pd.DataFrame(lines, columns=[*by, "n", "micro_dice"])
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the rows of a case table are of. Every command counts with this."""
+
+    cases: int
+    subjects: int  # a case of unknown subject is one by itself
+    runs: int
+    rows: int  # a case that several runs scored stands in several rows
+
+    def __str__(self) -> str:
+        words = {"case": self.cases, "subject": self.subjects, "run": self.runs, "row": self.rows}
+        cases, subjects, runs, rows = (f"{count} {word}{'s' * (count != 1)}" for word, count in words.items())
+        return f"{cases} of {subjects}" + (f", in {rows} of {runs}" if self.rows != self.cases else "")
+
+
+def tally(table: pd.DataFrame) -> Tally:
+    """Cases, subjects, runs and rows of a case table; failed rows count, they were to be scored."""
+    case = table["case"].astype(str)
+    subject = table["subject"] if "subject" in table.columns else pd.Series(None, index=table.index, dtype=object)
+    known = ("subject " + subject.astype(str)).where(subject.notna(), "case " + case)
+    runs = table["run"].nunique() if "run" in table.columns else 1
+    return Tally(int(case.nunique()), int(known.nunique()), int(runs), len(table))
 
 
 def has_failed(table: pd.DataFrame) -> pd.Series:

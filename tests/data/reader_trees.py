@@ -131,6 +131,7 @@ def spes(root: Path, ext: str = ".nii", form: str = "values") -> Path:
 
 
 FLAIR_AFFINE = np.diag([0.5, 0.5, 5.0, 1.0])
+ISLES_FLAIR = np.diag([-1.0, 1.2, 7.0, 1.0])  # covers the other images, on a grid of its own
 
 
 def isles2022(root: Path, ext: str = ".nii.gz", layout: str = "zenodo") -> Path:
@@ -145,7 +146,7 @@ def isles2022(root: Path, ext: str = ".nii.gz", layout: str = "zenodo") -> Path:
             else:
                 file = root / "rawdata" / name / "ses-0001" / f"{case}_{kind}{ext}"
             if kind == "flair":
-                write(file, shape=(9, 9, 2), affine=FLAIR_AFFINE)
+                write(file, shape=(9, 9, 2), affine=ISLES_FLAIR)
             else:
                 write(file, affine=np.diag([-2.0, 2.0, 2.0, 1.0]))
         voxels = mask() if number == 150 else mask((1, 1, 1))

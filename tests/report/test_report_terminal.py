@@ -5,9 +5,15 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from report_material import evaluation_of, scored_run
 from rich.console import Console
 
+from strokelab.report.lead import lead_sentences
+from strokelab.report.results import result_tables
+from strokelab.report.significance import comparisons
+from strokelab.report.summary import line_of, summary_table, with_sites
 from strokelab.report.terminal import comparison_lines, results_table
+from strokelab.statistics.aggregate import Tally, tally
 
 
 def shown(table, width=80):
@@ -104,3 +110,36 @@ def test_of_many_comparisons_the_first_are_told_and_the_others_counted():
     lines = comparison_lines(compared({name: [value + i / 100 for value in FIRST] for i, name in enumerate("abcdef")}))
     assert [line.split(" by ")[0] for line in lines[:3]] == ["f is ahead of e", "b is ahead of a", "c is ahead of a"]
     assert lines[3:] == ["3 more comparisons: see the report."]
+
+
+def test_one_count_of_cases_in_terminal_summary_and_report():
+    """Eighteen cases of nine subjects, scored by three runs: 54 rows, and 18 cases wherever they are counted."""
+    runs = [
+        scored_run(
+            "sgnet", [0.5 + seed / 10] * 18, name=f"sgnet-{seed}", seed=seed, subject=[f"p{i // 2}" for i in range(18)]
+        )
+        for seed in range(3)
+    ]
+    evaluation = evaluation_of(*runs)
+    counts = tally(evaluation.cases)
+    assert counts == Tally(cases=18, subjects=9, runs=3, rows=54)
+    assert str(counts) == "18 cases of 9 subjects, in 54 rows of 3 runs"
+    text = shown(evaluation.cases.assign(run="sgnet"))
+    assert rows(text)["sgnet"][1] == "18"
+    assert "18 cases in 54 rows" in text
+    summary = summary_table(evaluation)
+    model, run = (line_of(summary, level=level) for level in ("model", "run"))
+    assert (model["n"], model["cases"], model["subjects"], model["runs"], model["clusters"]) == (54, 18, 9, 3, 9)
+    assert (run["n"], run["cases"], run["subjects"], run["runs"]) == (18, 18, 9, 1)
+    named = with_sites(evaluation.cases)
+    table = result_tables(evaluation, named, summary)[0]
+    assert table.rows[0][table.header.index("Cases")].text == "18"
+    assert "on 18 cases of phantom cohort (18 cases of 9 subjects, in 54 rows of 3 runs)" in " ".join(
+        lead_sentences(evaluation, named, summary, comparisons(named))
+    )
+
+
+def test_rows_that_are_cases_need_no_word():
+    assert "rows" not in shown(cases())
+    assert str(tally(cases())) == "3 cases of 3 subjects"
+    assert str(tally(cases(case="a", subject=None))) == "1 case of 1 subject, in 3 rows of 1 run"

@@ -174,7 +174,7 @@ def test_visits_of_one_person_are_compared_with_the_next(t1_cohort, tmp_path, mo
 
 
 def test_a_dataset_has_its_own_rule_for_masks(t1_cohort, monkeypatch, capsys):
-    status, shown = run(monkeypatch, capsys, "agreement", t1_cohort, "--dataset", "atlas_v1", "--labels", "1")
+    status, shown = run(monkeypatch, capsys, "agreement", t1_cohort, "--dataset", "atlas_v1", "--threshold", 0.5)
     assert (status, "own rule" in shown) == (1, True)
 
 

@@ -310,7 +310,7 @@ def test_no_table_and_contradicting_options(tmp_path, monkeypatch, capsys):
         ((tmp_path / "p", tmp_path / "t", "--profile", "isles23"), "isles22"),
         ((tmp_path / "p", tmp_path / "t", "--dataset", "atlas"), "atlas_v1"),
         ((tmp_path / "p", tmp_path / "t", "--dataset", "atlas_v1", "--images", tmp_path), "--dataset"),
-        ((tmp_path / "p", tmp_path / "t", "--dataset", "atlas_v1", "--reference-labels", "1"), "own rule"),
+        ((tmp_path / "p", tmp_path / "t", "--dataset", "atlas_v1", "--reference-threshold", 0.5), "own rule"),
         ((tmp_path / "p", tmp_path / "u"), "NIfTI"),
         ((tmp_path / "p", tmp_path / "t", "--beside", "x"), "NAME"),
     ]

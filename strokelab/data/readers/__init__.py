@@ -9,13 +9,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from strokelab.contract import Case
-from strokelab.data.readers._tree import Problems, Release
+from strokelab.data.readers._tree import Problems, Release, walk
 from strokelab.errors import ConfigError, DataError
+from strokelab.nifti import SUFFIXES, stem
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".7z", ".rar", ".aes256", ".enc")
 
 
 class Reader(Protocol):
@@ -56,6 +60,23 @@ def guess(root: Path) -> str | None:
         return None
     ordered = sorted(names(), key=lambda name: name == "folder")  # last: it is satisfied with anything
     return next((name for name in ordered if reader(name).looks_like(root)), None)
+
+
+def guessed(root: Path) -> str:
+    """The dataset whose file names a folder shows; a table of own files is ``folder``.
+
+    Raises:
+        DataError: it shows none; what lies there is named, and what can be done.
+    """
+    place = root.expanduser().resolve()
+    if place.is_file():
+        return "folder"
+    if not place.is_dir():
+        raise DataError(place, found="nothing", expected="the folder of a dataset", remedy="check the path")
+    found = guess(place)
+    if found is None:
+        raise _nothing(place, f"the files of one of {', '.join(names())}")
+    return found
 
 
 def read(dataset: str, root: str | Path, problems: Problems | None = None, **chosen: Any) -> list[Case]:
@@ -104,10 +125,30 @@ def _first(found: Problems) -> DataError:
 
 
 def _nothing(root: Path, layout: str) -> DataError:
-    there = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))[:8] if root.is_dir() else []
-    return DataError(
-        root,
-        found="no case" + (f" among {there}" if there else ": the folder is empty"),
-        expected=layout,
-        remedy="check the path and the dataset; unpack archives first",
-    )
+    """What lies in a folder that shows no case, and what to do about it."""
+    files = list(walk(root)) if root.is_dir() else [root]
+    archives = [path.name for path in files if path.name.lower().endswith(_ARCHIVES)]
+    subjects = {part for path in files for part in path.relative_to(root).parts[:-1] if part.startswith("sub-")}
+    images = Counter(stem(path).rsplit("_", 1)[-1] for path in files if path.name.endswith(SUFFIXES))
+    endings = Counter("".join(path.suffixes[-2:]).lower() or path.name for path in files)
+    if subjects or (root / "dataset_description.json").is_file():
+        found = f"a BIDS dataset of {len(subjects)} subjects with {_counts(images) or 'no NIfTI file'}"
+    elif not files:
+        found = "no case: the folder is empty"
+    else:
+        found = f"no case among {len(files)} files: {_counts(endings)}, such as {files[0]}"
+    if archives:
+        remedy = f"unpack the archives first: {', '.join(archives[:3])}"
+    elif images:
+        remedy = (
+            "list the files in a csv with the columns case, subject, site, label and one per modality, and give it: "
+            "strokelab check FILE.csv --dataset folder; or check the path and the dataset"
+        )
+    else:
+        remedy = "check the path and the dataset; images have to be NIfTI files (.nii, .nii.gz)"
+    return DataError(root, found=found, expected=layout, remedy=remedy)
+
+
+def _counts(counts: Counter[str], most: int = 6) -> str:
+    named = [f"{count} {name}" for name, count in counts.most_common(most)]
+    return ", ".join(named) + (f" and {len(counts) - most} more kinds" if len(counts) > most else "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from strokelab.contract import Case, LesionFile, check_unique
+from strokelab.contract import ANY_LABEL, Case, LesionFile, check_unique
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import natural_key
 from strokelab.nifti import SUFFIXES, stem
@@ -53,7 +53,8 @@ def walk(root: Path) -> Iterator[Path]:
             root,
             found="a file" if root.exists() else "nothing",
             expected="the unpacked folder of the dataset",
-            remedy="check the path (data.root, or the variable STROKELAB_DATA); unpack archives first",
+            remedy="check the path (data.root, or the variable STROKELAB_DATA)"
+            + ("; unpack the archive first" if root.exists() else ""),
         )
     seen: set[tuple[int, int]] = set()
     pending = [root]
@@ -113,8 +114,8 @@ def build_cases(
         ConfigError: ``exclude`` names something that is not there.
     """
     ordered = sorted(leads, key=lambda lead: natural_key(lead.case_id))
-    unwanted = {str(name) for name in exclude}
     names = {name for lead in ordered for name in (lead.case_id, lead.subject_id)}
+    unwanted = {as_id(name, names, "data.exclude") for name in exclude}
     if ordered and unwanted - names:
         raise ConfigError(
             "data.exclude",
@@ -136,6 +137,44 @@ def build_cases(
         else:
             cases[case.case_id] = case
     return list(cases.values())
+
+
+def as_id(given: object, names: Iterable[str], setting: str) -> str:
+    """An id as a setting gives it: text, or a number that only one of the ids can mean.
+
+    Args:
+        given: without quotes a setting turns 2.10 into 2.1, 007 into 7 and 1_000 into 1000.
+        names: the ids there are.
+        setting: its name, for messages.
+
+    Raises:
+        ConfigError: a number or another value that several ids, or one that is written another way, can mean.
+    """
+    if isinstance(given, str):
+        return given
+    alike = sorted({name for name in names if _as_setting(name) == given}, key=natural_key)
+    if alike in ([], [str(given)]):
+        return str(given)
+    raise ConfigError(
+        setting,
+        found=f"the {type(given).__name__} {given}, where {', '.join(map(repr, alike[:4]))} may be meant",
+        expected="ids as text",
+        remedy=f"quote it, as in '{setting}=[\"{alike[0]}\"]'",
+    )
+
+
+def _as_setting(name: str) -> object:
+    """What a setting makes of an id that is not quoted."""
+    if name.lower() in ("true", "false"):
+        return name.lower() == "true"
+    try:
+        return int(name)
+    except ValueError:
+        pass
+    try:
+        return float(name)
+    except ValueError:
+        return name
 
 
 def one(files: Sequence[Path], *, case: str, pattern: str, around: Iterable[Path], remedy: str = "") -> Path:
@@ -183,9 +222,30 @@ def no_twins(files: Sequence[Path], case: str) -> Sequence[Path]:
     return files
 
 
-def lesion_files(files: Sequence[Path], case: str, above: float) -> tuple[LesionFile, ...]:
-    """Mask files of one case, read by the share-of-maximum rule."""
-    return tuple(LesionFile(file, above=above) for file in no_twins(files, case))
+def lesion_files(
+    files: Sequence[Path], case: str, above: float, values: Sequence[int] | None = None
+) -> tuple[LesionFile, ...]:
+    """Mask files of one case, read by the share-of-maximum rule, or by the label values that mean lesion."""
+    return tuple(lesion_file(file, above, values) for file in no_twins(files, case))
+
+
+def lesion_file(file: Path, above: float, values: Sequence[int] | None = None) -> LesionFile:
+    """One mask file; where ``values`` are named, all others are background, whatever they are.
+
+    Raises:
+        ConfigError: ``values`` are no positive whole numbers.
+    """
+    if values is None:
+        return LesionFile(file, above=above)
+    listed = [values] if isinstance(values, int) else list(values)
+    if not listed or not all(isinstance(value, int) and not isinstance(value, bool) and value > 0 for value in listed):
+        raise ConfigError(
+            "data.options.values",
+            found=repr(values),
+            expected="positive whole numbers, at least one",
+            remedy="e.g. data.options.values=[1,2]",
+        )
+    return LesionFile(file, values=tuple(listed), allowed=ANY_LABEL, above=above)
 
 
 def subset_of(path: Path, root: Path) -> Literal["training", "testing"] | None:

@@ -74,6 +74,7 @@ def read(
     metadata: str | Path | None = None,
     include_unlabelled: bool = False,
     above: float = 0.5,
+    values: Sequence[int] | None = None,
     exclude: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> list[Case]:
@@ -88,6 +89,7 @@ def read(
         metadata: the csv or xlsx table, relative to ``root``; None: used when one lies in ``root``.
         include_unlabelled: keep scans that have no mask instead of refusing them.
         above: share of a mask's maximum above which a voxel is lesion.
+        values: label values that mean lesion, for masks that hold several; None: the share-of-maximum rule.
         exclude: case or subject ids to leave out.
         problems: collects what is wrong instead of raising it.
 
@@ -133,7 +135,7 @@ def read(
                 dataset="atlas_v1",
                 site=site,
                 images={"T1w": image},
-                lesions=lesion_files(masks, case_id, above),
+                lesions=lesion_files(masks, case_id, above, values),
                 label_modality="T1w",
                 meta={**known, **row, "visit": visit},
             )
@@ -191,20 +193,21 @@ def _rows_by_scan(root: Path, metadata: str | Path | None) -> dict[str, Row]:
     table = find_table(
         metadata, root=root, folders=(root,), pattern=r".*meta-?_?data.*", lost="scans stay without their metadata"
     )
-    rows: dict[str, Row] = {}
-    for row in table:
-        icpsr = re.match(r"(c\d+s\d+)(t\d+)?", str(row.get("subject id", "")), re.IGNORECASE)
-        number = whole_number(row.get("indi subject id", ""))
-        if icpsr:
-            subject, visit = icpsr[1].lower(), icpsr[2]
-        elif number is not None:
-            # The session cell may carry a stray character in front.
-            session = re.search(r"t\d+", str(row.get("session", "")), re.IGNORECASE)
-            subject, visit = f"{number:06d}", session[0] if session else None
-        else:
-            continue
-        rows[f"{subject}_{visit.lower()}" if visit else subject] = row
-    return rows
+    return {} if table is None else table.by(_scan_of_row, "scan")
+
+
+def _scan_of_row(row: Row) -> str | None:
+    icpsr = re.match(r"(c\d+s\d+)(t\d+)?", str(row.get("subject id", "")), re.IGNORECASE)
+    number = whole_number(row.get("indi subject id", ""))
+    if icpsr:
+        subject, visit = icpsr[1].lower(), icpsr[2]
+    elif number is not None:
+        # The session cell may carry a stray character in front.
+        session = re.search(r"t\d+", str(row.get("session", "")), re.IGNORECASE)
+        subject, visit = f"{number:06d}", session[0] if session else None
+    else:
+        return None
+    return f"{subject}_{visit.lower()}" if visit else subject
 
 
 def _image_name(name: str, space: Space) -> str:

@@ -57,6 +57,7 @@ def read(
     metadata: str | Path | None = None,
     without_v1: bool = False,
     above: float = 0.5,
+    values: Sequence[int] | None = None,
     exclude: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> list[Case]:
@@ -68,6 +69,7 @@ def read(
         metadata: the csv or xlsx table, relative to ``root``; None: used when one lies in or beside ``root``.
         without_v1: leave out scans that were already in ATLAS v1.2 (needs the metadata's column ``ATLAS 1.2``).
         above: share of a mask's maximum above which a voxel is lesion.
+        values: label values that mean lesion, for masks that hold several; None: the share-of-maximum rule.
         exclude: case or subject ids to leave out.
         problems: collects what is wrong instead of raising it.
 
@@ -87,7 +89,12 @@ def read(
         case_id = "_".join(part for part in (match["subject"], match["session"]) if part)
         _, images, masks = scans.setdefault((file.parent, case_id), (match, [], []))
         (masks if mask else images).append(file)
-    rows = _rows_by_subject(root, metadata)
+    rows = _rows_by_scan(root, metadata)
+
+    def about(match: re.Match[str]) -> Row:
+        subject, session = match["subject"].lower(), re.search(r"\d+", match["session"] or "")
+        return rows.get(f"{subject} {session[0] if session else ''}") or rows.get(subject, {})
+
     if without_v1 and not any("atlas 1.2" in row for row in rows.values()):
         raise DataError(
             root,
@@ -117,9 +124,9 @@ def read(
                 dataset="atlas_v2",
                 site=match["cohort"].upper(),
                 images={"T1w": image},
-                lesions=lesion_files(masks, case_id, above),
+                lesions=lesion_files(masks, case_id, above, values),
                 label_modality="T1w",
-                meta={**rows.get(subject.lower(), {}), "subset": part or ("training" if masks else "testing")},
+                meta={**about(match), "subset": part or ("training" if masks else "testing")},
             )
 
         return Lead(case_id, subject, build)
@@ -128,7 +135,7 @@ def read(
         lead(folder, case_id, match, images, masks)
         for (folder, case_id), (match, images, masks) in scans.items()
         if in_subset(subset_of((images or masks)[0], root), subset, bool(masks))
-        and not (without_v1 and _was_in_v1(rows.get(match["subject"].lower(), {})))
+        and not (without_v1 and _was_in_v1(about(match)))
     ]
     if scans and not leads and subset != "all":
         raise DataError(
@@ -141,8 +148,8 @@ def read(
     return build_cases(leads, root=root, exclude=exclude, problems=problems)
 
 
-def _rows_by_subject(root: Path, metadata: str | Path | None) -> dict[str, Row]:
-    """``sub-r001s001`` -> metadata row."""
+def _rows_by_scan(root: Path, metadata: str | Path | None) -> dict[str, Row]:
+    """``sub-r001s001 1`` (subject, session), and ``sub-r001s001`` for any other session -> metadata row."""
     table = find_table(
         metadata,
         root=root,
@@ -150,11 +157,21 @@ def _rows_by_subject(root: Path, metadata: str | Path | None) -> dict[str, Row]:
         pattern=r".*ATLAS.*meta-?_?data.*",
         lost="scans stay without their metadata, the overlap with ATLAS v1.2 stays unknown",
     )
-    found = ((re.search(r"r\d+s\d+", str(row.get("subject id", "")), re.IGNORECASE), row) for row in table)
-    rows = {f"sub-{match[0].lower()}": row for match, row in found if match}
-    if table and not rows:
+    if table is None:
+        return {}
+    rows = table.by(_scan_of_row, "scan")
+    for name, row in [*rows.items()]:
+        rows.setdefault(name.split()[0], row)
+    if table.rows and not rows:
         warnings.warn(f"{root}: the metadata table has no column 'Subject ID'; left out", DataWarning, stacklevel=3)
     return rows
+
+
+def _scan_of_row(row: Row) -> str | None:
+    """Subject and session of a row."""
+    subject = re.search(r"r\d+s\d+", str(row.get("subject id", "")), re.IGNORECASE)
+    session = re.search(r"\d+", str(row.get("session", "")))
+    return f"sub-{subject[0].lower()} {session[0] if session else ''}" if subject else None
 
 
 def _was_in_v1(row: Row) -> bool:

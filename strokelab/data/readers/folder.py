@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from strokelab.contract import Case, LesionFile
+from strokelab.contract import ANY_LABEL, Case
 from strokelab.data.readers import _scans
-from strokelab.data.readers._tables import Row, as_name, read_table
+from strokelab.data.readers._tables import Row, Table, read_table
 from strokelab.data.readers._tree import (
     Lead,
     Problems,
     Release,
     build_cases,
+    lesion_file,
     listing,
     nifti_files,
     no_twins,
@@ -41,7 +42,7 @@ class _Settings:
     modalities: tuple[str, ...]
     label_modality: str
     above: float = 0.5
-    values: tuple[int, ...] | None = None
+    values: Sequence[int] | None = None
 
 
 def looks_like(root: Path) -> bool:
@@ -84,7 +85,6 @@ def read(
     Raises:
         DataError: a case lacks a modality, a label or a table row belongs to no case, a named file is missing.
     """
-    chosen = None if values is None else tuple(int(value) for value in values)
 
     def settings(found: Sequence[str]) -> _Settings:
         names = tuple(modalities or found)
@@ -95,7 +95,7 @@ def read(
                 expected="one of the modalities",
                 remedy="correct the option label_modality, or add it to the option modalities",
             )
-        return _Settings(names, label_modality or next(iter(names), ""), above, chosen)
+        return _Settings(names, label_modality or next(iter(names), ""), above, values)
 
     if table is not None or root.is_file():
         path = root if table is None else (root if root.is_dir() else root.parent) / table
@@ -188,7 +188,7 @@ def _from_folders(
                 owned[case][position].append(file)
     rows: dict[str, Row] = {}
     if (root / "cases.csv").is_file():
-        rows = {as_name(row.get("case")): row for row in read_table(root / "cases.csv")}
+        rows = _by_case(read_table(root / "cases.csv"))
         for case in [name for name in rows if name not in groups]:
             _stray(root / "cases.csv", f"a row for the case {case!r}", f"cases with images: {_some(groups)}", problems)
     return [
@@ -198,8 +198,9 @@ def _from_folders(
 
 
 def _from_table(path: Path, settings: Callable[[Sequence[str]], _Settings]) -> list[Lead]:
-    rows = [{_column(name): value for name, value in row.items()} for row in read_table(path, lower=False)]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = read_table(path, lower=False)
+    rows = [{_column(name): value for name, value in row.items()} for row in table.rows]
+    columns = list(dict.fromkeys(_column(name) for name in table.columns if name))
     files = [name for name in columns if name not in _RESERVED and any(_is_file_name(row.get(name)) for row in rows)]
     if "case" not in columns or not files:
         raise DataError(
@@ -211,18 +212,17 @@ def _from_table(path: Path, settings: Callable[[Sequence[str]], _Settings]) -> l
     chosen = settings(files)
     spelt = {name.lower(): name for name in files}
 
-    def lead(number: int, row: Row) -> Lead:
+    def lead(case: str, row: Row) -> Lead:
         def listed(column: str) -> list[Path]:
             """Paths are relative to the table; several masks of one case are separated by semicolons."""
             names = str(row.get(column, "")).split(";")
             return [path.parent / name.strip() for name in names if name.strip()]
 
         found = {name: listed(spelt.get(name.lower(), name)) for name in chosen.modalities}
-        case = as_name(row.get("case")) or f"row-{number}"
         meta = {key: value for key, value in row.items() if key not in files}
         return _lead(case, found, chosen, masks=listed("label"), brains=listed("brain"), row=meta, must_exist=True)
 
-    return [lead(number, row) for number, row in enumerate(rows, start=2)]
+    return [lead(case, row) for case, row in _by_case(replace(table, rows=tuple(rows))).items()]
 
 
 def _lead(
@@ -236,7 +236,7 @@ def _lead(
     must_exist: bool = False,
 ) -> Lead:
     known = dict(row or {})
-    subject = as_name(known.pop("subject", _scans.subject_of(case_id)))
+    subject = str(known.pop("subject", _scans.subject_of(case_id)))
     site = known.pop("site", None)
     meta = {key: value for key, value in known.items() if key not in _RESERVED}
 
@@ -255,10 +255,10 @@ def _lead(
             case_id=case_id,
             subject_id=subject,
             dataset="folder",
-            site=None if site is None else as_name(site),
+            site=None if site is None else str(site),
             images=images,
             lesions=tuple(
-                LesionFile(file, values=settings.values, allowed=tuple(range(256)), above=settings.above)
+                replace(lesion_file(file, settings.above, settings.values), allowed=ANY_LABEL)
                 for file in no_twins(masks, case_id)
             ),
             label_modality=settings.label_modality,
@@ -267,6 +267,23 @@ def _lead(
         )
 
     return Lead(case_id, subject, build)
+
+
+def _by_case(table: Table) -> dict[str, Row]:
+    """The rows of a table by the case they are about; titles may be in any case of letters.
+
+    Raises:
+        DataError: no column of cases, a row without a case, or a case in two rows.
+    """
+    column = next((name for row in table.rows for name in row if name.lower() == "case"), None)
+    if column is None:
+        raise DataError(
+            table.path,
+            found=f"the columns {[name for name in table.columns if name]}",
+            expected="a column 'case' with the ids of the cases",
+            remedy="add it, or rename the column of the ids",
+        )
+    return table.named(column)
 
 
 def _stray(file: Path, found: str, expected: str, problems: Problems | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from strokelab.contract import Case, LesionFile
 from strokelab.data.readers import _isles2015
-from strokelab.data.readers._tree import Problems, Release, Subset, pick_modalities
+from strokelab.data.readers._tree import Problems, Release, Subset, lesion_file, pick_modalities
 
 MODALITIES = ("FLAIR", "T1", "T2", "DWI")
 
@@ -29,6 +29,7 @@ def read(
     subset: Subset = "training",
     modalities: Sequence[str] | None = None,
     above: float = 0.5,
+    values: Sequence[int] | None = None,
     exclude: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> list[Case]:
@@ -39,6 +40,7 @@ def read(
         subset: ``"training"``, ``"testing"`` (no labels) or ``"all"``.
         modalities: some of FLAIR, T1, T2, DWI; None: all four.
         above: share of a label's maximum above which a voxel is lesion.
+        values: label values that mean lesion, for labels that hold several; None: the share-of-maximum rule.
         exclude: case ids to leave out.
         problems: collects what is wrong instead of raising it.
 
@@ -48,7 +50,7 @@ def read(
     chosen = pick_modalities(modalities, MODALITIES)
 
     def lesions(scan: _isles2015.Scan, case_id: str) -> tuple[LesionFile, ...]:
-        return (LesionFile(_isles2015.label_file(scan, case_id, "ot", "*.OT.*.nii[.gz]"), above=above),)
+        return (lesion_file(_isles2015.label_file(scan, case_id, "ot", "*.OT.*.nii[.gz]"), above, values),)
 
     return _isles2015.read_scans(
         root,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from strokelab.contract import Case, LesionFile
 from strokelab.data.readers import _isles2015
-from strokelab.data.readers._tree import Problems, Release, Subset, check_choice, pick_modalities
+from strokelab.data.readers._tree import Problems, Release, Subset, check_choice, lesion_file, pick_modalities
 
 MODALITIES = ("T1c", "T2", "DWI", "CBF", "CBV", "TTP", "Tmax")
 Target = Literal["penumbra", "core", "all"]
@@ -74,7 +74,7 @@ def read(
         file = _isles2015.label_file(scan, case_id, "ot", "*.OT.*.nii[.gz] (or penumbralabel and corelabel files)")
         if values is not None:
             # Whoever names values has seen the file: nothing in it is strange any more.
-            return (LesionFile(file, values=tuple(int(value) for value in values), allowed=tuple(range(256))),)
+            return (lesion_file(file, 0.5, values),)
         return (LesionFile(file, values=_VALUES[target]),)
 
     return _isles2015.read_scans(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from strokelab.contract import Case
-from strokelab.data.readers._tables import Row, as_name, find_table, whole_number
+from strokelab.data.readers._tables import Row, find_table, whole_number
 from strokelab.data.readers._tree import (
     Lead,
     Problems,
@@ -23,7 +24,7 @@ from strokelab.data.readers._tree import (
     one,
     pick_modalities,
 )
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, DataWarning
 from strokelab.nifti import stem
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def read(
     centers: str | Path | None = None,
     include_unlabelled: bool = False,
     above: float = 0.5,
+    values: Sequence[int] | None = None,
     exclude: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> list[Case]:
@@ -64,6 +66,7 @@ def read(
             root when it lies there. Without it the site is unknown.
         include_unlabelled: keep cases that have no mask instead of refusing them.
         above: share of a mask's maximum above which a voxel is lesion.
+        values: label values that mean lesion, for masks that hold several; None: the share-of-maximum rule.
         exclude: case or subject ids to leave out.
         problems: collects what is wrong instead of raising it.
 
@@ -116,7 +119,7 @@ def read(
                 dataset="isles2022",
                 site=sites.get(whole_number(subject)),
                 images=images,
-                lesions=lesion_files(masks, case_id, above),
+                lesions=lesion_files(masks, case_id, above, values),
                 label_modality=label_modality,
             )
 
@@ -131,15 +134,28 @@ def _sites(root: Path, centers: str | Path | None) -> dict[int | None, str]:
     table = find_table(
         centers, root=root, folders=(root, root.parent), pattern=r"center_ids\.(csv|xlsx)", lost="sites stay unknown"
     )
-    sites: dict[int | None, str] = {}
-    for row in table:
-        center = next((column for column in row if re.search(r"cent(er|re)|site|hospital", column)), None)
-        case = next((column for column in row if column != center and _names_a_case(column, row)), None)
-        if center is not None and case is not None:
-            value = row[center]
-            sites[whole_number(row[case])] = f"center-{as_name(value)}" if isinstance(value, float) else value
-    return sites
+    if table is None:
+        return {}
+    center = next((name for name in table.columns if re.search(r"cent(er|re)|site|hospital", name)), None)
+    others = [name for name in table.columns if name and name != center]
+    case = next((name for name in others if any("case" in str(row.get(name, "")).lower() for row in table.rows)), None)
+    case = case or next((name for name in others if re.search(r"case|subject|sub|id|name|file", name)), None)
+    if center is None or case is None:
+        warnings.warn(
+            f"{table.path}: the columns {[name for name in table.columns if name]} tell no cases and centres; "
+            "sites stay unknown",
+            DataWarning,
+            stacklevel=3,
+        )
+        return {}
+
+    def number_of(row: Row) -> str | None:
+        number = whole_number(row.get(case, ""))
+        return None if number is None else str(number)
+
+    rows = table.by(number_of)
+    return {int(number): _center(str(row[center])) for number, row in rows.items() if center in row}
 
 
-def _names_a_case(column: str, row: Row) -> bool:
-    return "case" in str(row[column]).lower() or re.search(r"case|subject|sub|id|name|file", column) is not None
+def _center(written: str) -> str:
+    return f"center-{written}" if re.match(r"[0-9]", written) else written
