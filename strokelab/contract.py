@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CURVES_ONLY = "curves_only"
+"""What numbers of cases that test are logged under, ``curves_only/loss``: nothing may be chosen by them."""
+
+
 @dataclass(frozen=True)
 class LesionFile:
     """One mask of a case and the rule by which its voxels become 0/1 (``nifti.read_lesion``)."""
