@@ -71,6 +71,7 @@ class Protocol:
         grid: where masks were compared, in words; "" = the images' own grids.
         postprocess: in words; "" = none.
         notes: further facts.
+        training: how its networks were trained, in the paper's words: cases, epochs, batch, precision, loss, optimiser.
     """
 
     dataset: str
@@ -85,6 +86,7 @@ class Protocol:
     grid: str = ""
     postprocess: str = ""
     notes: tuple[str, ...] = ()
+    training: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
