@@ -19,7 +19,7 @@ from strokelab.files import write_text
 from strokelab.report.paper_tables import load_table
 
 PAPERS: Mapping[str, str] = {"sgnet": "sgnet_table5", "mapping": "mapping_table1"}
-"""Prefix of the experiments, also the name of the page in ``docs/methods`` -> the table in ``conf/paper`` with its words."""
+"""Prefix of experiments, and name of the page in ``docs/methods`` -> the table in ``conf/paper`` with its words."""
 _ATLAS_V1 = {
     1: 55,
     2: 34,
