@@ -28,7 +28,7 @@ def test_every_experiment_trains_on_what_its_paper_trained_on(paper, name):
         (["sweep=mapping_schemes", "model=nnunet_topk", "data=atlas_v2"], 2, 524),
         (["model=nnunet", "data=atlas_v2", "split=size_balanced_kfold"], 4, 524),
     ],
-    ids=" ".join,
+    ids=["sgnet", "site by site", "ablation", "schemes", "nnunet"],
 )
 def test_the_commands_of_the_pages_train_on_as_many(command, fold, train):
     split = splits_of(plain(compose("train", command)))[fold]
