@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ANY_LABEL = tuple(range(256))
 """``LesionFile.allowed`` of a file that may hold any label value."""
 
+CURVES_ONLY = "curves_only"
+"""What numbers of cases that test are logged under, ``curves_only/loss``: nothing may be chosen by them."""
+
 
 @dataclass(frozen=True)
 class LesionFile:

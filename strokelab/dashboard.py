@@ -149,6 +149,9 @@ def _sections(board: Board) -> list[tuple[str, int, list[Any]]]:
             [
                 _lines("Dice of validation cases", "val/dice"),
                 _lines("Pooled Dice of validation slices or patches", "val/pooled_dice"),
+                _lines(
+                    "Curves only: pooled Dice of held-out cases, nothing is chosen by it", "curves_only/pooled_dice"
+                ),
                 _lines("Training loss", "train/loss"),
                 _lines("Validation loss", "val/loss"),
             ],

@@ -12,6 +12,7 @@ def tiny_settings(root: Path) -> list[str]:
         "data=atlas_v1",
         f"data.root={root}",
         "data.n_sites=3",
+        "data.val_fraction=0.1",
         "data.batch_size=16",
         "data.prepare_workers=1",
         "view.preparation.crop=[24,28,null]",

@@ -12,9 +12,10 @@ from typing import Any
 import lightning as L
 import torch
 
+from strokelab.contract import CURVES_ONLY
 from strokelab.errors import ConfigError, DataWarning
 
-METRIC = "val/pooled_dice"
+METRIC = "val/pooled_dice"  # without a validation part it warns by the curves, and changes nothing
 
 
 class Rescue(L.Callback):
@@ -57,7 +58,8 @@ class Rescue(L.Callback):
         """Look at the pooled Dice, if it is time and was not done."""
         if self._looked or trainer.sanity_checking or trainer.current_epoch + 1 < self.after_epochs:
             return
-        found = trainer.callback_metrics.get(METRIC)  # of all processes
+        metrics = trainer.callback_metrics  # of all processes
+        found = metrics.get(METRIC, None if self.restart else metrics.get(f"{CURVES_ONLY}/pooled_dice"))
         if found is None:
             return
         self._looked = True
@@ -66,7 +68,7 @@ class Rescue(L.Callback):
         if trainer.is_global_zero:
             deed = f"weights are drawn anew, with momentum {self.momentum}" if self.restart else "nothing is changed"
             warnings.warn(
-                f"{METRIC} is exactly 0 after {trainer.current_epoch + 1} epochs: the network calls everything "
+                f"the pooled Dice is exactly 0 after {trainer.current_epoch + 1} epochs: the network calls everything "
                 f"healthy, and may have done so from its first steps on; {deed} (callbacks.rescue.restart, "
                 "model.optimizer.momentum)",
                 DataWarning,

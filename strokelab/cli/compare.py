@@ -109,6 +109,21 @@ def agreement(
 
 
 @app.command()
+def recipes(
+    write: Annotated[
+        Path | None, typer.Option(help="Also write the tables into the pages of this folder: docs.")
+    ] = None,
+) -> None:
+    """What every experiment of a paper trains on and how, beside the paper's words: Markdown tables."""
+    from strokelab.campaign.recipes import PAPERS, recipe_table, write_recipes
+
+    for paper in PAPERS:
+        console.print(f"{paper}\n\n{recipe_table(paper)}\n", markup=False, highlight=False, soft_wrap=True)
+    for page in write_recipes(write) if write else ():
+        console.print(f"Written: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def cost(
     models: Annotated[list[str] | None, typer.Argument(help="Names in conf/model; default: every one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write tables/costs.csv and .tex into this folder.")] = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from strokelab.contract import Case
 from strokelab.data.readers._tree import as_id
+from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.files import natural_key
 
@@ -90,3 +91,42 @@ def check_site_count(cases: Sequence[Case], stated: int | None, root: Path) -> N
             DataWarning,
             stacklevel=2,
         )
+
+
+def check_channels(modalities: Sequence[str], channels: Sequence[str]) -> None:
+    """The view must make its channels of the data's modalities.
+
+    Raises:
+        ConfigError: it makes them of others.
+    """
+    if tuple(modalities) != tuple(channels):
+        raise ConfigError(
+            "view.preparation.modalities",
+            found=f"{list(channels)}",
+            expected=f"data.modalities, {list(modalities)}",
+            remedy="set data.modalities and leave view.preparation.modalities to follow it",
+        )
+
+
+def curve_cases(split: Split, cases: Sequence[Case], curves: str) -> tuple[str, ...]:
+    """The cases that the curves of a training are of.
+
+    Args:
+        split: of the cohort.
+        cases: of the cohort.
+        curves: ``validation``, or ``held_out``: where there is no validation part, the labelled cases of the test part.
+
+    Raises:
+        ConfigError: another word.
+    """
+    if curves not in ("validation", "held_out"):
+        raise ConfigError(
+            "data.curves",
+            found=repr(curves),
+            expected="validation, or held_out: the test part where no case validates",
+            remedy="set data.curves=validation",
+        )
+    if split.val or curves == "validation":
+        return split.val
+    labelled = {case.case_id for case in cases if case.labelled}
+    return tuple(case_id for case_id in split.test if case_id in labelled)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from strokelab.contract import Batch, Case
 from strokelab.data.case_choice import CaseChoice
-from strokelab.data.cohort_checks import check_site_count, existing_root
+from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
 from strokelab.data.description import described_use
 from strokelab.data.loaders import batch_loader
 from strokelab.data.people import Volumes
@@ -63,6 +63,8 @@ class CohortDataModule(LightningDataModule):
             what happens where not so many fit: ``worker_count``.
         prepare_workers: processes that prepare cases.
         drop_last: leave out a last step that is not full.
+        val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
+        curves: ``validation``, or ``held_out``: of the test part where nobody validates (``curves_only``).
         seed: of order, boxes and augmentation.
         progress: show bars while cases are prepared.
     """
@@ -87,6 +89,8 @@ class CohortDataModule(LightningDataModule):
         workers: Workers = 0,
         prepare_workers: int = 1,
         drop_last: bool = False,
+        val_fraction: float | None = None,
+        curves: str = "validation",
         seed: int = 0,
         progress: bool = True,
     ) -> None:
@@ -94,22 +98,15 @@ class CohortDataModule(LightningDataModule):
         self.dataset, self.root, self.modalities = dataset, root, tuple(modalities)
         chosen: tuple[Any, ...] = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
         self.choice = CaseChoice(dataset, self.modalities, *chosen)
-        self.view, self.split = view, split
+        self.view, self.split, self.pseudo, self.curves = view, split, pseudo, curves
         self.release_sites = n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
         self.drop_last, self.seed, self.progress = drop_last, seed, progress
-        self.pseudo = pseudo
         self.pseudo_labelled: list[Case] = []  # known once there is a split
         self._stored: dict[str, StoredCase] = {}
         self._resumed = (0, 0)
-        if self.modalities != view.modalities:
-            raise ConfigError(
-                "view.preparation.modalities",
-                found=f"{list(view.modalities)}",
-                expected=f"data.modalities, {list(self.modalities)}",
-                remedy="set data.modalities and leave view.preparation.modalities to follow it",
-            )
+        check_channels(self.modalities, view.modalities)
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -193,8 +190,8 @@ class CohortDataModule(LightningDataModule):
         return self._loader("train")
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Batches of the validation cases, always the same ones; an empty list when nobody validates."""
-        if not self.split_result.val:
+        """Batches of the cases of the curves, always the same ones; an empty list where there are none."""
+        if not self._curve_cases:
             warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")  # it is meant
             return []
         return self._loader("val")
@@ -203,14 +200,22 @@ class CohortDataModule(LightningDataModule):
         """Augmentation that waited for the device."""
         return applied(batch, self.view)
 
+    @property
+    def curves_only(self) -> bool:
+        """Whether curves are of the test part, as nnU-Net's of the held-out fold: nothing may be chosen by them."""
+        return bool(self._curve_cases) and not self.split_result.val
+
+    @property
+    def _curve_cases(self) -> Sequence[str]:
+        return curve_cases(self.split_result, self.cases, self.curves)
+
     def state_dict(self) -> dict[str, int]:
         """How far training is: the epoch and the batches of it that are done, and how many processes did them."""
         return progress_of(self.trainer, self._resumed)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue there. Before the loaders exist, since workers fetch ahead as soon as they do."""
-        # Lightning only knows loaders that carry their own state; ours is here, and is tested to be exact.
-        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")  # its state is here
         self._resumed = (int(state_dict["epoch"]), int(state_dict["batch"]))
 
     @property
@@ -236,7 +241,7 @@ class CohortDataModule(LightningDataModule):
         weight = self.pseudo.weight if self.pseudo else 1.0
         drawn = {case.case_id for case in self.pseudo_labelled}
         dataset = samples_of(
-            self.volumes(part),
+            self.volumes(part) if part == "train" else self._prepare(self._curve_cases),
             part,
             view=self.view,
             batch_size=self.batch_size,
@@ -260,7 +265,7 @@ class CohortDataModule(LightningDataModule):
         workers, reason = fitting_workers(
             self.workers,
             dataset.sample_bytes * -(-self.batch_size // batches.world_size),
-            loaders=2 if self.split_result.val else 1,
+            loaders=2 if self._curve_cases else 1,
             processes=trainer.num_devices if trainer else 1,
             useful=on_device and self.view.augments_on_cpu,
         )
@@ -330,13 +335,8 @@ class Phantom(CohortDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(layout, root, modalities, **settings)
-        self.recipe: dict[str, Any] = {
-            "spacing": spacing,
-            "sites": sites,
-            "cases_per_site": cases_per_site,
-            "seed": phantom_seed,
-        }
-        self.recipe.update(layout_options or {})
+        told = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
+        self.recipe: dict[str, Any] = told | dict(layout_options or {})
 
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it

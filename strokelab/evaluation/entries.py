@@ -18,6 +18,7 @@ from strokelab.evaluation.cohort import Cohort, Cohorts
 from strokelab.evaluation.sweep import Finished
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.runs import Run, load_run
+from strokelab.runs.recipe import told_apart
 from strokelab.scoring.cases import recipe_of
 from strokelab.view import View
 
@@ -106,7 +107,7 @@ def _load(folder: Path, settings: Settings) -> Run:
 
 def _named(entries: Sequence[Entry]) -> list[Entry]:
     """Entries with the names of runs and models that tables use."""
-    named = [replace(entry, model=_model(entry, entries)) for entry in entries]
+    named = _apart([replace(entry, model=_model(entry, entries)) for entry in entries])
     # Two runs named on the command line that differ in nothing we compare are still two things to compare.
     alike = Counter(_identity(entry) for entry in named if not entry.member)
     listed = _labels([entry for entry in named if not entry.member])
@@ -117,6 +118,16 @@ def _named(entries: Sequence[Entry]) -> list[Entry]:
         result.append(replace(entry, label=label, model=label if twin else entry.model))
     clash = [label for label, count in Counter(entry.label for entry in result).items() if count > 1]
     return [replace(entry, label=str(entry.folder)) if entry.label in clash else entry for entry in result]
+
+
+def _apart(entries: Sequence[Entry]) -> list[Entry]:
+    """Runs of one name but of different recipes are different models: their scores are never averaged."""
+    words: dict[Path, str] = {}
+    for model in dict.fromkeys(entry.model for entry in entries):
+        namesakes = [entry for entry in entries if entry.model == model]
+        told = told_apart([entry.settings for entry in namesakes])
+        words |= {entry.folder: text for entry, text in zip(namesakes, told, strict=True)}
+    return [replace(entry, model=f"{entry.model} {words[entry.folder]}".strip()) for entry in entries]
 
 
 def _labels(listed: Sequence[Entry]) -> dict[Path, str]:

@@ -15,6 +15,7 @@ from strokelab.errors import DataWarning, StrokelabError
 from strokelab.evaluation.cohort import Cohorts
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.outcomes import Outcome, many, store_of
+from strokelab.evaluation.recipes import unlike_recipes
 from strokelab.evaluation.sweep import Sweep
 from strokelab.models.cost import slice_costs
 from strokelab.preparation.store import StoredCase
@@ -85,6 +86,7 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         name=entry.label,
         model=entry.model,
         published=entry.published,
+        unlike=unlike_recipes(entry, _parts(entry)),
         dataset=entry.cohort.dataset,
         cases=outcome.scores.cases,
         split=str(split.get("_target_", "")).rpartition(".")[2],

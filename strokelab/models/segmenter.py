@@ -100,7 +100,8 @@ class Segmenter(L.LightningModule):
         ConfigError: an adversary for a network that shows no features.
 
     Logs, once per epoch over its samples (numbers of a resumed run are those of an unbroken one): ``train/loss``,
-    ``train/segmentation_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/loss``, ``val/pooled_dice``.
+    ``train/segmentation_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/loss``, ``val/pooled_dice``;
+    ``curves_only/...`` where ``curves`` says so: of cases that test, by which nothing may be chosen.
     Every step: ``train/loss_step``. Losses are those of the batch of all processes. The site's numbers are logged by
     ``callbacks.site_adversary``.
     """
@@ -142,6 +143,7 @@ class Segmenter(L.LightningModule):
         self.pooled_dice = PooledDice()
         self.validation_loss = SampleMean()
         self.epoch_means = EpochMeans()
+        self.curves = "val"  # what validation steps log their numbers as
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of the bare network, without the parts: (B, C, *S) -> (B, K, *S)."""
@@ -182,8 +184,8 @@ class Segmenter(L.LightningModule):
         self.pooled_dice.update(lesion, halves["lesion"][:, 0])  # counts of halves sum up to those of wholes
         size = len(batch["image"])
         self.validation_loss.update(loss, size)
-        self.log("val/loss", self.validation_loss, on_epoch=True, batch_size=size)
-        self.log("val/pooled_dice", self.pooled_dice, on_epoch=True, prog_bar=True, batch_size=size)
+        self.log(f"{self.curves}/loss", self.validation_loss, on_epoch=True, batch_size=size)
+        self.log(f"{self.curves}/pooled_dice", self.pooled_dice, on_epoch=True, prog_bar=True, batch_size=size)
 
     def predict_scores(self, image: Tensor, brain: Tensor) -> Tensor:
         """Probabilities of whole samples in evaluation mode, whatever mode the module is in; needs no site.

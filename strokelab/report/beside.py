@@ -48,6 +48,7 @@ class Candidate:
     cases: pd.DataFrame
     remarks: Mapping[str, str] = field(default_factory=dict)  # metric -> how it was brought over
     postprocess: str = ""
+    unlike: tuple[str, ...] = ()  # what the table's recipe has otherwise
     seen: bool = False  # the model was trained on the sites of these cases, though the table wants unseen ones
 
 
@@ -66,12 +67,19 @@ def candidates(table: PaperTable, evaluation: Evaluation) -> list[Candidate]:
         seen = table.protocol.unseen_sites and unseen.empty
         if table.protocol.unseen_sites and not seen:
             cases = unseen
-        found.append(Candidate(run, cases, remarks, _postprocess(run, evaluation), seen))
+        found.append(
+            Candidate(run, cases, remarks, _postprocess(run, evaluation), run.unlike.get(table.name, ()), seen)
+        )
     return found
 
 
 def fits(row: PaperRow, candidate: Candidate) -> bool:
-    """Whether a run is of the kind that a row is about; its cases may still be of other sites or folds."""
+    """Whether a run is of the row's kind and its paper's recipe; its cases may still be of other sites or folds."""
+    return not candidate.unlike and is_kind(row, candidate)
+
+
+def is_kind(row: PaperRow, candidate: Candidate) -> bool:
+    """Whether a run has the parts or the model that a row is about, by whatever recipe it was trained."""
     if candidate.seen or (row.postprocess and row.postprocess != candidate.postprocess):
         return False
     if row.parts is not None:

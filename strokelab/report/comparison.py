@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from strokelab.report.beside import Candidate, Ours, candidates, fits, ours
+from strokelab.report.beside import Candidate, Ours, candidates, fits, is_kind, ours
 from strokelab.report.cells import NOTHING, Cell, Table, listed, plain_number
 from strokelab.report.material import Evaluation
 from strokelab.report.paper_tables import GROUPS, Number, PaperRow, PaperTable, site_number
@@ -52,8 +52,8 @@ def paper_comparisons(evaluation: Evaluation) -> list[Table]:
 def beside(table: PaperTable, evaluation: Evaluation) -> Beside | str:
     """A published table with ours in it, or in words why there is nothing of ours to put there.
 
-    A run that is of the kind of a printed row stands beside it. All others get a row per model under each group of
-    rows. Groups that we have nothing of (a site, a dataset) are left out; ``drawn`` names them.
+    A run of the recipe of a printed row stands beside it, no other is averaged with it. All others get a row per model
+    under each group of rows. Groups that we have nothing of (a site, a dataset) are left out; ``drawn`` names them.
     """
     if table.needs and not any(table.needs in (run.parts or ()) for run in evaluation.runs):
         return f"no run with {table.needs.replace('_', ' ')}"
@@ -63,11 +63,11 @@ def beside(table: PaperTable, evaluation: Evaluation) -> Beside | str:
     for where in _groups(table):
         printed = [row for row in table.rows if dict(row.where) == where]
         group = [(row, ours(table, where, [c for c in chosen if fits(row, c)])) for row in printed]
-        for model in dict.fromkeys(c.run.model for c in loose):
-            own = ours(table, where, [c for c in loose if c.run.model == model])
+        for name in dict.fromkeys(_own_row(table, c) for c in loose):
+            own = ours(table, where, [c for c in loose if _own_row(table, c) == name])
             if own is not None:
                 note = printed[0].note if printed else ""
-                group.append((PaperRow(f"ours: {model}", {}, where=where, note=note), own))
+                group.append((PaperRow(name, {}, where=where, note=note), own))
         if not where or any(own is not None for _, own in group):
             rows += group
     if not any(own is not None for _, own in rows):
@@ -117,6 +117,12 @@ def without_site(tables: Sequence[pd.DataFrame], site: str, metric: str = "dice"
     return Number(float(line["site_mean"]), sd=float(line["site_sd"]))
 
 
+def _own_row(table: PaperTable, candidate: Candidate) -> str:
+    """What the row of a run is called that stands beside no printed one."""
+    other = candidate.unlike and any(is_kind(row, candidate) for row in table.rows)
+    return f"ours: {candidate.run.model}{' (other recipe)' if other else ''}"
+
+
 def _groups(table: PaperTable) -> list[dict[str, str]]:
     groups: list[dict[str, str]] = []
     for row in table.rows:
@@ -134,7 +140,7 @@ def _reason(table: PaperTable) -> str:
 
 def _parts(found: Beside, row: PaperRow) -> frozenset[str] | None:
     """The parts of the model in a row of its own, where its runs have the same."""
-    kinds = {c.run.parts for c in found.chosen if row.method == f"ours: {c.run.model}"}
+    kinds = {c.run.parts for c in found.chosen if row.method == _own_row(found.table, c)}
     return next(iter(kinds)) if len(kinds) == 1 else None
 
 
@@ -152,6 +158,10 @@ def _notes(found: Beside, evaluation: Evaluation) -> tuple[str, ...]:
     unlike = differences(table, evaluation, found.chosen, rows)
     if unlike:
         notes.append(f"Differs: {'; '.join(unlike)}.")
+    notes += [
+        f"Other recipe than the paper's, in a row of its own: {name.removeprefix('ours: ')}: {'; '.join(words)}."
+        for name, words in _other_recipes(found).items()
+    ]
     if hidden := _left_out(found):
         notes.append(f"Not shown: {hidden}.")
     if table.over == "sites":
@@ -161,6 +171,16 @@ def _notes(found: Beside, evaluation: Evaluation) -> tuple[str, ...]:
             if (rest := without_site([c.cases for c in found.chosen if c.run.model == model], _TUNED_SITE))
         ]
     return (*notes, *table.footnotes)
+
+
+def _other_recipes(found: Beside) -> dict[str, list[str]]:
+    """Row of ours -> what its runs have otherwise than the recipe of the printed row of their kind."""
+    others: dict[str, list[str]] = {}
+    for c in found.chosen:
+        if c.unlike and any(is_kind(row, c) for row in found.table.rows):
+            words = others.setdefault(_own_row(found.table, c), [])
+            words += [word for word in c.unlike if word not in words]
+    return others
 
 
 def _left_out(found: Beside) -> str:

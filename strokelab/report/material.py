@@ -70,6 +70,7 @@ class RunMaterial:
     cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured
     probabilities: pd.DataFrame | None = None  # run, case, bin, lesion, healthy, mass: metrics.thresholds
     published: str = ""  # what published tables call the model, where it is not ``model``
+    unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # table -> what its recipe has otherwise
 
     def __post_init__(self) -> None:
         # A table in which every case failed has no metric columns at all.

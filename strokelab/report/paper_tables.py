@@ -71,6 +71,7 @@ class Protocol:
         grid: where masks were compared, in words; "" = the images' own grids.
         postprocess: in words; "" = none.
         notes: further facts.
+        training: how its networks were trained, in the paper's words: cases, epochs, batch, precision, loss, optimiser.
     """
 
     dataset: str
@@ -85,6 +86,7 @@ class Protocol:
     grid: str = ""
     postprocess: str = ""
     notes: tuple[str, ...] = ()
+    training: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class PaperTable:
         footnotes: contradictions and misprints.
         needs: a part that one of our runs must have for the table to be of interest.
         ticks: part -> heading, for tables that tick the parts a method has.
+        recipe: the experiment (``conf/experiment``) by which rows are met, or model -> experiment; "": any run of a
+            row's parts or model.
     """
 
     name: str
@@ -118,6 +122,7 @@ class PaperTable:
     footnotes: tuple[str, ...] = ()
     needs: str = ""
     ticks: Mapping[str, str] = field(default_factory=dict)
+    recipe: str | Mapping[str, str] = ""
 
 
 def load_tables(conf: Path, pattern: str = "*") -> tuple[PaperTable, ...]:

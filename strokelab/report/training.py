@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from strokelab.contract import CURVES_ONLY
 from strokelab.report.drawing import DASHES, GREY, PALE, colour_of, legend_below, new_figure
 from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.pictures import Section, stored
@@ -17,7 +18,7 @@ TITLE = "Training"
 
 
 def training_section(evaluation: Evaluation) -> Section:
-    """The three figures of the training log, or the sentence why one is not there."""
+    """The figures of the training log, or the sentence why one is not there."""
     runs = evaluation.runs
     if all(run.history is None for run in runs):
         return Section("training", TITLE, sentences=("No training log (metrics.csv) came with these runs.",))
@@ -32,6 +33,12 @@ def training_section(evaluation: Evaluation) -> Section:
             "validation_dice",
             curves(runs, {"val/pooled_dice": "validation Dice"}, ylabel="Pooled Dice ↑"),
             "Pooled Dice on the validation cases of the training sites, for orientation only.",
+        ),
+        (
+            "curves_only_dice",
+            curves(runs, {f"{CURVES_ONLY}/pooled_dice": "held-out Dice, curves only"}, ylabel="Pooled Dice ↑"),
+            "Curves only: pooled Dice on patches of the cases that test, as nnU-Net plots the held-out fold. These "
+            "runs have no validation part; no weights, length or settings were chosen by it.",
         ),
         (
             "site_accuracy",

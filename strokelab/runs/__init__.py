@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from strokelab.runs.asked import differences, settings_digest, with_full_places
+from strokelab.runs.asked import Before, as_before, differences, settings_digest, taken_back, with_full_places
 from strokelab.runs.checkpoints import (
     check_weights,
     find_checkpoint,
@@ -48,7 +48,7 @@ from strokelab.runs.folder import (
     write_start,
     write_status,
 )
-from strokelab.runs.objective import check_objective, read_objective
+from strokelab.runs.objective import check_objective, read_objective, validation_remedy
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Ensemble, load_ensemble
@@ -65,8 +65,10 @@ __all__ = [
     "SITES",
     "SPLIT",
     "STATUS",
+    "Before",
     "Ensemble",
     "Run",
+    "as_before",
     "check_objective",
     "check_weights",
     "claimed",
@@ -88,6 +90,8 @@ __all__ = [
     "refuse_to_replace",
     "resumable_checkpoint",
     "settings_digest",
+    "taken_back",
+    "validation_remedy",
     "with_full_places",
     "write_digest",
     "write_settings",

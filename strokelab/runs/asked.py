@@ -6,7 +6,9 @@ Knows which settings say only where and how a training runs. Reads no data and i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,8 @@ _IMMATERIAL = (
     "logger",
     "allocator",
     "data.store",
+    "data.val_fraction",  # the split has it
+    "data.curves",
     "data.workers",
     "data.prepare_workers",
     "callbacks.progress",
@@ -31,6 +35,10 @@ _IMMATERIAL = (
 # Settings that older runs lack; at this value they change nothing.
 _ADDED = {"data.options.values": None}
 _HERE = "<run folder>"
+# Settings whose defaults changed, with what they were before: trainings begun then go on as they were (``as_before``).
+_FORMER = (("split.val_fraction", 0.1), ("trainer.precision", "auto"))
+# What says one of them in other words, on the command line.
+_SAYS = {"data.val_fraction": "split.val_fraction"}
 
 
 def with_full_places(settings: Settings) -> Settings:
@@ -55,6 +63,58 @@ def settings_digest(settings: Settings) -> str:
         32 hexadecimal digits.
     """
     return digest(_material(settings))
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a command meant to an earlier version.
+
+    Args:
+        settings: as that version composed them.
+        taken_back: settings whose defaults are others today, with what they were.
+        changed: the same in words.
+    """
+
+    settings: Settings
+    taken_back: tuple[tuple[str, Any], ...]
+    changed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"Begun before defaults changed, and kept as it was begun: {', '.join(self.changed)}"
+
+
+def as_before(settings: Settings, begun: str, overrides: Sequence[str]) -> Before | None:
+    """The same command as an earlier version understood it, known by the digest that was left then.
+
+    Only defaults are taken back: a setting that the command names was named then, too, or it is another training.
+
+    Args:
+        settings: resolved, as for ``settings_digest``.
+        begun: the digest that a run folder or the record of a sweep holds.
+        overrides: of the command.
+
+    Returns:
+        None: the digest is of today's settings, or of another training.
+    """
+    for count in range(1, len(_FORMER) + 1):
+        for former in combinations(_FORMER, count):
+            before = taken_back(settings, former, overrides)
+            if len(before.taken_back) == count and settings_digest(before.settings) == begun:
+                return before
+    return None
+
+
+def taken_back(settings: Settings, former: Iterable[tuple[str, Any]], overrides: Sequence[str]) -> Before:
+    """Settings with these values, where the command does not name them and they are settings of it."""
+    typed = {item.lstrip("+~").partition("=")[0] for item in overrides}
+    typed |= {_SAYS[name] for name in typed & set(_SAYS)}
+    today = dict(_leaves(settings))
+    taken = tuple((key, was) for key, was in former if key not in typed and today.get(key, was) != was)
+    older = copy.deepcopy(settings)
+    for key, was in taken:
+        section, _, name = key.partition(".")
+        older[section][name] = was
+    return Before(older, taken, tuple(f"{key}={was} (now {today[key]})" for key, was in taken))
 
 
 def differences(asked: Settings, recorded: Settings) -> list[str]:

@@ -63,8 +63,16 @@ def check_objective(settings: Settings, *, validates: bool) -> None:
             "objective",
             found=f"{name} and nobody to validate on",
             expected="a split with a validation part",
-            remedy="set split.val_fraction above 0, or choose a split that has one",
+            remedy=validation_remedy(settings),
         )
+
+
+def validation_remedy(settings: Settings) -> str:
+    """How a split without a validation part gets one, as a remedy says it."""
+    split = settings.get("split") or {}
+    if "val_fraction" not in split:
+        return "choose a split that has one, e.g. split=holdout"
+    return "name cases with the part val in its file" if split["val_fraction"] else "set split.val_fraction=0.1"
 
 
 def _chosen_epoch(rows: list[dict[str, str]], settings: Settings) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig
+from rich.console import Console
 
 from strokelab import runs
 from strokelab.errors import RunError
@@ -97,7 +98,7 @@ class Sweep:
             StrokelabError: no script to start, a record that cannot be read, or a folder that cannot be written to.
         """
         self.door = door_of(self.config)
-        members = plan_members(self.config, self.context, job_overrides, first=first, earlier=self.members)
+        members = plan_members(self.config, self.context, job_overrides, first=first, earlier=self.members, say=_say)
         self.members += [member for member in dict.fromkeys(members) if member not in self.members]
         for callback in self.context.callbacks.callbacks:
             if isinstance(callback, SweepEnd):
@@ -110,6 +111,10 @@ class Sweep:
     def returns(self, members: Sequence[Member], states: Mapping[Member, MemberState]) -> list[JobReturn]:
         """The results of a batch, in its order."""
         return [MemberReturn(member, states[member], tolerant=self.tolerant) for member in members]
+
+
+def _say(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def unfinished(members: Sequence[Member]) -> list[Member]:

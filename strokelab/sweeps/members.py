@@ -11,12 +11,13 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from strokelab import runs
-from strokelab.configuration import check_choices, conf_folder, plain
+from strokelab.configuration import Settings, check_choices, conf_folder, plain
 from strokelab.errors import ConfigError
 from strokelab.sweeps.record import Door, Member, Record, read_record
 from strokelab.sweeps.states import MemberState, settle, state_of
@@ -114,6 +115,7 @@ def plan_members(
     *,
     first: int,
     earlier: Sequence[Member] = (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Member]:
     """The members that a sweeper asks a launcher for, each with a folder of its own.
 
@@ -126,6 +128,7 @@ def plan_members(
         job_overrides: of each job, as a sweeper gives them.
         first: number of the first job.
         earlier: members that this sweep was asked for before.
+        say: for the line that tells of a sweep which was begun under other defaults and keeps them.
 
     Raises:
         ConfigError: a setting that would have several members write into one folder, or contradicts another.
@@ -149,11 +152,38 @@ def plan_members(
     names = {overrides: _shortened(_pattern(composed[overrides], numbers[overrides])) for overrides in asked}
     here = {member.overrides: member.folder.relative_to(folder).as_posix() for member in earlier}
     names = _apart(names, here)
-    members = {}
+    members, settings = {}, {}
     for overrides in asked:
         place = known[overrides].folder if overrides in known else folder / names[overrides]
-        members[overrides] = Member(numbers[overrides], overrides, place, _digest(composed[overrides], place))
+        settings[overrides] = _settings(composed[overrides], place)
+        members[overrides] = Member(numbers[overrides], overrides, place, _digest(settings[overrides]))
+    there = {key: known[key].digest if key in known else "" for key in asked}
+    there |= {
+        key: str(runs.read_environment(members[key].folder).get("digest") or "") for key in asked if not there[key]
+    }
+    kept = _as_begun(settings, there)
+    if kept:
+        say(str(next(iter(kept.values()))))
+    members |= {key: replace(members[key], digest=runs.settings_digest(one.settings)) for key, one in kept.items()}
     return [members[tuple(overrides)] for overrides in job_overrides]
+
+
+def _as_begun(
+    settings: Mapping[tuple[str, ...], Settings | None], there: Mapping[tuple[str, ...], str]
+) -> dict[tuple[str, ...], runs.Before]:
+    """The members that keep the defaults which their sweep was begun with.
+
+    Args:
+        settings: of the members, by their overrides.
+        there: the digest that was left of each; ``""``: it is new, and does as the others do.
+    """
+    known = {key: own for key, own in settings.items() if own}
+    begun = {key: before for key, own in known.items() if (before := runs.as_before(own, there[key], key))}
+    if begun:
+        former = next(iter(begun.values())).taken_back
+        new = {key: runs.taken_back(own, former, key) for key, own in known.items() if not there[key]}
+        begun |= {key: before for key, before in new.items() if before.taken_back}
+    return begun
 
 
 def _refuse_places(overrides: Sequence[str]) -> None:
@@ -196,8 +226,12 @@ def _pattern(composed: DictConfig, number: int) -> str:
     return "/".join(parts) or str(number)
 
 
-def _digest(composed: DictConfig, folder: Path) -> str:
-    """Of the settings that the member's own process will find."""
+def _digest(settings: Settings | None) -> str:
+    return "" if settings is None else runs.settings_digest(settings)
+
+
+def _settings(composed: DictConfig, folder: Path) -> Settings | None:
+    """What the member's own process will find; None: something has no value, as the member itself will say."""
     import copy
 
     from hydra.core.hydra_config import HydraConfig
@@ -211,9 +245,9 @@ def _digest(composed: DictConfig, folder: Path) -> str:
         settings = copy.deepcopy(composed)
         with read_write(settings), open_dict(settings):
             del settings["hydra"]
-        return runs.settings_digest(plain(settings))
-    except ConfigError:  # what has no value is said by the member itself, which fails; the others go on
-        return ""
+        return plain(settings)
+    except ConfigError:  # the member fails, the others go on
+        return None
     finally:
         HydraConfig.instance().cfg = former
 

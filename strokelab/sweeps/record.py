@@ -106,6 +106,17 @@ def read_record(folder: Path) -> Record | None:
     return Record(door, str(texts["launcher"]), members)
 
 
+def recorded_digest(run: Path) -> str:
+    """The digest that the sweep around a run folder has of it; ``""``: there is no such sweep, or it has none.
+
+    Raises:
+        RunError: as ``read_record``.
+    """
+    sweep = next((place for place in run.parents[:3] if (place / SWEEP).is_file()), None)
+    record = read_record(sweep) if sweep else None
+    return next((member.digest for member in (record.members if record else ()) if member.folder == run), "")
+
+
 def told_record(folder: Path) -> Record:
     """The record of a sweep, or what ``multirun.yaml`` tells where another launcher left none.
 

@@ -89,7 +89,8 @@ def _trusted_settings(folder: Path, member: Member) -> dict[str, Any]:
     settings = plain(compose("train", [*member.overrides, f"run_dir={shlex.quote(str(member.folder))}"]))
     check_buildable(settings, where=folder / SWEEP, training=True)
     check_places(settings, member.folder.resolve(), where=folder / SWEEP)
-    if member.digest and runs.settings_digest(settings) != member.digest:
+    known = not member.digest or runs.settings_digest(settings) == member.digest
+    if not known and not runs.as_before(settings, member.digest, member.overrides):
         raise _refusal(
             folder,
             f"other settings of member {member.number} than when it was started: conf/ or the environment changed",

@@ -19,6 +19,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.allocator import use
 from strokelab.configuration import Settings, bind, build, check_fit
+from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.files import write_json
@@ -87,6 +88,8 @@ def train(cfg: DictConfig) -> float | None:
     """
     _quiet()
     start = start_of(cfg)
+    if start.kept:
+        console.print(start.kept, markup=False, highlight=False, soft_wrap=True)
     if start.finished:
         console.print(f"Run folder: [bold]{shown(start.folder)}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
@@ -181,7 +184,8 @@ def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Bu
     torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model: Segmenter = build(settings["model"])
     _check_optimizer(model)
-    trainer = trainer_of(settings, start.folder, start.checkpoint)
+    model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
+    trainer = trainer_of(settings, start.folder, start.checkpoint, curves_only=datamodule.curves_only)
     check_launch(trainer)
     resumed = runs.read_checkpoint(start.checkpoint) if start.checkpoint else {}
     check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
@@ -207,9 +211,10 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     parts = [name for name in ("standardizer", "hemispheres", "adversary") if settings["model"].get(name)]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
+    curves = " (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
     console.print(
         f"[bold]{settings['name']}[/] ({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on "
-        f"{settings['cohort']['dataset']}: {counts['train']} training, {counts['val']} validation, "
+        f"{settings['cohort']['dataset']}: {counts['train']} training, {counts['val']} validation{curves}, "
         f"{counts['test']} test cases; {datamodule.n_sites} sites; {settings['trainer']['precision']}"
     )
     console.print(f"Run folder: {shown(folder)}")

@@ -32,8 +32,10 @@ from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
 from strokelab.runs.foreign import check_links, check_remembered
+from strokelab.sweeps.record import recorded_digest
 from strokelab.training.planning import check_batch, placeholders, with_open_batch
 from strokelab.training.precision import check_precision
+from strokelab.training.trainer import check_monitors
 
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
@@ -52,6 +54,7 @@ class Start:
         checkpoint: to go on from.
         digest: of what was asked for; ``""``: as recorded in the folder.
         finished: nothing is left to train.
+        kept: line that tells of defaults which changed since the run or its sweep was begun, and are kept.
     """
 
     settings: Settings
@@ -59,6 +62,7 @@ class Start:
     checkpoint: Path | None = None
     digest: str = ""
     finished: bool = False
+    kept: str = ""
 
 
 def first_process() -> bool:
@@ -86,13 +90,17 @@ def start_of(cfg: DictConfig) -> Start:
     return _resumed(cfg) if cfg.get("resume") else _fresh(cfg)
 
 
-def _asked(cfg: DictConfig) -> Start:
-    """What the command alone says, with the places it names in full."""
+def _asked(cfg: DictConfig, *, goes_on: bool = False) -> Start:
+    """What the command says, with the places it names in full; a run that goes on keeps the defaults it began with."""
     from omegaconf import OmegaConf
 
     folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
     settings = runs.with_full_places(plain(cfg))
+    begun = str(runs.read_environment(folder).get("digest") or recorded_digest(folder)) if goes_on else ""
+    before = runs.as_before(settings, begun, typed_overrides()) if begun else None
+    if before:
+        return Start(with_open_batch(before.settings), folder, digest=begun, kept=str(before))
     return Start(with_open_batch(settings), folder, digest=runs.settings_digest(settings))
 
 
@@ -109,7 +117,7 @@ def _automatic(cfg: DictConfig) -> Start:
 
     Sweeps start each member so; a member that a cluster requeues, or whose sweep is started anew, then goes on.
     """
-    start = _asked(cfg)
+    start = _asked(cfg, goes_on=True)
     folder = start.folder
     state = runs.read_status(folder)["state"]
     recorded = runs.read_environment(folder).get("digest")
@@ -231,8 +239,10 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
             "checkpoint",
             found=f"{start.settings['checkpoint']!r} and nobody to validate on",
             expected="a split with a validation part",
-            remedy="set checkpoint=last, or split.val_fraction above 0",
+            remedy=f"set checkpoint=last, or {runs.validation_remedy(start.settings)}",
         )
+    if start.checkpoint is None:
+        check_monitors(start.settings, validates=bool(datamodule.split_result.val))
     runs.check_objective(start.settings, validates=bool(datamodule.split_result.val))
     if start.checkpoint is None:
         return

@@ -13,17 +13,19 @@ from torch import nn
 from strokelab import runs
 from strokelab.callbacks.metrics_file import MetricsFile
 from strokelab.configuration import Settings, build
+from strokelab.contract import CURVES_ONLY
 from strokelab.errors import ConfigError
 from strokelab.networks.synchronised_norm import desynchronise, synchronise
 
 
-def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None) -> Trainer:
+def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None, *, curves_only: bool = False) -> Trainer:
     """The trainer that the settings ask for.
 
     Args:
         settings: with late facts bound and the cohort described.
         folder: of the run.
         checkpoint: to go on from; None: a new run.
+        curves_only: without a validation part there are curves nevertheless (``CohortDataModule.curves_only``).
 
     Raises:
         ConfigError: nothing would write the checkpoint that a run is resumed from, or a part refuses its settings.
@@ -44,7 +46,7 @@ def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None) -> Tra
     step = int(runs.read_checkpoint(checkpoint)["global_step"]) if checkpoint else None
     loggers = [MetricsFile(folder / runs.METRICS, resumed_step=step)]
     loggers += [build(node) for node in (settings.get("logger") or {}).values() if node]
-    limits = {} if has_validation else {"limit_val_batches": 0}
+    limits = {} if has_validation or curves_only else {"limit_val_batches": 0}
     progress = any(type(callback).__name__ == "Progress" for callback in callbacks)
     trainer = {**settings["trainer"], **limits}
     plugins = [build(node) for node in trainer.pop("plugins", None) or []]
@@ -62,6 +64,49 @@ def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None) -> Tra
             enable_progress_bar=progress,
         ),
     )
+
+
+def check_monitors(settings: Settings, *, validates: bool) -> None:
+    """Refuse whatever would choose by cases that test, or by a validation part that is not there.
+
+    The checkpoint ``best`` of ``conf/callbacks`` is left out in silence where no case validates and ``checkpoint`` is
+    another one: nothing asks for it.
+
+    Args:
+        settings: of a new run.
+        validates: the split has a validation part.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    for where, monitor in _monitors(settings):
+        of_the_test = monitor.startswith(f"{CURVES_ONLY}/")
+        if of_the_test or (monitor.startswith("val/") and not validates):
+            raise ConfigError(
+                where,
+                found=f"{monitor}{', a number of cases that test' if of_the_test else ''}"
+                + ("" if validates else " and nobody to validate on"),
+                expected="a number of the validation part, which begins with val/"
+                if validates
+                else "a split with a validation part",
+                remedy=f"set {where}=val/pooled_dice" if validates else runs.validation_remedy(settings),
+            )
+
+
+def _monitors(settings: Settings) -> list[tuple[str, str]]:
+    """What looks at which number: setting, number."""
+    found = []
+    for name, node in settings["callbacks"].items():
+        monitor = str((node or {}).get("monitor") or "")
+        if monitor and not (name == "best" and monitor.startswith("val/")):
+            found.append((f"callbacks.{name}.monitor", monitor))
+        if node and str(node.get("_target_")).endswith(".Rescue") and node.get("restart"):
+            found.append((f"callbacks.{name}.restart", "val/pooled_dice"))
+    model = settings["model"]
+    scheduler = model.get("scheduler") or {}
+    if str(scheduler.get("_target_")).endswith(".ReduceLROnPlateau"):
+        found.append(("model.scheduler", str(scheduler.get("monitor") or model.get("monitor") or "val/loss")))
+    return found
 
 
 class WholeBatchNorm(LayerSync):

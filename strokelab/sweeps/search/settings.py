@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from strokelab import runs
 from strokelab.errors import ConfigError
 from strokelab.sweeps.sharing import AUTO, shares_of
 
@@ -60,7 +61,7 @@ def check_search(config: DictConfig, settings: SearchSettings) -> None:
             "split",
             found="no validation part to compare trials by",
             expected="a split with a validation part",
-            remedy="set split.val_fraction above 0, or choose e.g. split=holdout",
+            remedy=runs.validation_remedy({"split": split}),
         )
     wrong = {
         "n_trials": not isinstance(settings.n_trials, int) or settings.n_trials < 1,
