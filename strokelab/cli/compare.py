@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
-from strokelab.cli.app import app, console
+from strokelab.cli.app import COMPARE, HYDRA_WORDS, app, console
 
 
-@app.command()
+@app.command(context_settings=HYDRA_WORDS, rich_help_panel=COMPARE)
+def evaluate(ctx: typer.Context) -> None:
+    """Evaluate runs or a sweep, as ``python evaluate.py`` does; ``strokelab evaluate --help`` lists its settings."""
+    from strokelab.doors import enter_module
+
+    enter_module("evaluate", ctx.args)
+
+
+@app.command(rich_help_panel=COMPARE)
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of sweeps.")],
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
@@ -25,7 +33,7 @@ def report(
     evaluate(compose("evaluate", [*(f"{key}=[{paths}]" for key, paths in listed.items()), f"out='{out}'"]))
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def score(
     predictions: Annotated[str | None, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")] = None,
     references: Annotated[str | None, typer.Argument(help="The drawn masks: the same.")] = None,
@@ -74,7 +82,7 @@ def score(
     score_masks(sources, rules, out, workers=workers, console=console)
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def agreement(
     first: Annotated[
         str | None, typer.Argument(help="Masks of one rater, model or day; or a dataset's folder.")
@@ -99,7 +107,7 @@ def agreement(
     compare_masks(twins, Options(rule, strict_grid, workers), out, console=console)
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def cost(
     models: Annotated[list[str] | None, typer.Argument(help="Names in conf/model; default: every one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write tables/costs.csv and .tex into this folder.")] = None,

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from strokelab.cli.app import Dataset, app, console
+from strokelab.cli.app import LOOK, Dataset, app, console
 
 Spacing = Annotated[float, typer.Option(help="Voxel size in mm, 1 (full size) to 8.")]
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def phantom(
     layout: Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes or isles2022.")],
     out: Annotated[Path, typer.Option(help="Where the cohort goes.")],
@@ -31,7 +31,7 @@ def phantom(
     console.print(f"Cohort: [bold]{root}[/]   (strokelab check {root} --dataset {layout})")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def check(
     root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
     dataset: Dataset,

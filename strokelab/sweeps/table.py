@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from strokelab import terminal
 from strokelab.files import write_text
 from strokelab.foreign_text import as_cell
 from strokelab.sweeps.record import Member, told_record
@@ -137,7 +138,7 @@ def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) ->
         written = f"{SWEEP_CSV} cannot be written there: {error.strerror or error}"
     console.print(f"Members: {folder}   {written}", markup=False, soft_wrap=True, highlight=False)
     if finished:
-        console.print(f"Report:  python evaluate.py sweep='{folder}'", soft_wrap=True, highlight=False)
+        console.print(f"Report:  {terminal.door_command('evaluate')} sweep='{folder}'", soft_wrap=True, highlight=False)
     return states
 
 
