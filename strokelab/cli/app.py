@@ -45,6 +45,7 @@ def main() -> None:
     try:
         app()
     except StrokelabError as error:
-        console.print(f"[bold red]{type(error).__name__}[/] ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        voice = terminal.console(stderr=True) if "--json" in sys.argv else console  # there stdout is JSON alone
+        voice.print(f"[bold red]{type(error).__name__}[/] ", end="")
+        voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

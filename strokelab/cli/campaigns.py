@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from strokelab import terminal
 from strokelab.campaign.command import plan_command
 from strokelab.cli.app import COMPARE, SWEEP, app, console
 
@@ -16,16 +17,22 @@ def sweep(
     folder: Annotated[Path, typer.Argument(help="The folder of a sweep: hydra.sweep.dir.")],
     resume: Annotated[bool, typer.Option(help="Train what is not finished, on this machine.")] = False,
     at_once: Annotated[int | None, typer.Option(help="With --resume: members at a time; default: as GPUs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else there.")] = False,
 ) -> None:
     """How a sweep stands: its table at any time, also as sweep.csv. With --resume, exit status 1 if any is left."""
-    from strokelab.sweeps.table import print_sweep
+    from strokelab.sweeps.table import print_sweep, sweep_json
 
-    if not resume:
-        print_sweep(folder.expanduser().resolve(), console)
-        return
-    from strokelab.sweeps.resuming import resume_sweep
+    folder = folder.expanduser().resolve()
+    voice, left = terminal.console(stderr=True) if as_json else console, False
+    if resume:
+        from strokelab.sweeps.resuming import resume_sweep
 
-    if not resume_sweep(folder, console, at_once=at_once or "auto"):
+        left = not resume_sweep(folder, voice, at_once=at_once or "auto")
+    elif not as_json:
+        print_sweep(folder, voice)
+    if as_json:
+        print(sweep_json(folder))
+    if left:
         raise typer.Exit(1)
 
 

@@ -48,7 +48,7 @@ from strokelab.runs.folder import (
     write_start,
     write_status,
 )
-from strokelab.runs.objective import check_objective, read_objective
+from strokelab.runs.objective import check_objective, nothing_found, read_objective
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Ensemble, load_ensemble
@@ -78,6 +78,7 @@ __all__ = [
     "load_ensemble",
     "load_run",
     "load_weights",
+    "nothing_found",
     "read_checkpoint",
     "read_environment",
     "read_objective",

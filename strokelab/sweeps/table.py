@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -87,6 +91,44 @@ def write_table(states: Mapping[Member, MemberState], folder: Path) -> Path:
         writer.writerow([as_cell(value) for value in row])
     write_text(folder / SWEEP_CSV, out.getvalue())
     return folder / SWEEP_CSV
+
+
+def sweep_json(folder: Path) -> str:
+    """How a sweep stands, as JSON: ``folder``, ``members``, ``finished``, ``dice``, ``settings`` (docs/sweeps.md).
+
+    Args:
+        folder: the sweep's.
+
+    Raises:
+        RunError: the folder is none of a sweep.
+    """
+    states = gather_states(folder)
+    values, means = swept_values(list(states)), value_means(states)
+    members = [
+        {
+            **{"number": member.number, "folder": str(member.folder), "overrides": list(member.overrides)},
+            **{"settings": values[member], **asdict(state)},
+        }
+        for member, state in states.items()
+    ]
+    dices = [state.dice for state in states.values() if state.state == "finished" and state.dice is not None]
+    content = {
+        "folder": str(folder),
+        "members": members,
+        "finished": sum(state.state == "finished" for state in states.values()),
+        "dice": dict(zip(("mean", "sd"), _mean_sd(dices), strict=True)) if dices else None,
+        "settings": [dict(zip(("setting", "members", "mean", "sd"), row, strict=True)) for row in means],
+    }
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(node: Any) -> Any:
+    """Plain data with null for every number that JSON does not have."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def value_means(states: Mapping[Member, MemberState]) -> list[tuple[str, int, float, float]]:

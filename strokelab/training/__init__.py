@@ -128,6 +128,8 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     if not first:
         return None
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
+    if said := runs.nothing_found(folder):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Run folder: [bold]{shown(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
     return runs.read_objective(folder)
 
