@@ -15,15 +15,20 @@ from multiprocessing import connection, get_all_start_methods, parent_process
 GROUP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
-# By what begins their names: which process of a training, a step or an MPI job one is; W&B's word for which run.
+# Which process of a training, a step or an MPI job one is, and W&B's word for which run; with "_" at the end: all so called.
 _OF_A_RANK = (
     *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
-    *("TORCHELASTIC_", "OMPI_COMM_", "PMI", "JSM_NAMESPACE_", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
-    *("SLURM_GTIDS", "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_STEP", "SLURM_TASK", "SLURM_SRUN_", "SLURM_LAUNCH_"),
-    *("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE"),
+    *("TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "JSM_NAMESPACE_", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+    *("SLURM_GTIDS", "SLURM_NTASKS", "SLURM_NTASKS_", "SLURM_NPROCS", "SLURM_STEPID", "SLURM_STEP_", "SLURM_TASK_"),
+    *("SLURM_TASKS_", "SLURM_SRUN_", "SLURM_LAUNCH_", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE"),
 )
 _OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_")
-_OF_THE_CLUSTER = ("SLURM_CONF", "SLURM_JWT", "SLURM_TIME_FORMAT")  # where its controller is, and who asks it
+_OF_THE_CLUSTER = (
+    "SLURM_CONF",
+    "SLURM_CONF_SERVER",
+    "SLURM_JWT",
+    "SLURM_TIME_FORMAT",
+)  # where its controller is, and who asks it
 
 
 def fresh_environment(*, other_job: bool = False) -> dict[str, str]:
@@ -37,10 +42,11 @@ def fresh_environment(*, other_job: bool = False) -> dict[str, str]:
     if other_job:
         inside = "SLURM_JOB_ID" in os.environ or "SLURM_JOBID" in os.environ
         gone += _OF_A_JOB + (("SBATCH_",) if inside else ())  # outside, these are the user's own defaults
+    begins = tuple(name for name in gone if name.endswith("_"))
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_OF_THE_CLUSTER) or not name.startswith(gone)
+        if name in _OF_THE_CLUSTER or not (name in gone or name.startswith(begins))
     }
 
 

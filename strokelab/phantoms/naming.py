@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from strokelab.errors import ConfigError
 from strokelab.phantoms.settings import Settings
 
 RECORD = "phantom.json"
@@ -23,9 +24,10 @@ def cohort_name(layout: str, settings: Mapping[str, Any]) -> str:
             them.
     """
     counts, options = settings["cases_per_site"], settings["options"]
-    per_site = counts if isinstance(counts, int | None) else "-".join(map(str, counts))
+    if not isinstance(counts, int | None):
+        counts = "-".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
     own = "".join(f"-{key}-{_word(options[key])}" for key in sorted(options))
-    size = f"{float(settings['spacing'])}mm-{settings['sites']}x{per_site}"
+    size = f"{float(settings['spacing'])}mm-{settings['sites']}x{counts}"
     return f"phantom-{layout}-{size}-seed{settings['seed']}{own}"
 
 
@@ -37,14 +39,15 @@ def cohort_folder(parent: Path, layout: str, settings: Mapping[str, Any]) -> Pat
         layout: as ``cohort_name``.
         settings: as ``cohort_name``.
 
-    Raises:
-        ConfigError: a number is out of range.
     """
     folder = parent / cohort_name(layout, settings)
     # The rule of version 0.1.0, which left the layout's options out.
     size = f"{settings['spacing']}mm-{settings['sites']}x{settings['cases_per_site']}"
     earlier = parent / f"phantom-{layout}-{size}-seed{settings['seed']}"
-    fits = not folder.exists() and differences(earlier, Settings.of(layout, **settings)) == {}
+    try:
+        fits = not folder.exists() and differences(earlier, Settings.of(layout, **settings)) == {}
+    except ConfigError:  # a number out of range, which will be said when the cohort is to be written
+        return folder
     return earlier if fits else folder
 
 
