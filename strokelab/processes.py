@@ -15,7 +15,7 @@ from multiprocessing import connection, get_all_start_methods, parent_process
 GROUP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
-# Which process of a training, a step or an MPI job one is, and W&B's word for which run; with "_" at the end: all so called.
+# Which process of a training, a step, an MPI job one is; W&B's word for which run. Ending in "_": all so called.
 _OF_A_RANK = (
     *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
     *("TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "JSM_NAMESPACE_", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
