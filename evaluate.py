@@ -1,9 +1,12 @@
-"""Evaluate trained runs: ``python evaluate.py runs=[outputs/a,outputs/b]``, or ``sweep=multirun/DATE/TIME-NAME``."""
+"""Evaluate trained runs: ``python evaluate.py runs=[outputs/a,outputs/b]``, or ``sweep=multirun/DATE/TIME-NAME``.
 
-import sys
+From anywhere: ``strokelab evaluate``.
+"""
 
 import hydra
 from omegaconf import DictConfig
+
+from strokelab.doors import enter
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -15,11 +18,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    # To Hydra, sweep= is the choice of a file in conf/sweep, which is train.py's; the key is called sweeps.
-    sys.argv = ["sweeps=" + word.removeprefix("sweep=") if word.startswith("sweep=") else word for word in sys.argv]
-    try:
-        main()
-    except SystemExit as stop:
-        from strokelab.configuration import exit_with_suggestions
-
-        exit_with_suggestions("evaluate", stop)
+    enter("evaluate", main)

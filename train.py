@@ -1,7 +1,9 @@
-"""Train a model: ``python train.py experiment=sgnet_small``."""
+"""Train a model: ``python train.py experiment=sgnet_small``; from anywhere: ``strokelab train``."""
 
 import hydra
 from omegaconf import DictConfig
+
+from strokelab.doors import enter
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -13,9 +15,4 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SystemExit as stop:
-        from strokelab.configuration import exit_with_suggestions
-
-        exit_with_suggestions("train", stop)
+    enter("train", main)

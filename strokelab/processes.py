@@ -15,6 +15,52 @@ from multiprocessing import connection, get_all_start_methods, parent_process
 GROUP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 
+# Which process of a training, a step, an MPI job one is; W&B's word for which run. Ending in "_": all so called.
+_OF_A_RANK = (
+    *("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
+    *("TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "JSM_NAMESPACE_", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+    *("SLURM_GTIDS", "SLURM_NTASKS", "SLURM_NTASKS_", "SLURM_NPROCS", "SLURM_STEPID", "SLURM_STEP_", "SLURM_TASK_"),
+    *("SLURM_TASKS_", "SLURM_SRUN_", "SLURM_LAUNCH_", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE"),
+)
+_OF_A_JOB = ("SLURM_", "SLURMD_", "SRUN_")
+_OF_THE_CLUSTER = (
+    "SLURM_CONF",
+    "SLURM_CONF_SERVER",
+    "SLURM_JWT",
+    "SLURM_TIME_FORMAT",
+)  # where its controller is, and who asks it
+
+
+def fresh_environment(*, other_job: bool = False) -> dict[str, str]:
+    """The environment of this process for a training that has no part in what this process is a part of.
+
+    Args:
+        other_job: it is to be a SLURM job of its own, which gets nothing from the allocation around it; otherwise it
+            is at work in the same job, whose name and resources stay.
+    """
+    gone = _OF_A_RANK + (("MASTER_ADDR", "MASTER_PORT") if "WORLD_SIZE" in os.environ else ())
+    if other_job:
+        inside = "SLURM_JOB_ID" in os.environ or "SLURM_JOBID" in os.environ
+        gone += _OF_A_JOB + (("SBATCH_",) if inside else ())  # outside, these are the user's own defaults
+    begins = tuple(name for name in gone if name.endswith("_"))
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _OF_THE_CLUSTER or not (name in gone or name.startswith(begins))
+    }
+
+
+@contextmanager
+def outside_allocation() -> Iterator[None]:
+    """Be outside the SLURM allocation around this process: what is submitted inside inherits nothing of it."""
+    fresh = fresh_environment(other_job=True)
+    taken = {name: os.environ.pop(name) for name in set(os.environ) - set(fresh)}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
 def end_with_parent() -> None:
     """End this multiprocessing worker when the process that asked for it is killed, which it could wait for for ever.
 

@@ -16,8 +16,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
-from rich.console import Console
 
+from strokelab import terminal
 from strokelab.callbacks.run_facts import CASE_TABLE, OVERLAYS, STEP, TAG_LIMIT, RunFacts
 from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
 from strokelab.callbacks.wandb_media import Slice, images_of, means_of, table_of
@@ -255,7 +255,7 @@ class WeightsAndBiases(WandbLogger):
 
 
 def _say(message: str) -> None:
-    Console().print(message, markup=False, highlight=False, soft_wrap=True)
+    terminal.console().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def _history(path: Path) -> Iterator[tuple[int, dict[str, float]]]:

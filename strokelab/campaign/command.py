@@ -19,6 +19,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from strokelab import terminal
 from strokelab.campaign.lines import Line, costs, disk, memory
 from strokelab.campaign.plan import Campaign, Plan, plan_for
 from strokelab.errors import ConfigError
@@ -30,7 +31,7 @@ def plan_command() -> Callable[..., None]:
 
     def plan(gpus: str, csv_file: Path | None, **numbers: Any) -> None:
         """Hours, disk and memory of schemes x folds trainings on a cluster: every formula with its numbers."""
-        print_plan(Campaign(**numbers), gpu_counts(gpus), console=Console(), csv_file=csv_file)
+        print_plan(Campaign(**numbers), gpu_counts(gpus), console=terminal.console(), csv_file=csv_file)
 
     told = dict(re.findall(r"^ *(\w+): (.+)$", Campaign.__doc__ or "", re.MULTILINE))
     types = get_type_hints(Campaign)

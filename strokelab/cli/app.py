@@ -6,19 +6,38 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from strokelab import __version__, terminal
 from strokelab.errors import StrokelabError
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="The ``strokelab`` command. Nothing here is written twice: each of its commands calls its room.",
 )
-console = Console()
+console = terminal.console()
+
+# The five things people do, in the README's words and order.
+LOOK, TRAIN, COMPARE, APPLY, SWEEP = "1. Look at data", "2. Train", "3. Compare", "4. Apply", "5. Sweep, on a cluster"
+# Of a command whose words are Hydra's, flags such as --help and -m among them.
+HYDRA_WORDS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 Dataset = Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        console.print(f"strokelab {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback(no_args_is_help=True)
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """The ``strokelab`` command. Nothing here is written twice: each of its commands calls its room."""
 
 
 def main() -> None:
@@ -26,6 +45,7 @@ def main() -> None:
     try:
         app()
     except StrokelabError as error:
-        console.print(f"[bold red]{type(error).__name__}[/] ", end="")
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        voice = terminal.console(stderr=True) if "--json" in sys.argv else console  # there stdout is JSON alone
+        voice.print(f"[bold red]{type(error).__name__}[/] ", end="")
+        voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from strokelab.cli.app import app, console
+from strokelab.cli.app import APPLY, app, console
 
 
-@app.command()
+@app.command(rich_help_panel=APPLY)
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder, or the folder of a sweep: the mean of its runs.")],
     inputs: Annotated[

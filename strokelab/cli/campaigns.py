@@ -7,29 +7,36 @@ from typing import Annotated
 
 import typer
 
+from strokelab import terminal
 from strokelab.campaign.command import plan_command
-from strokelab.cli.app import app, console
+from strokelab.cli.app import COMPARE, SWEEP, app, console
 
 
-@app.command()
+@app.command(rich_help_panel=SWEEP)
 def sweep(
     folder: Annotated[Path, typer.Argument(help="The folder of a sweep: hydra.sweep.dir.")],
     resume: Annotated[bool, typer.Option(help="Train what is not finished, on this machine.")] = False,
     at_once: Annotated[int | None, typer.Option(help="With --resume: members at a time; default: as GPUs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else there.")] = False,
 ) -> None:
     """How a sweep stands: its table at any time, also as sweep.csv. With --resume, exit status 1 if any is left."""
-    from strokelab.sweeps.table import print_sweep
+    from strokelab.sweeps.table import print_sweep, sweep_json
 
-    if not resume:
-        print_sweep(folder.expanduser().resolve(), console)
-        return
-    from strokelab.sweeps.resuming import resume_sweep
+    folder = folder.expanduser().resolve()
+    voice, left = terminal.console(stderr=True) if as_json else console, False
+    if resume:
+        from strokelab.sweeps.resuming import resume_sweep
 
-    if not resume_sweep(folder, console, at_once=at_once or "auto"):
+        left = not resume_sweep(folder, voice, at_once=at_once or "auto")
+    elif not as_json:
+        print_sweep(folder, voice)
+    if as_json:
+        print(sweep_json(folder))
+    if left:
         raise typer.Exit(1)
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
+@app.command(context_settings={"ignore_unknown_options": True}, rich_help_panel=SWEEP)
 def submit(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings and sweeps, as train.py -m takes them.")
@@ -42,7 +49,7 @@ def submit(
     submit_sweep(overrides or (), dry_run=dry_run)
 
 
-@app.command("self-train", context_settings={"ignore_unknown_options": True})
+@app.command("self-train", context_settings={"ignore_unknown_options": True}, rich_help_panel=SWEEP)
 def self_train_schemes(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, as train.py -m takes them.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of all runs: the same one goes on.")] = Path("multirun/mapping"),
@@ -67,7 +74,7 @@ def self_train_schemes(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def dashboard(
     project: Annotated[str, typer.Option(help="Of W&B.")] = "strokelab",
     entity: Annotated[str | None, typer.Option(help="User or team; default: WANDB_ENTITY or the login's own.")] = None,
@@ -86,4 +93,4 @@ def dashboard(
         console.print(f"Published: {boards.publish(board)}")
 
 
-app.command()(plan_command())  # its options are the fields of campaign.Campaign
+app.command(rich_help_panel=SWEEP)(plan_command())  # its options are the fields of campaign.Campaign

@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from strokelab.cli.app import app, console
+from strokelab import terminal
+from strokelab.cli.app import COMPARE, HYDRA_WORDS, app, console
 from strokelab.cli.machine_readable import one_object
 
 
-@app.command()
+@app.command(context_settings=HYDRA_WORDS, rich_help_panel=COMPARE)
+def evaluate(ctx: typer.Context) -> None:
+    """Evaluate runs or a sweep, as ``python evaluate.py`` does; ``strokelab evaluate --help`` lists its settings."""
+    from strokelab.doors import enter_module
+
+    enter_module("evaluate", ctx.args)
+
+
+@app.command(rich_help_panel=COMPARE)
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of sweeps.")],
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("report"),
@@ -27,7 +35,7 @@ def report(
     evaluate(compose("evaluate", [*(f"{key}=[{paths}]" for key, paths in listed.items()), f"out='{out}'"]))
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def score(
     predictions: Annotated[str | None, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")] = None,
     references: Annotated[str | None, typer.Argument(help="The drawn masks: the same.")] = None,
@@ -78,12 +86,14 @@ def score(
         command.score_masks(sources, rules, out, workers=workers, console=console)
         return
     with one_object("strokelab.score/1") as content:
-        found, scores, written = command.scored(sources, rules, out, workers=workers, console=Console(stderr=True))
+        found, scores, written = command.scored(
+            sources, rules, out, workers=workers, console=terminal.console(stderr=True)
+        )
         content |= command.as_json(found, scores, rules, written)
         command.refuse_failed(scores, written)
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def agreement(
     first: Annotated[
         str | None, typer.Argument(help="Masks of one rater, model or day; or a dataset's folder.")
@@ -108,7 +118,7 @@ def agreement(
     compare_masks(twins, Options(rule, strict_grid, workers), out, console=console)
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def recipes(
     write: Annotated[
         Path | None, typer.Option(help="Also write the tables into the pages of this folder: docs.")
@@ -123,7 +133,7 @@ def recipes(
         console.print(f"Written: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=COMPARE)
 def cost(
     models: Annotated[list[str] | None, typer.Argument(help="Names in conf/model; default: every one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write tables/costs.csv and .tex into this folder.")] = None,

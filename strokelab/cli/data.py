@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokelab.cli.app import app, console
+from strokelab.cli.app import LOOK, app, console
 from strokelab.cli.machine_readable import one_object
 
 if TYPE_CHECKING:
     from strokelab.data.check import CohortReport
 
 CHOICES = "One of atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder."
-Spacing = Annotated[float, typer.Option(help="Voxel size in mm, 1 (full size) to 8.")]
+Spacing = Annotated[float | None, typer.Option(help="Voxel size in mm, 1 (full size, the default) to 8.")]
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def phantom(
-    layout: Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes or isles2022.")],
-    out: Annotated[Path, typer.Option(help="Where the cohort goes.")],
-    spacing: Spacing = 1.0,
-    sites: Annotated[int, typer.Option(help="Number of sites.")] = 9,
-    cases_per_site: Annotated[int, typer.Option(help="Cases per site.")] = 6,
-    seed: Annotated[int, typer.Option(help="Same seed, same files, bit for bit.")] = 0,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings, as train.py takes them: the cohort of that training.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes or isles2022.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the cohort goes; default: where train.py looks.")] = None,
+    spacing: Spacing = None,
+    sites: Annotated[int | None, typer.Option(help="Number of sites; default: 9.")] = None,
+    cases_per_site: Annotated[int | None, typer.Option(help="Cases per site; default: 6.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same files, bit for bit; default: 0.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that write.")] = 2,
 ) -> None:
     """Write a phantom cohort with real MNI anatomy in the exact layout of a public dataset."""
+    from strokelab.configuration.cohort import phantom_settings
     from strokelab.phantoms.cohort import write_cohort
 
-    root = write_cohort(
-        layout, out, spacing=spacing, sites=sites, cases_per_site=cases_per_site, seed=seed, workers=workers
+    if layout is None and not overrides:
+        raise typer.BadParameter("name a layout, or a training whose cohort it is to be", param_hint="--layout")
+    given = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": seed}
+    cohort = phantom_settings(overrides or (), layout, given)
+    root = write_cohort(cohort.layout, out or cohort.folder, workers=workers, **cohort.settings)
+    console.print(
+        f"Cohort: {root}   (strokelab check {shlex.quote(str(root))} --dataset {cohort.layout})", markup=False
     )
-    console.print(f"Cohort: [bold]{root}[/]   (strokelab check {root} --dataset {layout})")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def check(
     root: Annotated[Path, typer.Argument(help="The dataset's folder, or a table of own files.")],
     dataset: Annotated[
@@ -54,7 +65,7 @@ def check(
     from strokelab.scoreboard.masks import labels_of
 
     def looked(name: str) -> CohortReport:
-        options = {} if values is None else {"values": labels_of(values)}
+        options: dict[str, Any] = {} if values is None else {"values": labels_of(values)}
         return check_cohort(root, name, deep=deep, **options)
 
     if as_json:

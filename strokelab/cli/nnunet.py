@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from strokelab.cli.app import Dataset, app, console
+from strokelab.cli.app import APPLY, COMPARE, Dataset, app, console
 
 
-@app.command("import-nnunet")
+@app.command("import-nnunet", rich_help_panel=APPLY)
 def import_from_nnunet(
     folder: Annotated[Path, typer.Argument(help="A trained model: plans.json (v2) or plans.pkl (v1), fold_0, ...")],
     out: Annotated[Path, typer.Option(help="With one --fold the run folder, otherwise one folder per fold in it.")],
@@ -39,7 +39,7 @@ def import_from_nnunet(
     )
 
 
-@app.command("export-nnunet")
+@app.command("export-nnunet", rich_help_panel=COMPARE)
 def export_to_nnunet(
     root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
     dataset: Dataset,

@@ -22,6 +22,15 @@ def check_arguments(settings: Mapping[str, Any]) -> None:
         for key in node:
             if known is None or key in known or str(key).startswith("_"):
                 continue
+            if (experiment := _experiment()) and not _is_typed(f"{path}.{key}"):
+                others = [f"~{path}.{name}" for name in node if name not in known and not str(name).startswith("_")]
+                raise ConfigError(
+                    f"{path}.{key}",
+                    found=f"a setting of experiment={experiment} that {_choice(path, node)} does not have",
+                    expected=f"another {path}, or none of the experiment's settings for its own",
+                    remedy=f"add {' '.join(others)} to the command, which takes them out again, or leave "
+                    f"{path}=... to the experiment",
+                )
             near = difflib.get_close_matches(str(key), sorted(known), n=1)
             raise ConfigError(
                 f"{path}.{key}",
@@ -29,6 +38,28 @@ def check_arguments(settings: Mapping[str, Any]) -> None:
                 expected=f"some of {', '.join(sorted(known))}",
                 remedy=f"did you mean {path}.{near[0]}?" if near else "remove it",
             )
+
+
+def _experiment() -> str:
+    """The experiment of the command; "": none."""
+    from hydra.core.hydra_config import HydraConfig
+
+    chosen = HydraConfig.get().runtime.choices.get("experiment") if HydraConfig.initialized() else None
+    return "" if chosen in (None, "null") else str(chosen)
+
+
+def _is_typed(key: str) -> bool:
+    from hydra.core.hydra_config import HydraConfig
+
+    return any(item.lstrip("+").startswith(f"{key}=") for item in HydraConfig.get().overrides.task)
+
+
+def _choice(path: str, node: Mapping[str, Any]) -> str:
+    """What stands in a section, as the command says it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    option = HydraConfig.get().runtime.choices.get(path)
+    return f"{path}={option}" if option else str(node["_target_"])
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -14,17 +14,18 @@ from strokelab.files import natural_key
 
 
 def existing_root(root: str | Path | None, dataset: str) -> Path:
-    """The dataset's folder.
+    """The dataset's folder; of the user's own files it may be the csv that names each of them.
 
     Raises:
         DataError: none was named, or it does not exist.
     """
     path = Path(root or "").expanduser()
-    if not root or not path.is_dir():
+    table = dataset == "folder" and path.is_file() and path.suffix.lower() in (".csv", ".tsv")
+    if not root or not (path.is_dir() or table):
         raise DataError(
             path if root else "data.root",
-            found="no such folder" if root else "no folder named",
-            expected=f"the folder of dataset {dataset}",
+            found=("a file" if path.is_file() else "no such folder") if root else "no folder named",
+            expected=f"the folder of dataset {dataset}" + (", or a csv" if dataset == "folder" else ""),
             remedy="set data.root=FOLDER, or the environment variable STROKELAB_DATA to where your datasets lie",
         )
     return path

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import LightningDataModule
-from rich.console import Console
 from torch.utils.data import DataLoader
 
+from strokelab import terminal
 from strokelab.contract import Batch, Case
 from strokelab.data.case_choice import CaseChoice
 from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
@@ -270,7 +270,7 @@ class CohortDataModule(LightningDataModule):
             useful=on_device and self.view.augments_on_cpu,
         )
         if reason and self.progress and part == "train":
-            Console().print(reason, markup=False, highlight=False, soft_wrap=True)
+            terminal.console().print(reason, markup=False, highlight=False, soft_wrap=True)
         return batch_loader(dataset, batches, workers=workers)
 
 
@@ -335,14 +335,24 @@ class Phantom(CohortDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(layout, root, modalities, **settings)
-        told = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
-        self.recipe: dict[str, Any] = told | dict(layout_options or {})
+        asked = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
+        self.recipe: dict[str, Any] = asked
+        self.layout = dict(layout_options or {})
 
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
+        from strokelab.phantoms.naming import cohort_name
 
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
-        return write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **self.recipe)
+        there = root.exists()
+        write_cohort(
+            self.dataset, root, workers=self.prepare_workers, progress=self.progress, **self.recipe, **self.layout
+        )
+        name = cohort_name(self.dataset, {**self.recipe, "options": self.layout})
+        if there and self.progress and root.name.startswith("phantom-") and root.name != name:
+            message = f"Phantom cohort under the name that an earlier version gave it: {root}"
+            terminal.console().print(message, markup=False, highlight=False, soft_wrap=True)
+        return root
 
 
 def default_store() -> Path:

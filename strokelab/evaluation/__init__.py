@@ -11,9 +11,8 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
 
-from strokelab import runs
+from strokelab import runs, terminal
 from strokelab.configuration import Settings, bind, build, check_arguments, check_keys, plain
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError
@@ -54,7 +53,7 @@ KEYS = (
     "windows",
 )
 
-console = Console()
+console = terminal.console()
 
 
 def evaluate_or_exit(cfg: DictConfig) -> None:

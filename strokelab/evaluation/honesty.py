@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from strokelab import runs
 from strokelab.evaluation.entries import Entry
 
 
@@ -25,4 +26,6 @@ def doubts(entries: Sequence[Entry], part: str) -> tuple[str, ...]:
             )
         elif part == "test" and tested and isinstance(pseudo, dict) and pseudo.get("honest") is False:
             reasons.setdefault("it learned from masks by models that had seen its test cases", []).append(entry.label)
+        if said := runs.nothing_found(entry.folder):
+            reasons.setdefault(said, []).append(entry.label)
     return tuple(f"{', '.join(labels)}: {reason}." for reason, labels in reasons.items())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strokelab import runs
-from strokelab.configuration import Settings, bind, build, compose, conf_folder, plain
+from strokelab.configuration import Settings, bind, build, compose, plain
 from strokelab.configuration.building import MISSING
 from strokelab.data import read_cases
 from strokelab.data.split_file import Split
@@ -24,7 +24,7 @@ from strokelab.exchange import version1, version2
 from strokelab.exchange.trained_model import TrainedModel
 from strokelab.files import file_digest, make_folder, natural_key, replacing, write_json
 from strokelab.preparation.adc import PERFUSION
-from strokelab.sweeps.record import PROCESSES, Door, Member, add_members
+from strokelab.sweeps.record import PROCESSES, Door, Member, add_members, own_script
 
 CHECKPOINTS = tuple(version1.FILES)
 
@@ -117,7 +117,7 @@ def _record(out: Path, places: Mapping[str, Path]) -> None:
         Member(number, (f"split.fold={fold}",), place.resolve(), "")
         for number, (fold, place) in enumerate(places.items())
     ]
-    door = Door(conf_folder().parent / "train.py", Path.cwd(), sys.executable)  # nobody is left to be started
+    door = Door(own_script(), Path.cwd(), sys.executable)  # nobody is left to be started
     add_members(out.resolve(), members, door=door, launcher=PROCESSES)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,14 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from strokelab import terminal
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import locked, make_folder, write_json, write_text
 from strokelab.phantoms.layouts import layout_module
+from strokelab.phantoms.naming import RECORD, VERSION, cohort_name, differences
 from strokelab.phantoms.settings import Settings, Truth
 
-RECORD = "phantom.json"
 TRUTH = "phantom_truth.csv"
-_VERSION = 2  # raise it when the same settings would give other bytes
 
 
 def write_cohort(
@@ -86,7 +85,7 @@ def write_cohort(
             rows = _write_all(layout, jobs, building, workers=workers, progress=progress)
             module.finish(settings, rows, building)
             write_text(building / TRUTH, _table(rows))
-            write_json(building / RECORD, {"version": _VERSION, "cases": len(rows), **settings.to_json()})
+            write_json(building / RECORD, {"version": VERSION, "cases": len(rows), **settings.to_json()})
             if root.exists():
                 shutil.rmtree(root)
             os.replace(building, root)
@@ -113,18 +112,19 @@ def _reusable(root: Path, settings: Settings, overwrite: bool) -> bool:
             expected="a new folder, an empty one, or a phantom cohort",
             remedy="choose another output folder; nothing foreign is ever overwritten",
         )
-    content = json.loads(record.read_text(encoding="utf-8"))
-    wanted = json.loads(json.dumps({"version": _VERSION, **settings.to_json()}))
-    differs = [f"{key} = {content.get(key)!r}" for key in wanted if content.get(key) != wanted[key]]
-    if not differs:
+    differs = differences(root, settings)
+    if differs == {}:
         return True
     if not overwrite:
-        asked = [f"{key} = {wanted[key]!r}" for key in wanted if content.get(key) != wanted[key]]
+        free = root.with_name(cohort_name(settings.layout, vars(settings)))
         raise DataError(
             root,
-            found=f"a phantom cohort with {', '.join(differs)}",
-            expected=", ".join(asked),
-            remedy="choose another output folder, or overwrite it on purpose (overwrite=True)",
+            found=f"a phantom cohort with {', '.join(f'{key} = {there!r}' for key, (there, _) in differs.items())}"
+            if differs
+            else f"a phantom cohort whose {RECORD} cannot be read",
+            expected=", ".join(f"{key} = {asked!r}" for key, (_, asked) in (differs or {}).items()) or "one that can",
+            remedy=f"write it into another folder: data.root={free} (train.py), --out {free} (strokelab phantom); or "
+            "remove this one",
         )
     return False
 
@@ -160,7 +160,7 @@ def _mapper(workers: int) -> Iterator[Any]:
 @contextmanager
 def _bar(title: str, total: int, show: bool) -> Iterator[Any]:
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not show, transient=True) as bar:
+    with Progress(*columns, console=terminal.console(stderr=True), disable=not show, transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)
 

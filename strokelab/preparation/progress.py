@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from strokelab import terminal
 
 
 def bar(title: str, total: int, *, shown: bool) -> Progress:
@@ -13,7 +14,7 @@ def bar(title: str, total: int, *, shown: bool) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=terminal.console(stderr=True),
         disable=not shown,
     )
     progress.add_task(title, total=total)

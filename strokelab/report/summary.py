@@ -97,9 +97,9 @@ def summary_table(evaluation: Evaluation) -> pd.DataFrame:
 
 def _tallies(cases: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Cases, subjects and runs of every group; ``n`` of a metric counts rows, of which a case may have several."""
-    counts = [(*name, tally(rows)) for name, rows in cases.groupby(by, sort=False)]
+    counts = [(name, tally(rows)) for name, rows in cases.groupby(by, sort=False)]
     return pd.DataFrame(
-        [(*name, own.cases, own.subjects, own.runs) for *name, own in counts],
+        [(*name, own.cases, own.subjects, own.runs) for name, own in counts],
         columns=[*by, "cases", "subjects", "runs"],
     )
 

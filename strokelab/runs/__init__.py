@@ -48,7 +48,7 @@ from strokelab.runs.folder import (
     write_start,
     write_status,
 )
-from strokelab.runs.objective import check_objective, read_objective, validation_remedy
+from strokelab.runs.objective import check_objective, nothing_found, read_objective, validation_remedy
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Ensemble, load_ensemble
@@ -80,6 +80,7 @@ __all__ = [
     "load_ensemble",
     "load_run",
     "load_weights",
+    "nothing_found",
     "read_checkpoint",
     "read_environment",
     "read_objective",

@@ -10,9 +10,10 @@ from typing import Any
 
 from strokelab.configuration import Settings
 from strokelab.errors import ConfigError
-from strokelab.runs.folder import METRICS, read_score, read_settings
+from strokelab.runs.folder import METRICS, read_score, read_settings, read_status
 
 TEST_DICE = "test/dice"
+_SHORT = 1000  # steps in which our small experiments learn to mark lesions
 
 
 def read_objective(folder: Path) -> float | None:
@@ -38,6 +39,22 @@ def read_objective(folder: Path) -> float | None:
         rows = [row for row in rows if row.get("epoch") == epoch]
     values = [row[name] for row in rows if row.get(name)]
     return _finite(values[-1]) if values else None
+
+
+def nothing_found(folder: Path) -> str:
+    """What to say of a finished run whose test cases have a mean Dice of 0.000; "" where there is nothing to say."""
+    score = read_score(folder)
+    if score is None or score >= 0.0005:
+        return ""
+    steps = read_status(folder).get("steps")
+    trained = f"{steps} steps" if isinstance(steps, int) else "an unknown number of steps"
+    epochs = (read_settings(folder).get("trainer") or {}).get("max_epochs")
+    if isinstance(steps, int) and steps >= _SHORT:
+        return f"Dice is 0: after {trained} no lesion is found. See {METRICS} of {folder}: did the loss fall?"
+    return (
+        f"Dice is 0: training was short ({trained}), and the model marks no lesion yet. Train longer: "
+        f"trainer.max_epochs={10 * epochs if isinstance(epochs, int) and epochs > 0 else 50}"
+    )
 
 
 def check_objective(settings: Settings, *, validates: bool) -> None:

@@ -165,7 +165,8 @@ def about_grids(table: pd.DataFrame) -> list[str]:
     changes = (moved["grid_kept"].astype(float) - 1).sort_values(key=abs, ascending=False, kind="stable")
     large = changes[changes.abs() > LARGEST_CHANGE]
     if len(large):
-        named = [f"{_row_name(table.loc[row])} {change:+.0%}" for row, change in large.head(3).items()]
+        rows = table.loc[large.index[:3]]
+        named = [f"{_row_name(row)} {change:+.0%}" for (_, row), change in zip(rows.iterrows(), large, strict=False)]
         more = f" and {len(large) - 3} more" if len(large) > 3 else ""
         told.append(
             f"Warning: the volume of {len(large)} of them changed by more than {LARGEST_CHANGE:.0%} through it: "

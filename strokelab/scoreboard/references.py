@@ -11,7 +11,7 @@ from strokelab.contract import Case, LesionFile
 from strokelab.data import read_cases
 from strokelab.data.readers._tree import nifti_files
 from strokelab.errors import DataError
-from strokelab.phantoms.cohort import RECORD
+from strokelab.phantoms.naming import RECORD
 from strokelab.scoreboard.finding import Found, Named, find_masks
 from strokelab.scoreboard.names import case_ids, read_name, read_names
 from strokelab.scoreboard.score import Reference

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strokelab import terminal
 from strokelab.configuration import Settings, build, compose, plain
 from strokelab.errors import ConfigError, DataError
 from strokelab.self_training.teachers import SCHEMES
@@ -101,7 +102,7 @@ def plan_of(overrides: Sequence[str], folder: Path, *, schemes: Sequence[str] = 
             found=f"{len(datamodule.cases)} cases of {datamodule.dataset}, all of them with masks",
             expected="unlabelled cases to learn from, such as the half Testing of ATLAS v2.0",
             remedy="add them to the folder (data.only_sites and data.exclude may leave them out), or train without "
-            f"self-training: python train.py -m sweep={SWEEP}",
+            f"self-training: {terminal.door_command('train')} -m sweep={SWEEP}",
         )
     return Plan(tuple(overrides), tuple(schemes), folds, datamodule, settings["trainer"], folder)
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from strokelab.processes import fresh_environment
 from strokelab.sweeps import tied
-from strokelab.sweeps.members import quoted, training_script
+from strokelab.sweeps.members import Door, quoted, training_script
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _STOPPED = {128 + number for number in _SIGNALS} | {-number for number in _SIGNALS}
@@ -28,18 +29,13 @@ def run_sweep(overrides: Sequence[str], folder: Path) -> None:
         folder: of the sweep.
 
     Raises:
-        ConfigError: there is no ``train.py`` to start.
         SystemExit: the sweep was asked to stop, with its status.
     """
-    command = [
-        sys.executable,
-        str(training_script()),
-        "--multirun",
-        *overrides,
-        f"hydra.sweep.dir={quoted(str(folder))}",
-    ]
+    door = Door(training_script(), Path.cwd(), sys.executable)
+    command = door.command(["--multirun", *overrides, f"hydra.sweep.dir={quoted(str(folder))}"])
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *command],
+        env=fresh_environment(),
         start_new_session=True,  # what is sent to us is passed on, once
     )
     with _passed_on(process):

@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from strokelab import terminal
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.sweeps.record import SWEEP, Member
 from strokelab.sweeps.table import print_sweep
@@ -35,7 +36,7 @@ class SweepEnd(Callback):
         for key, value in params.items():
             for name in re.findall(r"\$\{([\w.]+)\}", str(value)):
                 if OmegaConf.select(config, name) is None:
-                    with said_and_ended(Console()):
+                    with said_and_ended(terminal.console()):
                         raise ConfigError(
                             name,
                             found=f"no value, and the sweep is over {key}: {value}",
@@ -52,7 +53,7 @@ class SweepEnd(Callback):
         folder = Path(str(config.hydra.sweep.dir)).resolve()
         if not (folder / SWEEP).is_file():
             return
-        states = print_sweep(folder, Console(), self.asked)
+        states = print_sweep(folder, terminal.console(), self.asked)
         if any(state.state != "finished" for state in states.values()):
             sys.exit(1)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from strokelab import runs
-from strokelab.configuration import Settings, check_choices, conf_folder, plain
+from strokelab.configuration import Settings, check_choices, plain
 from strokelab.errors import ConfigError
-from strokelab.sweeps.record import Door, Member, Record, read_record
+from strokelab.sweeps.record import DOOR_MODULE, Door, Member, Record, own_script, read_record
 from strokelab.sweeps.states import MemberState, settle, state_of
 
 if TYPE_CHECKING:
@@ -47,26 +47,20 @@ _OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.swe
 
 
 def member_arguments(member: Member) -> list[str]:
-    """What a fresh ``python train.py`` is called with, to train a member or what is left of it."""
+    """What a fresh training is called with, to train a member or what is left of it."""
     return [*member.overrides, "hydra.mode=RUN", f"hydra.run.dir={quoted(str(member.folder))}", "resume=auto"]
 
 
-def training_script() -> Path:
+def training_script() -> Path | None:
     """The ``train.py`` that members are started by where no script is running: here, or beside the package.
 
-    Raises:
-        ConfigError: there is none.
+    Returns:
+        None: there is none, or the one here is of something else; the package's own door serves.
     """
-    places = (Path.cwd(), conf_folder().parent, conf_folder().parents[1])
-    script = next((place / "train.py" for place in places if (place / "train.py").is_file()), None)
-    if script is None:
-        raise ConfigError(
-            "train.py",
-            found=f"no such file in {Path.cwd()}",
-            expected="the script that each training runs",
-            remedy="start this in the folder with train.py: a clone of strokelab, or your own project",
-        )
-    return script
+    here = Path.cwd() / "train.py"
+    if here.is_file() and "strokelab" in here.read_text(encoding="utf-8", errors="replace"):
+        return here
+    return own_script()
 
 
 def door_of(config: DictConfig) -> Door:
@@ -82,6 +76,7 @@ def door_of(config: DictConfig) -> Door:
 
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
+    packaged = getattr(getattr(main, "__spec__", None), "name", None) == DOOR_MODULE
     if script is None or not Path(script).is_file():
         raise ConfigError(
             "hydra/launcher",
@@ -100,7 +95,7 @@ def door_of(config: DictConfig) -> Door:
     flags += ["--config-path", given.config_path] if given.config_path else []
     settings = cast(list[str], OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False))
     flags += [item for item in settings if not item.lstrip("+~").startswith(_OF_THE_SWEEP)]
-    return Door(Path(script).resolve(), Path.cwd(), sys.executable, tuple(flags))
+    return Door(None if packaged else Path(script).resolve(), Path.cwd(), sys.executable, tuple(flags))
 
 
 def sweep_folder(config: DictConfig) -> Path:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from strokelab import runs
+from strokelab import runs, terminal
+from strokelab.processes import fresh_environment
 from strokelab.sweeps import tied
 from strokelab.sweeps.launching import Sweep, said_and_ended, unfinished
 from strokelab.sweeps.members import Door, Member, MemberState, member_arguments, settle, state_of
@@ -64,7 +65,7 @@ def launch(
     """
     from omegaconf import OmegaConf
 
-    console = Console()
+    console = terminal.console()
     with said_and_ended(console):
         trainer: Any = OmegaConf.to_container(sweep.config.trainer, resolve=False)
         shares = shares_of(trainer, at_once=at_once, threads=threads, gpus=gpus)
@@ -205,7 +206,7 @@ class _Work:
                     [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *command],
                     cwd=self.door.cwd,
                     # Output at once: a log is read while it grows.
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", **self.shares.environment(slot)},
+                    env={**fresh_environment(), "PYTHONUNBUFFERED": "1", **self.shares.environment(slot)},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

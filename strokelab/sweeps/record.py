@@ -18,6 +18,7 @@ from strokelab.errors import RunError
 from strokelab.files import locked, write_json
 
 SWEEP = "sweep.json"
+DOOR_MODULE = "strokelab.doors.train"  # what starts a training where no train.py lies
 PROCESSES = "processes"  # the launcher of one machine
 _LOCK = ".sweep.lock"
 _MOST = 10_000  # members; more are a mistake or malice
@@ -46,20 +47,21 @@ class Door:
     """The command that starts a training.
 
     Args:
-        script: the file that Python runs.
+        script: the file that Python runs; None: the package's own door, ``python -m strokelab.doors.train``.
         cwd: where it is run.
         python: the interpreter.
         flags: Hydra's own flags and settings, such as ``--config-dir``; they stand before all others.
     """
 
-    script: Path
+    script: Path | None
     cwd: Path
     python: str
     flags: tuple[str, ...] = ()
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """The command line of a training with these arguments; no shell is meant to see it."""
-        return [self.python, str(self.script), *self.flags, *arguments]
+        start = ["-m", DOOR_MODULE] if self.script is None else [str(self.script)]
+        return [self.python, *start, *self.flags, *arguments]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class Record:
     door: Door
     launcher: str
     members: tuple[Member, ...] = ()
+
+
+def own_script() -> Path | None:
+    """The ``train.py`` of this installation; None: it is no clone, the package's own door serves."""
+    script = conf_folder().parent / "train.py"
+    return script if script.is_file() else None
 
 
 def read_record(folder: Path) -> Record | None:
@@ -95,7 +103,7 @@ def read_record(folder: Path) -> Record | None:
     if wrong:
         raise _refusal(path, f"no {wrong[0]}")
     door = Door(
-        Path(str(texts["script"])),
+        Path(str(texts["script"])) if texts["script"] else None,
         Path(str(texts["cwd"])),
         str(texts["python"]),
         _texts(path, content.get("flags", [])),
@@ -140,7 +148,7 @@ def told_record(folder: Path) -> Record:
         for number, job in enumerate(asked.jobs)
         for place in [folder.resolve() / str(job.folder)]
     }
-    door = Door(conf_folder().parent / "train.py", Path.cwd(), sys.executable)
+    door = Door(own_script(), Path.cwd(), sys.executable)
     return Record(door, PROCESSES, tuple(members.values()))
 
 
@@ -169,7 +177,7 @@ def add_members(folder: Path, members: Sequence[Member], *, door: Door, launcher
 
 def _content(folder: Path, record: Record) -> dict[str, Any]:
     return {
-        "script": str(record.door.script),
+        "script": "" if record.door.script is None else str(record.door.script),
         "cwd": str(record.door.cwd),
         "python": record.door.python,
         "flags": list(record.door.flags),

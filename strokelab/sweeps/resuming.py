@@ -65,11 +65,12 @@ def _trusted_door(folder: Path, record: Record) -> Door:
     if record.launcher != PROCESSES or door.flags:
         what = f"by the launcher {record.launcher!r}" if record.launcher != PROCESSES else f"with {door.flags}"
         raise _refusal(folder, f"a sweep that was started {what}", "one whose members are processes of one machine")
-    ours = [conf_folder().parent / "train.py", Path.cwd() / "train.py"]
-    if not door.script.is_file():
-        raise _refusal(folder, f"its script {door.script} is gone", "the script that started it")
-    if not any(path.is_file() and path.samefile(door.script) for path in ours):
-        raise _refusal(folder, f"its script is {door.script}", f"the train.py of this installation ({ours[0]})")
+    if door.script is not None:  # None: the package's own door
+        ours = [conf_folder().parent / "train.py", Path.cwd() / "train.py"]
+        if not door.script.is_file():
+            raise _refusal(folder, f"its script {door.script} is gone", "the script that started it")
+        if not any(path.is_file() and path.samefile(door.script) for path in ours):
+            raise _refusal(folder, f"its script is {door.script}", f"the train.py of this installation ({ours[0]})")
     if not door.cwd.is_dir():
         raise _refusal(folder, f"its folder {door.cwd} is gone", "the folder that it was started in")
     return replace(door, python=sys.executable)

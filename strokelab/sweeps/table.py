@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from strokelab import terminal
 from strokelab.files import write_text
 from strokelab.foreign_text import as_cell
 from strokelab.sweeps.record import Member, told_record
@@ -88,6 +93,44 @@ def write_table(states: Mapping[Member, MemberState], folder: Path) -> Path:
     return folder / SWEEP_CSV
 
 
+def sweep_json(folder: Path) -> str:
+    """How a sweep stands, as JSON: ``folder``, ``members``, ``finished``, ``dice``, ``settings`` (docs/sweeps.md).
+
+    Args:
+        folder: the sweep's.
+
+    Raises:
+        RunError: the folder is none of a sweep.
+    """
+    states = gather_states(folder)
+    values, means = swept_values(list(states)), value_means(states)
+    members = [
+        {
+            **{"number": member.number, "folder": str(member.folder), "overrides": list(member.overrides)},
+            **{"settings": values[member], **asdict(state)},
+        }
+        for member, state in states.items()
+    ]
+    dices = [state.dice for state in states.values() if state.state == "finished" and state.dice is not None]
+    content = {
+        "folder": str(folder),
+        "members": members,
+        "finished": sum(state.state == "finished" for state in states.values()),
+        "dice": dict(zip(("mean", "sd"), _mean_sd(dices), strict=True)) if dices else None,
+        "settings": [dict(zip(("setting", "members", "mean", "sd"), row, strict=True)) for row in means],
+    }
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(node: Any) -> Any:
+    """Plain data with null for every number that JSON does not have."""
+    if isinstance(node, dict):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
 def value_means(states: Mapping[Member, MemberState]) -> list[tuple[str, int, float, float]]:
     """Dice over the finished members of each value of each swept setting: (``key=value``, n, mean, SD).
 
@@ -137,7 +180,7 @@ def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) ->
         written = f"{SWEEP_CSV} cannot be written there: {error.strerror or error}"
     console.print(f"Members: {folder}   {written}", markup=False, soft_wrap=True, highlight=False)
     if finished:
-        console.print(f"Report:  python evaluate.py sweep='{folder}'", soft_wrap=True, highlight=False)
+        console.print(f"Report:  {terminal.door_command('evaluate')} sweep='{folder}'", soft_wrap=True, highlight=False)
     return states
 
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
-from rich.console import Console
 
-from strokelab import runs
+from strokelab import runs, terminal
 from strokelab.allocator import use
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.contract import CURVES_ONLY
@@ -52,7 +51,7 @@ __all__ = ["PLAIN_KEYS", "SECTIONS", "train", "train_or_exit"]
 
 Built = tuple[Settings, "Segmenter", Trainer]
 
-console = Console(stderr=False)
+console = terminal.console()
 
 
 def train_or_exit(cfg: DictConfig) -> float | None:
@@ -66,7 +65,8 @@ def train_or_exit(cfg: DictConfig) -> float | None:
     except StrokelabError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise  # the other members of the sweep go on; Hydra reports this one at the end
-        voice = Console() if started_by_first() else console  # the first one did well, it does not know the error
+        # Where the first process did well, it does not know the error.
+        voice = terminal.console() if started_by_first() else console
         voice.print(f"\n[bold red]{type(error).__name__}[/] ", end="")
         voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
@@ -131,6 +131,8 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     if not first:
         return None
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
+    if said := runs.nothing_found(folder):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Run folder: [bold]{shown(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
     return runs.read_objective(folder)
 

@@ -15,7 +15,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from strokelab import runs
+from strokelab import runs, terminal
 from strokelab.callbacks.preemption import STOP, Stopped, requeue
 from strokelab.errors import DataError, ProcessError, StrokelabError
 from strokelab.processes import end_with
@@ -114,7 +114,9 @@ def _record_stop(folder: Path, console: Console, name: str | None) -> None:
         return
     _record(folder, "killed", error=f"{told}; {outcome}" if outcome else told)
     console.print(f"Stopped by {told}. {outcome}".rstrip(), markup=False)
-    console.print(f"Continue with: python train.py resume={shown(folder)}", markup=False, soft_wrap=True)
+    console.print(
+        f"Continue with: {terminal.door_command('train')} resume={shown(folder)}", markup=False, soft_wrap=True
+    )
 
 
 def _ask_again(console: Console, name: str | None) -> None:

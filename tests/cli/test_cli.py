@@ -1,12 +1,16 @@
 """The ``strokelab`` command: its commands, its exit statuses, its speed of answer."""
 
+import json
+import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from strokelab import cli
+from strokelab import __version__, cli, terminal
 from strokelab.errors import DataError
+from strokelab.runs import write_status
+from strokelab.sweeps.record import Door, Member, add_members
 
 COMMANDS = ("phantom", "check", "predict", "report", "cost")
 
@@ -51,6 +55,51 @@ def test_wrong_usage_is_status_2(monkeypatch):
         with pytest.raises(SystemExit) as stop:
             cli.main()
         assert stop.value.code == 2, arguments
+
+
+def test_the_help_stands_in_the_readme_s_five_panels():
+    shown = CliRunner().invoke(cli.app, ["--help"], env={"COLUMNS": "200"}).output
+    places = [shown.index(f"{number}. ") for number in range(1, 6)]
+    assert places == sorted(places)
+    assert places[1] < shown.index("│ train ") < places[2]
+    assert places[4] < shown.index("│ submit ")
+
+
+def test_the_version_is_said():
+    said = CliRunner().invoke(cli.app, ["--version"])
+    assert said.exit_code == 0
+    assert said.output.split() == ["strokelab", __version__]
+
+
+def test_without_a_terminal_nothing_is_wrapped_and_no_name_is_taken_for_markup(tmp_path):
+    """A pipe: text and tables keep each path on its line; on a terminal they fold."""
+    folder = tmp_path / f"[red]{'long' * 30}[/]"
+    run = folder / "runs[lr=0.1]"
+    write_status(run, "finished", minutes=1.0, steps=3)
+    door = Door(None, tmp_path, sys.executable)
+    add_members(folder, [Member(0, ("seed=1",), run, "")], door=door, launcher="processes")
+    command = [sys.executable, "-m", "strokelab", "sweep", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    told = [line for line in done.stdout.splitlines() if "Members: " in line]
+    assert f"Members: {folder} " in told[0]
+    row = next(line for line in done.stdout.splitlines() if line.startswith("runs["))
+    assert row.split()[:2] == ["runs[lr=0.1]", "finished"]
+    as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    content = json.loads(as_json.stdout)
+    assert (content["folder"], content["finished"], content["dice"]) == (str(folder), 1, None)
+    (member,) = content["members"]
+    assert (member["folder"], member["state"], member["minutes"]) == (str(run), "finished", 1.0)
+    assert member["overrides"] == ["seed=1"]
+    none = subprocess.run([*command[:-1], str(tmp_path), "--json"], capture_output=True, text=True, cwd=tmp_path)
+    assert (none.returncode, none.stdout) == (1, "")
+    assert str(tmp_path) in none.stderr
+
+
+def test_consoles_fold_on_a_terminal_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    assert terminal.console().width > 10_000
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes any output for a terminal
+    assert terminal.console().width == 70
 
 
 def test_phantom_and_check(tmp_path):

@@ -12,12 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
+SMALLER = ("data.sites=3", "data.cases_per_site=3", "trainer.max_epochs=1")
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[str]:
+    """Each as typed, but with a cohort and trainings of a test's size."""
     lines = [line.strip() for block in blocks("bash") for line in block.splitlines()]
+    lines = [line.replace("experiment=first_steps", f"experiment=first_steps {' '.join(SMALLER)}") for line in lines]
     return [line for line in lines if line and not line.startswith(("#", "make "))]
 
 
@@ -44,8 +49,12 @@ def test_the_readme_is_true(tmp_path):
         "outputs/evaluation/cases.csv",
         "outputs/predictions/lesions.tsv",
         "outputs/predictions/dataset_description.json",
+        "outputs/sweep/report.html",
+        "multirun/seeds/sweep.csv",
     ):
         assert (tmp_path / result).is_file(), result
+    cohorts = [path.parent for path in tmp_path.rglob("phantom.json")]
+    assert cohorts == [tmp_path / "data" / "phantom"], "one cohort through all steps"
 
 
 def test_make_and_the_text_name_what_exists():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from strokelab import terminal
 from strokelab.errors import RunError, StrokelabError
 from strokelab.files import locked, make_folder
 from strokelab.seeding import seed_of
@@ -54,7 +55,7 @@ def search(
     """
     from omegaconf import OmegaConf
 
-    console = Console()
+    console = terminal.console()
     folder = sweep_folder(config)
     with said_and_ended(console):
         check_search(config, settings)

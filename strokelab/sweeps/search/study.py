@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from strokelab import terminal
 from strokelab.errors import ConfigError, RunError
 from strokelab.files import write_text
 from strokelab.sweeps.search.settings import SearchSettings
@@ -127,7 +128,7 @@ def outcome(study: Study, space: Space, folder: Path, *, objective: str, flags: 
     overrides: list[str] = best.user_attrs[OVERRIDES]
     kept = [item for item in overrides if item.lstrip("+~").partition("=")[0] not in _OF_THE_SEARCH]
     chosen = overrides[len(space.fixed) :]
-    command = shlex.join(["python", "train.py", *flags, *kept])
+    command = shlex.join([*terminal.door_command("train").split(), *flags, *kept])
     values = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in chosen)}
     content = {"name": "optuna", "best_value": best.value, "best_params": values, "member": best.user_attrs[MEMBER]}
     text = yaml.safe_dump({**content, "objective": objective, "command": command}, sort_keys=False, allow_unicode=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections.abc import Sequence
 
 from strokelab.sweeps.members import training_script
+from strokelab.sweeps.slurm.job import run_door
 
 
 def submit_sweep(overrides: Sequence[str], *, dry_run: bool) -> None:
@@ -17,9 +16,8 @@ def submit_sweep(overrides: Sequence[str], *, dry_run: bool) -> None:
         dry_run: print what would be submitted, submit nothing.
 
     Raises:
-        ConfigError: there is no ``train.py`` to start.
+        SystemExit: as the sweep ends.
     """
-    script = training_script()
     chosen = [
         item
         for item in ("hydra/launcher=slurm", "trainer=slurm")
@@ -27,6 +25,5 @@ def submit_sweep(overrides: Sequence[str], *, dry_run: bool) -> None:
     ]
     dry = ["hydra.launcher.dry_run=true"] if dry_run else []
     # Flags such as --config-dir stand first among the overrides, or argparse would not take what follows them.
-    sys.argv = [str(script), "--multirun", *overrides, *chosen, *dry]
-    sys.path.insert(0, str(script.parent))
-    runpy.run_path(str(script), run_name="__main__")
+    arguments = ["--multirun", *overrides, *chosen, *dry]
+    run_door(training_script(), arguments)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from strokelab.callbacks.preemption import STOPPED, requeue
+from strokelab.sweeps.record import DOOR_MODULE
 
 # Seconds that a further process waits before it leaves with an error: upon its end srun ends the first one
 # (--kill-on-bad-exit), which has to record how it ended and to ask for a requeue. When it has, SLURM ends the wait.
@@ -22,7 +23,7 @@ def run_member(script: str, cwd: str, arguments: Sequence[str]) -> None:
     """Do what ``python SCRIPT ARGUMENTS`` would do in the folder ``cwd``; every task of a job does.
 
     Args:
-        script: ``train.py``, in full.
+        script: ``train.py``, in full; "": the package's own door.
         cwd: where the sweep was started.
         arguments: of the member.
 
@@ -33,16 +34,32 @@ def run_member(script: str, cwd: str, arguments: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)  # submitit holds them back; the training knows what they mean
     signal.signal(signal.SIGUSR1, _requeued_before_the_start)
-    sys.argv = [script, *arguments]
-    sys.path.insert(0, str(Path(script).parent))
     try:
-        runpy.run_path(script, run_name="__main__")
+        run_door(Path(script) if script else None, arguments)
     except BaseException as stop:
         if isinstance(stop, SystemExit) and stop.code in (None, 0):
             return
         if not _is_first():
             time.sleep(_PATIENCE)
         raise
+
+
+def run_door(script: Path | None, arguments: Sequence[str]) -> None:
+    """Do in this process what a door's command does.
+
+    Args:
+        script: ``train.py``; None: the package's own door.
+        arguments: settings and Hydra's flags.
+
+    Raises:
+        SystemExit: as the door ends.
+    """
+    sys.argv = [str(script or DOOR_MODULE), *arguments]
+    if script is None:
+        runpy.run_module(DOOR_MODULE, run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def _requeued_before_the_start(number: int, frame: FrameType | None) -> None:

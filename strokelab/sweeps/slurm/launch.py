@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
-from rich.console import Console
 
+from strokelab import terminal
 from strokelab.configuration.multirun import MULTIRUN
 from strokelab.errors import ConfigError
 from strokelab.files import locked, write_text
@@ -46,7 +46,7 @@ class SlurmSweep:
     """
 
     def __init__(self, config: DictConfig, context: HydraContext, settings: Mapping[str, Any]) -> None:
-        self.console = Console()
+        self.console = terminal.console()
         with said_and_ended(self.console):
             self.settings = _settings(settings)
             check_here(dry_run=self.settings.dry_run)  # before the sweeper writes anything
@@ -160,8 +160,8 @@ def _arrays(jobs: Mapping[Member, str]) -> list[str]:
 
 
 def _work(door: Door, member: Member) -> Work:
-    _, script, *arguments = door.command(member_arguments(member))
-    return Work(script, str(door.cwd), tuple(arguments))
+    script = "" if door.script is None else str(door.script)
+    return Work(script, str(door.cwd), (*door.flags, *member_arguments(member)))
 
 
 def _settings(given: Mapping[str, Any]) -> SlurmSettings:

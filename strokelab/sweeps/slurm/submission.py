@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from strokelab.errors import ConfigError
 from strokelab.files import make_folder
+from strokelab.processes import outside_allocation
 from strokelab.sweeps.slurm.settings import SlurmSettings
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What one job does."""
+    """What one job does; ``script`` is ``""`` where the package's own door serves."""
 
     script: str
     cwd: str
     arguments: tuple[str, ...]
 
     def __str__(self) -> str:
-        return " ".join(["python", Path(self.script).name, *map(_readable, self.arguments)])
+        start = ["python", Path(self.script).name] if self.script else ["strokelab", "train"]
+        return " ".join([*start, *map(_readable, self.arguments)])
 
 
 def check_here(*, dry_run: bool) -> None:
@@ -98,7 +100,7 @@ def submit(settings: SlurmSettings, folder: Path, work: Sequence[Work]) -> list[
     make_folder(folder)
     before = set(folder.iterdir())
     try:
-        with executor.batch():
+        with outside_allocation(), executor.batch():
             jobs = [executor.submit(run_member, item.script, item.cwd, item.arguments) for item in work]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         for left in set(folder.iterdir()) - before:
