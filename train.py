@@ -13,7 +13,10 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    from strokelab.configuration.command_line import hold_back
+
     try:
+        hold_back()
         main()
     except SystemExit as stop:
         from strokelab.configuration import exit_with_suggestions

@@ -49,6 +49,7 @@ from strokelab.runs.folder import (
     write_status,
 )
 from strokelab.runs.objective import check_objective, read_objective
+from strokelab.runs.own import own_classes, remember
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Ensemble, load_ensemble
@@ -78,6 +79,7 @@ __all__ = [
     "load_ensemble",
     "load_run",
     "load_weights",
+    "own_classes",
     "read_checkpoint",
     "read_environment",
     "read_objective",
@@ -86,6 +88,7 @@ __all__ = [
     "read_split",
     "read_status",
     "refuse_to_replace",
+    "remember",
     "resumable_checkpoint",
     "settings_digest",
     "with_full_places",

@@ -20,7 +20,7 @@ from strokelab import runs
 from strokelab.allocator import use
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.data.datamodule import CohortDataModule
-from strokelab.errors import ConfigError, StrokelabError
+from strokelab.errors import StrokelabError
 from strokelab.files import write_json
 from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
@@ -31,6 +31,7 @@ from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
 from strokelab.training.prolong import going_on
+from strokelab.training.resumable import check_resumable
 from strokelab.training.start import (
     PLAIN_KEYS,
     SECTIONS,
@@ -163,10 +164,12 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint is None:
         runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
+        runs.remember(folder, settings)
         if found:
             write_json(folder / runs.PLAN, found.to_json())
     else:
         runs.write_settings(folder, settings)
+        runs.remember(folder, settings)
         if start.digest:
             runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
@@ -180,27 +183,14 @@ def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Bu
     use(str(settings.get("allocator", "default")))
     torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model: Segmenter = build(settings["model"])
-    _check_optimizer(model)
     trainer = trainer_of(settings, start.folder, start.checkpoint)
+    check_resumable(settings, model, trainer)
     check_launch(trainer)
     resumed = runs.read_checkpoint(start.checkpoint) if start.checkpoint else {}
     check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
     if trainer.global_rank:
         torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
     return settings, model, trainer
-
-
-def _check_optimizer(model: Segmenter) -> None:
-    """Lightning makes the optimizer when training starts; what it refuses should be said before."""
-    try:
-        model.configure_optimizers()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            "model.optimizer, model.scheduler",
-            found=str(error),
-            expected="settings that they accept",
-            remedy="correct the setting; conf/model/<model>.yaml shows the defaults",
-        ) from error
 
 
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:
