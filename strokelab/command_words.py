@@ -1,4 +1,4 @@
-"""Paths and settings as the words of a command that can be pasted: what a shell splits and Hydra parses gives them back.
+"""Paths and settings as words of a command that can be pasted: shell and Hydra give back what was put in.
 
 Every command that is printed, and every path in a printed line, is written by these functions.
 """
@@ -40,8 +40,11 @@ def value(item: Any) -> str:
     if isinstance(item, (int, float)):
         return str(item)
     text = str(item)
-    if _BARE.fullmatch(text) and text.lower() not in _WORDS:
-        return text
+    return text if _BARE.fullmatch(text) and text.lower() not in _WORDS else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """A text in Hydra's quotes."""
     # Hydra: a backslash counts only before a quote or at the end. OmegaConf: before ${, which must stay a text.
     text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
     text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)

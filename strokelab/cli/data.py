@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from strokelab.cli.app import Dataset, app, console
+from strokelab.command_words import word
 
 Spacing = Annotated[float, typer.Option(help="Voxel size in mm, 1 (full size) to 8.")]
 
@@ -28,7 +30,7 @@ def phantom(
     root = write_cohort(
         layout, out, spacing=spacing, sites=sites, cases_per_site=cases_per_site, seed=seed, workers=workers
     )
-    console.print(f"Cohort: [bold]{root}[/]   (strokelab check {root} --dataset {layout})")
+    console.print(f"Cohort: [bold]{escape(str(root))}[/]   (strokelab check {escape(word(root))} --dataset {layout})")
 
 
 @app.command()

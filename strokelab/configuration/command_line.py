@@ -15,7 +15,7 @@ _held: list[str] = []
 
 
 def hold_back() -> None:
-    """Leave in ``sys.argv`` what Hydra is to compose: of a command with ``resume=RUN`` nothing but that and its flags."""
+    """Leave in ``sys.argv`` what Hydra is to compose: with ``resume=RUN`` nothing but that and its flags."""
     words, held = _divided(sys.argv[1:])
     if held:
         _words[:], _held[:] = sys.argv, held

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from strokelab.command_words import setting
 from strokelab.configuration import Settings
 from strokelab.configuration.allowlist import own_targets
-from strokelab.command_words import setting
 from strokelab.errors import DataWarning
 from strokelab.files import write_json
 from strokelab.runs.folder import CONFIG
@@ -41,7 +41,7 @@ def remember(folder: Path, settings: Settings) -> None:
 
 
 def own_classes(folder: Path) -> Sequence[str]:
-    """The classes outside the allow-list that this user's own training wrote into a run's config; empty: not recorded."""
+    """Classes outside the allow-list that this user's own training wrote into a run's config; empty: not recorded."""
     try:
         record = _record(folder)
         if record.stat().st_uid != os.getuid():

@@ -24,8 +24,8 @@ from strokelab.inference.predict import lesion_probability, to_native
 from strokelab.inference.windows import MEMORY_ONLY
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
-from strokelab.runs.own import own_classes
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
+from strokelab.runs.own import own_classes
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import make_folder
@@ -65,7 +64,7 @@ def score_masks(sources: Sources, rules: Rules, out: Path, *, workers: int | Non
     written = write_scoreboard(found, scores, rules, out, command=" ".join(["strokelab", *sys.argv[1:]]))
     methods = list(dict.fromkeys(entry.method for entry in found.entries))
     cases = scores.cases["case"].nunique()
-    title = escape(f"{', '.join(methods)}: {cases} cases, profile {rules.profile}")
+    title = f"{', '.join(methods)}: {cases} cases, profile {rules.profile}"
     console.print(results_table(scores.cases, title=title))
     for note in found.notes:
         console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from strokelab.command_words import quoted
 from strokelab.sweeps import tied
-from strokelab.sweeps.members import quoted, training_script
+from strokelab.sweeps.members import training_script
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _STOPPED = {128 + number for number in _SIGNALS} | {-number for number in _SIGNALS}

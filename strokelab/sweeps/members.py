@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from strokelab import runs
+from strokelab.command_words import quoted
 from strokelab.configuration import check_choices, conf_folder, plain
 from strokelab.errors import ConfigError
 from strokelab.sweeps.record import Door, Member, Record, read_record
@@ -252,10 +253,3 @@ def _cut(part: str) -> str:
 
 def _tail(texts: Sequence[str]) -> str:
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=4).hexdigest()
-
-
-def quoted(text: str) -> str:
-    """A text as a value that Hydra reads as it stands."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()

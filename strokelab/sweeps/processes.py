@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from strokelab import runs
+from strokelab.command_words import word
 from strokelab.sweeps import tied
 from strokelab.sweeps.launching import Sweep, said_and_ended, unfinished
 from strokelab.sweeps.members import Door, Member, MemberState, member_arguments, settle, state_of
@@ -98,7 +99,7 @@ def train_members(
     if asked.signal:
         print_sweep(folder, console, members)
         console.print("Stopped. The sweep goes on when its command is given again with the same hydra.sweep.dir, or by")
-        console.print(f"    strokelab sweep {folder} --resume", soft_wrap=True, highlight=False)
+        console.print(f"    strokelab sweep {word(folder)} --resume", markup=False, soft_wrap=True, highlight=False)
         raise SystemExit(128 + asked.signal)
     return board.states()
 

@@ -15,9 +15,11 @@ import torch
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 
 from strokelab import runs
 from strokelab.allocator import use
+from strokelab.command_words import shown
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import StrokelabError
@@ -26,7 +28,7 @@ from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
-from strokelab.training.ending import recorded_end, shown, stoppable
+from strokelab.training.ending import recorded_end, stoppable
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
@@ -89,7 +91,7 @@ def train(cfg: DictConfig) -> float | None:
     _quiet()
     start = start_of(cfg)
     if start.finished:
-        console.print(f"Run folder: [bold]{shown(start.folder)}[/] (finished before; nothing is left to train)")
+        console.print(f"Run folder: [bold]{escape(shown(start.folder))}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
     check_settings(start.settings)
     meet(start.settings["trainer"])
@@ -129,7 +131,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     if not first:
         return None
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
-    console.print(f"Run folder: [bold]{shown(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
+    console.print(f"Run folder: [bold]{escape(shown(folder))}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
     return runs.read_objective(folder)
 
 
@@ -198,11 +200,11 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
     console.print(
-        f"[bold]{settings['name']}[/] ({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on "
-        f"{settings['cohort']['dataset']}: {counts['train']} training, {counts['val']} validation, "
+        f"[bold]{escape(str(settings['name']))}[/] ({', '.join(parts) or 'no extra parts'}, "
+        f"{millions:.2f} M parameters) on {escape(settings['cohort']['dataset'])}: {counts['train']} training, {counts['val']} validation, "
         f"{counts['test']} test cases; {datamodule.n_sites} sites; {settings['trainer']['precision']}"
     )
-    console.print(f"Run folder: {shown(folder)}")
+    console.print(f"Run folder: {escape(shown(folder))}")
 
 
 def _quiet() -> None:

@@ -1,4 +1,4 @@
-"""Whether a training can end and go on, found out before it begins: its schedule lasts, its states can be saved and read.
+"""Whether a training can end and go on, found out before it begins: its schedule lasts, its states can be read again.
 
 Knows no run folder.
 """
@@ -58,7 +58,9 @@ def _check_length(settings: Settings, model: Segmenter, epochs: int) -> None:
     try:
         learning_rates(model.optimizer, model.scheduler, epochs)
     except ValueError as error:
-        counts = {key: value for key, value in settings["model"]["scheduler"].items() if key in ("total_steps", "epochs")}
+        counts = {
+            key: value for key, value in settings["model"]["scheduler"].items() if key in ("total_steps", "epochs")
+        }
         key = next((key for key in counts if counts[key] is not None), "total_steps")
         raise ConfigError(
             f"model.scheduler.{key}",
