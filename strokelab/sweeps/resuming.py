@@ -103,5 +103,6 @@ def _refusal(folder: Path, found: str, expected: str) -> StrokelabError:
         folder / SWEEP,
         found=found,
         expected=expected,
-        remedy=f"give the sweep's own command again with {setting('hydra.sweep.dir', folder)}: finished members are skipped",
+        remedy=f"give the sweep's own command again with {setting('hydra.sweep.dir', folder)}: "
+        "finished members are skipped",
     )

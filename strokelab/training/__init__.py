@@ -199,10 +199,11 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     parts = [name for name in ("standardizer", "hemispheres", "adversary") if settings["model"].get(name)]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
+    told = f"({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on {settings['cohort']['dataset']}"
+    cases = f"{counts['train']} training, {counts['val']} validation, {counts['test']} test cases"
     console.print(
-        f"[bold]{escape(str(settings['name']))}[/] ({', '.join(parts) or 'no extra parts'}, "
-        f"{millions:.2f} M parameters) on {escape(settings['cohort']['dataset'])}: {counts['train']} training, {counts['val']} validation, "
-        f"{counts['test']} test cases; {datamodule.n_sites} sites; {settings['trainer']['precision']}"
+        f"[bold]{escape(str(settings['name']))}[/] {escape(told)}: {cases}; {datamodule.n_sites} sites; "
+        f"{escape(str(settings['trainer']['precision']))}"
     )
     console.print(f"Run folder: {escape(shown(folder))}")
 

@@ -38,8 +38,8 @@ def watch(jobs: Mapping[Member, str], board: Board, *, folder: Path, poll_second
         arrays = " ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
         board.say(
             "No longer watching; the jobs go on. To watch again, give the command again with the same "
-            f"{setting('hydra.sweep.dir', board.folder)}; how they stand: strokelab sweep {word(board.folder)}; to end them: "
-            f"scancel {arrays}"
+            f"{setting('hydra.sweep.dir', board.folder)}; how they stand: strokelab sweep {word(board.folder)}; "
+            f"to end them: scancel {arrays}"
         )
         raise SystemExit(130) from None
 
