@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from strokelab import terminal
 from strokelab.campaign.command import plan_command
@@ -88,9 +89,9 @@ def dashboard(
     from strokelab import dashboard as boards
 
     board = boards.Board(project, entity, group_by, dataset, tuple(vary or ("model.optimizer.lr",)))
-    console.print(f"Board: [bold]{boards.write_specification(board, out)}[/]")
+    console.print(f"Board: [bold]{escape(str(boards.write_specification(board, out)))}[/]")
     if publish:
-        console.print(f"Published: {boards.publish(board)}")
+        console.print(f"Published: {escape(boards.publish(board))}")
 
 
 app.command(rich_help_panel=SWEEP)(plan_command())  # its options are the fields of campaign.Campaign

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from strokelab.cli.app import LOOK, app, console
 from strokelab.cli.machine_readable import one_object
+from strokelab.command_words import word
 
 if TYPE_CHECKING:
     from strokelab.data.check import CohortReport
@@ -42,9 +42,7 @@ def phantom(
     given = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": seed}
     cohort = phantom_settings(overrides or (), layout, given)
     root = write_cohort(cohort.layout, out or cohort.folder, workers=workers, **cohort.settings)
-    console.print(
-        f"Cohort: {root}   (strokelab check {shlex.quote(str(root))} --dataset {cohort.layout})", markup=False
-    )
+    console.print(f"Cohort: {root}   (strokelab check {word(root)} --dataset {cohort.layout})", markup=False)
 
 
 @app.command(rich_help_panel=LOOK)

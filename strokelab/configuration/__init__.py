@@ -8,14 +8,13 @@ from strokelab.configuration.arguments import check_arguments
 from strokelab.configuration.building import bind, build, build_model, build_untrusted
 from strokelab.configuration.composition import (
     Settings,
-    check_choices,
     check_keys,
     compose,
     conf_folder,
-    override,
     plain,
 )
 from strokelab.configuration.fit import check_fit
+from strokelab.configuration.overriding import check_choices, override
 from strokelab.configuration.suggestions import exit_with_suggestions
 
 # Parts of a saved config that rebuilding a trained model needs; the rest is read as plain data.

@@ -8,17 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from strokelab.command_words import setting
 from strokelab.errors import ConfigError
 
 # What the sections of a run folder's config may build: rooms of modules whose sizes `size.py` counts, else exact names.
 # Never a prefix of torch: `torch.load` and `torch.hub` run code. No rooms for a view: they have functions that make
 # arrays as long as they are told.
-_OPTIMIZERS = tuple(f"torch.optim.{name}" for name in ("SGD", "Adam", "AdamW", "Adadelta", "RMSprop", "NAdam", "RAdam"))
+_OPTIMIZERS = tuple(
+    f"torch.optim.{name}"
+    for name in (
+        *("SGD", "Adam", "AdamW", "Adadelta", "RMSprop", "NAdam", "RAdam"),
+        *("Adagrad", "Adamax", "ASGD", "Adafactor"),
+    )
+)
 _SCHEDULERS = tuple(
     f"torch.optim.lr_scheduler.{name}"
     for name in (
         *("ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LinearLR"),
-        *("MultiStepLR", "PolynomialLR", "StepLR"),
+        *("MultiStepLR", "PolynomialLR", "StepLR", "CyclicLR", "OneCycleLR", "ReduceLROnPlateau"),
     )
 )
 _POSTPROCESS = tuple(f"strokelab.inference.postprocess.{name}" for name in ("threshold", "small_components", "mapping"))
@@ -87,13 +94,43 @@ def check_buildable(
     """
     for path, key, value in _walk(node):
         if isinstance(value, str) and "${" in value:
-            _refuse(where, path, f"an interpolation {value!r}", "plain values only")
+            _refuse(where, path, f"an interpolation {value!r}", "plain values only", own="write the value itself")
         if isinstance(key, str) and key.startswith("_") and key not in ("_target_", "_partial_"):
-            _refuse(where, path, f"the keyword {key!r}", "_target_ and _partial_ only")
+            remedy = "give arguments by name, or let a function of yours call it"
+            _refuse(where, path, f"the keyword {key!r}", "_target_ and _partial_ only", own=remedy)
         if key == "_target_" and not any(isinstance(value, str) and value.startswith(prefix) for prefix in allow):
             section = path.split(".")[1]
             if not _is_buildable(value, _listed(section, training)):
-                _refuse(where, path, f"the target {value!r}", f"a class or function on the allow-list of {section!r}")
+                expected = f"a class or function on the allow-list of {section!r}"
+                remedy = f"if it is yours, add {setting('allow', [_prefix(value)])} to the command"
+                _refuse(where, path, f"the target {value!r}", expected, own=remedy)
+
+
+def check_allow(allow: Any) -> tuple[str, ...]:
+    """The setting ``allow``: dotted prefixes of classes that the user vouches for.
+
+    Raises:
+        ConfigError: it is no list of them.
+    """
+    names = [allow] if isinstance(allow, str) else allow
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ConfigError(
+            "allow",
+            found=f"{allow!r}",
+            expected="a list of dotted prefixes of your own classes",
+            remedy="name your package, e.g. allow=[my_package.]",
+        )
+    return tuple(names)
+
+
+def own_targets(node: Any) -> list[str]:
+    """What of a whole config only its author's own training may build: the targets on no list of their section."""
+    found = (
+        value
+        for path, key, value in _walk(node)
+        if key == "_target_" and isinstance(value, str) and not _is_buildable(value, _listed(path.split(".")[1], True))
+    )
+    return sorted(set(found))
 
 
 def _listed(section: str, training: bool) -> tuple[str, ...]:
@@ -134,12 +171,16 @@ def _is_called_by_lightning(found: Any) -> bool:
     return inspect.isclass(found) and issubclass(found, (Callback, Logger, ClusterEnvironment))
 
 
-def _refuse(where: str | Path, path: str, found: str, expected: str) -> None:
+def _prefix(target: Any) -> str:
+    return f"{str(target).partition('.')[0]}."
+
+
+def _refuse(where: str | Path, path: str, found: str, expected: str, *, own: str) -> None:
     raise ConfigError(
         where,
-        found=f"{found} at {path}",
+        found=f"{found} at {path.lstrip('.')}",
         expected=expected,
-        remedy="do not run this folder unless you trust its author; own classes are allowed with allow=[package.]",
+        remedy=f"do not run this folder unless you trust its author; {own}",
     )
 
 

@@ -18,7 +18,7 @@ def check_arguments(settings: Mapping[str, Any]) -> None:
         ConfigError: naming the setting in full and the nearest known one.
     """
     for path, node in _targets(settings, ""):
-        known = _parameters(node["_target_"], path)
+        known = parameters(node["_target_"], path)
         for key in node:
             if known is None or key in known or str(key).startswith("_"):
                 continue
@@ -73,7 +73,7 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _targets(value, f"{path}[{index}]")
 
 
-def _parameters(target: Any, path: str) -> set[str] | None:
+def parameters(target: Any, path: str) -> set[str] | None:
     """The names a target takes; None where it takes any, or does not tell."""
     module, _, name = str(target).rpartition(".")
     try:

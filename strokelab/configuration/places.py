@@ -20,6 +20,7 @@ _WRITTEN = ("dirpath", "folder", "save_dir", "default_root_dir", "root_dir", "lo
 _STRATEGIES = ("auto", "ddp")
 # Words a trainer is told; others choose plugins, profilers and registries, which write files of their own.
 _WORDS = ("_target_", "accelerator", "strategy", "precision", "devices", "deterministic", "gradient_clip_algorithm")
+_DURATION = re.compile(r"\d+(:\d+){3}")  # trainer.max_time: days, hours, minutes, seconds
 _PROCESSES = ("data.workers", "data.prepare_workers", "trainer.devices", "trainer.num_nodes")
 # What a config may not decide for the person who resumes it: an upload to others, of pictures or of checkpoints.
 _NOT_FOREIGN = ("entity", "share_images", "share_case_ids")
@@ -31,15 +32,14 @@ def check_places(settings: Settings, folder: Path, *, typed: Sequence[str] = (),
     Args:
         settings: of somebody's run, resolved, its own folder's name already the present one.
         folder: of the run, in full.
-        typed: overrides of the command line; what they set is the user's own word.
+        typed: keys that the command line sets; what they say is the user's own word.
         where: the file the settings came from, for messages.
 
     Raises:
         ConfigError: naming the setting, and how to agree to it.
     """
-    own = {item.lstrip("+").partition("=")[0] for item in typed}
     for found, key, value in _wrong(settings, folder):
-        if key not in own:
+        if not f"{key}.".startswith(tuple(f"{name}." for name in typed)):
             raise ConfigError(
                 where,
                 found=f"{key}={value!r}, {found}",
@@ -57,7 +57,7 @@ def _wrong(settings: Settings, folder: Path) -> Iterator[tuple[str, str, Any]]:
                 yield "a place outside the run folder", key, value
             elif name not in _WRITTEN and isinstance(value, str) and _wanders(value) and not _inside(value, folder):
                 yield "which leads out of the run folder", key, value
-            elif section == "trainer" and isinstance(value, str) and name not in _WORDS:
+            elif section == "trainer" and isinstance(value, str) and not (name in _WORDS or _DURATION.fullmatch(value)):
                 yield "which no training of ours needs", key, value
             elif name in _NOT_FOREIGN and value not in (None, False):
                 yield "which is not the author's to decide", key, value

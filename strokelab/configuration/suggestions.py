@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from strokelab.command_words import word
+from strokelab.configuration.arguments import parameters
 from strokelab.configuration.composition import compose, conf_folder
 from strokelab.errors import ConfigError
+
+# What other programs call our settings.
+_CALLED = {
+    **{"epochs": "max_epochs", "learning_rate": "lr", "wd": "weight_decay", "gpus": "devices", "bs": "batch_size"},
+    **{"num_workers": "workers", "dir": "root", "path": "root", "folder": "root", "output_dir": "run_dir"},
+}
+_SECTIONS = ("model", "data", "trainer", "split", "view", "postprocess", "callbacks", "logger", "planner")
+_MOST = 4  # candidates tried for an override: each is composed
 
 
 def exit_with_suggestions(config_name: str, stop: SystemExit) -> None:
@@ -28,23 +39,84 @@ def exit_with_suggestions(config_name: str, stop: SystemExit) -> None:
 
 
 def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
-    """One line per override whose key or option does not exist but resembles one that does."""
+    """One line per override whose key or option does not exist but resembles one that does; each of them composes.
+
+    Of a run that goes on there are none: its settings are not those of ``conf/``.
+    """
+    if any(item.startswith("resume=") and item != "resume=auto" for item in overrides):
+        return []
     groups = {
         str(folder.relative_to(conf_folder())): sorted(path.stem for path in folder.glob("*.yaml"))
         for folder in conf_folder().rglob("*")
         if folder.is_dir()
     }
-    pairs = [(item, *item.lstrip("+~").partition("=")[::2]) for item in overrides]
-    choices = [item for item, key, value in pairs if key in groups and value in groups[key]]
-    known = {*groups, *_keys(_composed(config_name, choices))}
+    parts = {item: _parts(item) for item in overrides}
+    choices = [item for item, (_, key, value) in parts.items() if value[1:] in groups.get(key, ())]
+    tree = _composed(config_name, choices)
     lines = []
-    for item, key, value in pairs:
+    for item in overrides:
+        sign, key, value = parts[item]
+        if key.startswith("hydra") or not value:
+            continue
         if key in groups:
-            near = [_near(option, groups[key]) for option in value.split(",") if option not in groups[key]]
-            lines += [f"{item}: did you mean {key}={option}?" for option in near if option]
-        elif key not in known and not key.startswith("hydra.") and (name := _near(key, known)):
-            lines.append(f"{item}: did you mean {name}={value}?")
+            good = all(option in groups[key] for option in value[1:].split(","))
+            found = iter(()) if good else _options(key, value[1:], groups)
+        elif (sign == "" and key in _keys(tree)) or (sign and _composes(config_name, [*choices, item])):
+            continue
+        else:
+            found = _paths(sign, key, value, tree)
+        near = next((each for each in itertools.islice(found, _MOST) if _composes(config_name, [*choices, each])), None)
+        if near:
+            lines.append(f"{item}: did you mean {word(near)}?")
     return lines
+
+
+def _parts(item: str) -> tuple[str, str, str]:
+    """Sign, key, and ``=`` with the value."""
+    body = item.lstrip("+~")
+    key, equals, value = body.partition("=")
+    return item[: len(item) - len(body)], key, equals + value
+
+
+def _options(group: str, value: str, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The choices that may have been meant: alike options of the group, or its namesake in another."""
+    yield from (f"{other}={value}" for other, options in groups.items() if value in options and "/" not in other)
+    for option in difflib.get_close_matches(value, groups[group], n=_MOST, cutoff=0.6):
+        yield f"{group}={option}"
+
+
+def _paths(sign: str, key: str, value: str, tree: Mapping[str, Any]) -> Iterator[str]:
+    """The settings that may have been meant: the same end below a section, another name of it, an alike key."""
+    known = sorted(_keys(tree), key=_rank)
+    parent, _, last = key.rpartition(".")
+    if sign:
+        yield f"{key}{value}"  # it exists, or is alike one
+    called = f"{parent}.{_CALLED[last]}".lstrip(".") if last in _CALLED else ""
+    for ending in filter(None, (key, called)):
+        yield from (f"{path}{value}" for path in known if path == ending or path.endswith(f".{ending}"))
+    yield from (f"{path}{value}" for path in difflib.get_close_matches(key, known, n=2, cutoff=0.75))
+    if not sign and last in _arguments(tree, parent):
+        yield f"+{key}{value}"
+    alike = difflib.get_close_matches(last, {path.rpartition(".")[2] for path in known}, n=1, cutoff=0.75)
+    yield from (f"{path}{value}" for path in known if path.rpartition(".")[2] in alike and path.startswith(parent))
+
+
+def _rank(path: str) -> tuple[int, int]:
+    section = path.partition(".")[0]
+    return path.count("."), _SECTIONS.index(section) if section in _SECTIONS else -1
+
+
+def _arguments(tree: Mapping[str, Any], path: str) -> set[str]:
+    """What the class of a section takes."""
+    node: Any = tree
+    for part in filter(None, path.split(".")):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    try:
+        return (
+            parameters(node["_target_"], path) or set() if isinstance(node, Mapping) and "_target_" in node else set()
+        )
+    except ConfigError:
+        return set()
 
 
 def _composed(config_name: str, choices: Sequence[str]) -> Mapping[str, Any]:
@@ -58,8 +130,12 @@ def _composed(config_name: str, choices: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _near(word: str, known: Sequence[str] | set[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.75)), None)
+def _composes(config_name: str, overrides: Sequence[str]) -> bool:
+    try:
+        compose(config_name, overrides)
+    except ConfigError:
+        return False
+    return True
 
 
 def _keys(node: Any, path: str = "") -> Iterator[str]:

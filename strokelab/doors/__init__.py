@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from strokelab.configuration import exit_with_suggestions
+from strokelab.configuration.command_line import hold_back
 from strokelab.configuration.resolvers import register
 
 
@@ -28,6 +29,8 @@ def enter(name: str, main: Callable[[], Any]) -> None:
         sys.argv = ["sweeps=" + word.removeprefix("sweep=") if word.startswith("sweep=") else word for word in sys.argv]
     register()
     try:
+        if name == "train":
+            hold_back()
         main()
     except SystemExit as stop:
         exit_with_suggestions(name, stop)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
+from rich.markup import escape
 
 from strokelab import runs, terminal
 from strokelab.configuration import Settings, bind, build, check_arguments, check_keys, plain
@@ -114,8 +115,8 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     materials = materials_of(outcomes, settings)
     report = write_report(evaluation_of(materials, outcomes, sweep, settings), out)
     _announce(materials, sweep)
-    console.print(f"Cases:  {out / runs.CASES}")
-    console.print(f"Report: [bold]{report}[/]")
+    console.print(f"Cases:  {escape(str(out / runs.CASES))}")
+    console.print(f"Report: [bold]{escape(str(report))}[/]")
     return report
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from strokelab import runs
@@ -109,12 +110,12 @@ def segment(places: Sequence[Path], applying: Applying, *, out: Path, console: C
                 prediction = trained.predict(case)
             row = derivative.write(prediction)
             save_qc(derivative, case, prediction)
-            console.print(f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
+            console.print(f"{escape(case.case_id)}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
         except StrokelabError as error:  # one damaged scan must not cost the others
             failures.append(case.case_id)
-            console.print(f"[red]{case.case_id} failed:[/] {error}", highlight=False)
+            console.print(f"[red]{escape(case.case_id)} failed:[/] {escape(str(error))}", highlight=False)
     table = derivative.finish()
-    console.print(f"Masks: [bold]{out}[/]   Volumes: {table}")
+    console.print(f"Masks: [bold]{escape(str(out))}[/]   Volumes: {escape(str(table))}")
     if failures:
         raise ConfigError(
             ", ".join(failures),

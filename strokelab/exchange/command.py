@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
+from strokelab.command_words import word
 from strokelab.data import read_cases, readers
 from strokelab.data.splits import SizeBalancedKFold, Split
 from strokelab.data.volumes import lesion_volumes_ml
@@ -44,14 +46,15 @@ def export_cohort(
         splits = [rule(labelled, lambda: volumes) for rule in rules]
     written = export_nnunet(cases, out, name=name or dataset, number=number, splits=splits, modalities=modalities)
     console.print(
-        f"Dataset: [bold]{written.folder}[/]   {len(written.labelled)} labelled, {len(written.unlabelled)} unlabelled "
-        f"cases, {', '.join(written.modalities)}"
+        f"Dataset: [bold]{escape(str(written.folder))}[/]   {len(written.labelled)} labelled, "
+        f"{len(written.unlabelled)} unlabelled cases, {escape(', '.join(written.modalities))}"
     )
     if written.resampled:
-        console.print(f"Brought onto the grid of their case: {', '.join(written.resampled)}")
+        console.print(f"Brought onto the grid of their case: {escape(', '.join(written.resampled))}")
     if splits:
         place = f"nnUNet_preprocessed/{written.folder.name}/"
-        console.print(f"Folds: copy {written.folder / SPLITS} to {place} after nnUNetv2_plan_and_preprocess")
+        line = f"Folds: copy {written.folder / SPLITS} to {place} after nnUNetv2_plan_and_preprocess"
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def import_model(
@@ -83,5 +86,5 @@ def import_model(
     origin = Origin.of(dataset, root, splits) if dataset is not None and root is not None else None
     written = import_nnunet(folder, out, folds=folds, checkpoint=checkpoint, modalities=modalities, origin=origin)
     for place in written:
-        console.print(f"Run: [bold]{place}[/]", soft_wrap=True)
-    console.print(f"Predict: strokelab predict {written[0]} SCAN.nii.gz --out DIR", soft_wrap=True)
+        console.print(f"Run: [bold]{escape(str(place))}[/]", soft_wrap=True)
+    console.print(f"Predict: strokelab predict {word(written[0])} SCAN.nii.gz --out DIR", markup=False, soft_wrap=True)

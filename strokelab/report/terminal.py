@@ -34,7 +34,7 @@ def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] 
     """
     # As narrow as legible: eighty columns hold it, only long names of runs are folded.
     layout = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
-    table = Table(title=title, title_justify="left", title_style="bold", **layout)  # type: ignore[arg-type]
+    table = Table(title=escape(title), title_justify="left", title_style="bold", **layout)  # type: ignore[arg-type]
     table.add_column("run, site", overflow="fold", min_width=9)
     table.add_column("cases", justify="right", no_wrap=True)
     for heading in COLUMNS.values():

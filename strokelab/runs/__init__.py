@@ -49,6 +49,7 @@ from strokelab.runs.folder import (
     write_status,
 )
 from strokelab.runs.objective import check_objective, nothing_found, read_objective, validation_remedy
+from strokelab.runs.own import own_classes, remember
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Ensemble, load_ensemble
@@ -81,6 +82,7 @@ __all__ = [
     "load_run",
     "load_weights",
     "nothing_found",
+    "own_classes",
     "read_checkpoint",
     "read_environment",
     "read_objective",
@@ -89,6 +91,7 @@ __all__ = [
     "read_split",
     "read_status",
     "refuse_to_replace",
+    "remember",
     "resumable_checkpoint",
     "settings_digest",
     "taken_back",

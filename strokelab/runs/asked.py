@@ -22,6 +22,7 @@ PLACES = (("data", "root"), ("data", "store"), ("data.pseudo", "root"), ("split"
 _IMMATERIAL = (
     "resume",
     "run_dir",
+    "allow",
     "logger",
     "allocator",
     "data.store",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strokelab import __version__
+from strokelab.command_words import setting
 from strokelab.configuration import REBUILT, Settings
 from strokelab.configuration.foreign_yaml import plain_yaml, read_foreign_yaml
 from strokelab.configuration.shape import check_shape
@@ -129,7 +130,7 @@ def refuse_to_replace(folder: Path) -> None:
             folder,
             found=f"a training that did not end (status: {state})",
             expected="a new folder, or a finished run to replace",
-            remedy=f"continue it with resume={folder}, or remove the folder to start again",
+            remedy=f"continue it with {setting('resume', folder)}, or remove the folder to start again",
         )
 
 

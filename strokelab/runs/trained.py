@@ -25,6 +25,7 @@ from strokelab.inference.windows import MEMORY_ONLY
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
+from strokelab.runs.own import own_classes
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -156,10 +157,12 @@ def load_run(
         "model": settings["model"],
         "postprocess": dict(postprocess or settings["postprocess"]),
     }
-    check_buildable(nodes, allow=allow, where=where)  # everything, before anything is built
+    own = own_classes(folder)
+    check_buildable(nodes, allow=(*allow, *own), where=where)  # everything, before anything is built
     file = find_checkpoint(folder, checkpoint or _own_choice(settings, where))
     state = read_checkpoint(file)["state_dict"]
-    check_size(nodes["model"], file, where)
+    if not own:
+        check_size(nodes["model"], file, where)
     view, model, post = (_built(name, nodes[name], where) for name in ("view", "model", "postprocess"))
     load_weights(model, state, file)
     _onto(model.eval(), device)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import make_folder
@@ -63,7 +62,7 @@ def score_masks(sources: Sources, rules: Rules, out: Path, *, workers: int | Non
     """
     found, scores, written = scored(sources, rules, out, workers=workers, console=console)
     methods = list(dict.fromkeys(entry.method for entry in found.entries))
-    title = escape(f"{', '.join(methods)}: {tally(scores.cases.drop_duplicates('case'))}, profile {rules.profile}")
+    title = f"{', '.join(methods)}: {tally(scores.cases.drop_duplicates('case'))}, profile {rules.profile}"
     console.print(results_table(scores.cases, title=title))
     for note in (*(f"Note: {note}" for note in found.notes), *about_grids(scores.cases)):
         console.print(

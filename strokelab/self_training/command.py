@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from strokelab import terminal
+from strokelab.command_words import setting
 from strokelab.data.pseudo import LABELS
 from strokelab.data.split_file import write_folds
 from strokelab.errors import ConfigError, RunError
@@ -87,7 +88,7 @@ def self_train(
         _say(console, "Masks of all teachers: scores of the students' test parts are not honest.")
     run_sweep(plan.learning(labels, digest, weight=weight, per_fold=per_fold), plan.folder)
     _check_students(plan)
-    _say(console, f"All schemes: {terminal.door_command('evaluate')} ensemble=mapping sweep={plan.folder}")
+    _say(console, f"All schemes: {terminal.door_command('evaluate')} ensemble=mapping {setting('sweep', plan.folder)}")
 
 
 def _check_students(plan: Plan) -> None:

@@ -59,7 +59,7 @@ class Plan:
 
     def learning(self, labels: Path, digest: str, *, weight: float, per_fold: bool) -> list[str]:
         """Overrides of the sweep that trains the students."""
-        from strokelab.sweeps.members import quoted
+        from strokelab.command_words import quoted
 
         told = [f"data.pseudo.root={quoted(str(labels))}", f"data.pseudo.digest='{digest}'"]
         told += [f"data.pseudo.weight={weight}"] if weight != 1 else []

@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from strokelab.command_words import quoted
 from strokelab.processes import fresh_environment
 from strokelab.sweeps import tied
-from strokelab.sweeps.members import Door, quoted, training_script
+from strokelab.sweeps.members import Door, training_script
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _STOPPED = {128 + number for number in _SIGNALS} | {-number for number in _SIGNALS}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from strokelab import runs
+from strokelab.command_words import quoted
 from strokelab.configuration import Settings, check_choices, plain
 from strokelab.errors import ConfigError
 from strokelab.sweeps.record import DOOR_MODULE, Door, Member, Record, own_script, read_record
@@ -34,7 +35,6 @@ __all__ = [
     "door_of",
     "member_arguments",
     "plan_members",
-    "quoted",
     "settle",
     "state_of",
     "sweep_folder",
@@ -281,10 +281,3 @@ def _cut(part: str) -> str:
 
 def _tail(texts: Sequence[str]) -> str:
     return hashlib.blake2b("\0".join(texts).encode(), digest_size=4).hexdigest()
-
-
-def quoted(text: str) -> str:
-    """A text as a value that Hydra reads as it stands."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()

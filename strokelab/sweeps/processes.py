@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from strokelab import runs, terminal
+from strokelab.command_words import word
 from strokelab.processes import fresh_environment
 from strokelab.sweeps import tied
 from strokelab.sweeps.launching import Sweep, said_and_ended, unfinished
@@ -99,7 +100,7 @@ def train_members(
     if asked.signal:
         print_sweep(folder, console, members)
         console.print("Stopped. The sweep goes on when its command is given again with the same hydra.sweep.dir, or by")
-        console.print(f"    strokelab sweep {folder} --resume", soft_wrap=True, highlight=False)
+        console.print(f"    strokelab sweep {word(folder)} --resume", markup=False, soft_wrap=True, highlight=False)
         raise SystemExit(128 + asked.signal)
     return board.states()
 

@@ -7,7 +7,6 @@ A record may come from somebody else. What it would start is therefore held agai
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from contextlib import chdir
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from strokelab import runs
+from strokelab.command_words import quoted, setting
 from strokelab.configuration import check_buildable, compose, conf_folder, plain
 from strokelab.configuration.places import check_places
 from strokelab.errors import RunError, StrokelabError
@@ -87,7 +87,7 @@ def _trusted_settings(folder: Path, member: Member) -> dict[str, Any]:
             raise _refusal(folder, f"the override {item!r}", "settings of a training, plain references at most")
         if group and not re.fullmatch(r"[\w.-]*|\[[\w., -]*\]", value):
             raise _refusal(folder, f"the override {item!r}", f"an option of conf/{key}")
-    settings = plain(compose("train", [*member.overrides, f"run_dir={shlex.quote(str(member.folder))}"]))
+    settings = plain(compose("train", [*member.overrides, f"run_dir={quoted(str(member.folder))}"]))
     check_buildable(settings, where=folder / SWEEP, training=True)
     check_places(settings, member.folder.resolve(), where=folder / SWEEP)
     known = not member.digest or runs.settings_digest(settings) == member.digest
@@ -105,5 +105,6 @@ def _refusal(folder: Path, found: str, expected: str) -> StrokelabError:
         folder / SWEEP,
         found=found,
         expected=expected,
-        remedy=f"give the sweep's own command again with hydra.sweep.dir={folder}: finished members are skipped",
+        remedy=f"give the sweep's own command again with {setting('hydra.sweep.dir', folder)}: "
+        "finished members are skipped",
     )

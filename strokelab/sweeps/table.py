@@ -19,10 +19,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from strokelab import terminal
+from strokelab.command_words import setting
 from strokelab.files import write_text
 from strokelab.foreign_text import as_cell
 from strokelab.sweeps.record import Member, told_record
@@ -58,7 +60,7 @@ def swept_values(members: Sequence[Member]) -> dict[Member, dict[str, str]]:
 
 def sweep_table(states: Mapping[Member, MemberState], folder: Path, *, title: str = "") -> Table:
     """One row per member."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False)
     for heading in ("member", "state", "epoch", "val Dice", "Dice", "minutes", "first error line"):
         right = heading in ("epoch", "val Dice", "Dice", "minutes")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
@@ -180,7 +182,8 @@ def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) ->
         written = f"{SWEEP_CSV} cannot be written there: {error.strerror or error}"
     console.print(f"Members: {folder}   {written}", markup=False, soft_wrap=True, highlight=False)
     if finished:
-        console.print(f"Report:  {terminal.door_command('evaluate')} sweep='{folder}'", soft_wrap=True, highlight=False)
+        line = f"Report:  {terminal.door_command('evaluate')} {setting('sweep', folder)}"
+        console.print(line, markup=False, soft_wrap=True, highlight=False)
     return states
 
 

@@ -14,23 +14,26 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
+from rich.markup import escape
 
 from strokelab import runs, terminal
 from strokelab.allocator import use
+from strokelab.command_words import shown
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
-from strokelab.errors import ConfigError, StrokelabError
+from strokelab.errors import StrokelabError
 from strokelab.files import write_json
 from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
-from strokelab.training.ending import recorded_end, shown, stoppable
+from strokelab.training.ending import recorded_end, stoppable
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
 from strokelab.training.prolong import going_on
+from strokelab.training.resumable import check_resumable
 from strokelab.training.start import (
     PLAIN_KEYS,
     SECTIONS,
@@ -91,7 +94,7 @@ def train(cfg: DictConfig) -> float | None:
     if start.kept:
         console.print(start.kept, markup=False, highlight=False, soft_wrap=True)
     if start.finished:
-        console.print(f"Run folder: [bold]{shown(start.folder)}[/] (finished before; nothing is left to train)")
+        console.print(f"Run folder: [bold]{escape(shown(start.folder))}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
     check_settings(start.settings)
     meet(start.settings["trainer"])
@@ -133,7 +136,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
     if said := runs.nothing_found(folder):
         console.print(said, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Run folder: [bold]{shown(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
+    console.print(f"Run folder: [bold]{escape(shown(folder))}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
     return runs.read_objective(folder)
 
 
@@ -168,10 +171,12 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint is None:
         runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
+        runs.remember(folder, settings)
         if found:
             write_json(folder / runs.PLAN, found.to_json())
     else:
         runs.write_settings(folder, settings)
+        runs.remember(folder, settings)
         if start.digest:
             runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
@@ -185,9 +190,9 @@ def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Bu
     use(str(settings.get("allocator", "default")))
     torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model: Segmenter = build(settings["model"])
-    _check_optimizer(model)
     model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
     trainer = trainer_of(settings, start.folder, start.checkpoint, curves_only=datamodule.curves_only)
+    check_resumable(settings, model, trainer)
     check_launch(trainer)
     resumed = runs.read_checkpoint(start.checkpoint) if start.checkpoint else {}
     check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
@@ -196,30 +201,18 @@ def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Bu
     return settings, model, trainer
 
 
-def _check_optimizer(model: Segmenter) -> None:
-    """Lightning makes the optimizer when training starts; what it refuses should be said before."""
-    try:
-        model.configure_optimizers()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            "model.optimizer, model.scheduler",
-            found=str(error),
-            expected="settings that they accept",
-            remedy="correct the setting; conf/model/<model>.yaml shows the defaults",
-        ) from error
-
-
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:
     parts = [name for name in ("standardizer", "hemispheres", "adversary") if settings["model"].get(name)]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
     curves = " (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
+    told = f"({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on {settings['cohort']['dataset']}"
+    cases = f"{counts['train']} training, {counts['val']} validation{curves}, {counts['test']} test cases"
     console.print(
-        f"[bold]{settings['name']}[/] ({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on "
-        f"{settings['cohort']['dataset']}: {counts['train']} training, {counts['val']} validation{curves}, "
-        f"{counts['test']} test cases; {datamodule.n_sites} sites; {settings['trainer']['precision']}"
+        f"[bold]{escape(str(settings['name']))}[/] {escape(told)}: {cases}; {datamodule.n_sites} sites; "
+        f"{escape(str(settings['trainer']['precision']))}"
     )
-    console.print(f"Run folder: {shown(folder)}")
+    console.print(f"Run folder: {escape(shown(folder))}")
 
 
 def _quiet() -> None:

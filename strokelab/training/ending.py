@@ -17,6 +17,7 @@ from rich.console import Console
 
 from strokelab import runs, terminal
 from strokelab.callbacks.preemption import STOP, Stopped, requeue
+from strokelab.command_words import setting
 from strokelab.errors import DataError, ProcessError, StrokelabError
 from strokelab.processes import end_with
 
@@ -83,14 +84,6 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def shown(path: Path) -> str:
-    """A path as short as it can be said here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
 def _refused(error: BaseException) -> bool:
     return isinstance(error, StrokelabError) and not isinstance(error, ProcessError)
 
@@ -114,9 +107,8 @@ def _record_stop(folder: Path, console: Console, name: str | None) -> None:
         return
     _record(folder, "killed", error=f"{told}; {outcome}" if outcome else told)
     console.print(f"Stopped by {told}. {outcome}".rstrip(), markup=False)
-    console.print(
-        f"Continue with: {terminal.door_command('train')} resume={shown(folder)}", markup=False, soft_wrap=True
-    )
+    line = f"Continue with: {terminal.door_command('train')} {setting('resume', folder)}"
+    console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _ask_again(console: Console, name: str | None) -> None:

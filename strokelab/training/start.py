@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 
 from strokelab import runs
 from strokelab.configuration import (
-    REBUILT,
     Settings,
     bind,
     check_arguments,
@@ -22,10 +21,13 @@ from strokelab.configuration import (
     check_choices,
     check_fit,
     check_keys,
+    command_line,
     override,
     plain,
 )
+from strokelab.configuration.allowlist import check_allow
 from strokelab.configuration.building import MISSING, PLANNED
+from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.places import check_places
 from strokelab.configuration.size import check_size
 from strokelab.data.datamodule import CohortDataModule
@@ -39,7 +41,9 @@ from strokelab.training.trainer import check_monitors
 
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
-PLAIN_KEYS = ("name", "seed", "run_dir", "resume", "checkpoint", "objective", "score_test", "allocator", "cohort")
+PLAIN_KEYS = (
+    *("name", "seed", "run_dir", "resume", "allow", "checkpoint", "objective", "score_test", "allocator", "cohort"),
+)
 # resume=auto: go on with whatever lies in run_dir.
 AUTO = "auto"
 
@@ -72,10 +76,7 @@ def first_process() -> bool:
 
 def typed_overrides() -> list[str]:
     """What the command line, or a sweep in its place, asked for; nothing where Hydra did not start the process."""
-    from hydra.core.hydra_config import HydraConfig
-
-    typed = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    return [item for item in typed if item != f"resume={AUTO}"]
+    return [item for item in command_line.typed() if item != f"resume={AUTO}"]
 
 
 def start_of(cfg: DictConfig) -> Start:
@@ -97,6 +98,7 @@ def _asked(cfg: DictConfig, *, goes_on: bool = False) -> Start:
     folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
     settings = runs.with_full_places(plain(cfg))
+    check_allow(settings.pop("allow", []))  # of the command; what a new run of the user's builds needs no leave
     begun = str(runs.read_environment(folder).get("digest") or recorded_digest(folder)) if goes_on else ""
     before = runs.as_before(settings, begun, typed_overrides()) if begun else None
     if before:
@@ -169,10 +171,12 @@ def _resumed(cfg: DictConfig) -> Start:
     folder = Path(str(cfg.resume)).expanduser().resolve()
     settings = runs.read_settings(folder)
     check_links(folder)
-    check_buildable(settings, where=folder / runs.CONFIG, training=True)
-    check_keys(settings, (*SECTIONS, *PLAIN_KEYS), str(folder / runs.CONFIG))
-    typed = [item for item in typed_overrides() if not item.startswith("resume=")]
-    if any(item.lstrip("+").startswith(("run_dir=", "seed=")) for item in typed):
+    keys, own = typed_settings(typed_overrides()), runs.own_classes(folder)
+    typed = [item for key, item in keys if key not in ("resume", "allow")]
+    allow = check_allow(typed_value(typed_overrides(), "allow") or [])
+    check_buildable(settings, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
+    check_keys(settings, {*SECTIONS, *PLAIN_KEYS} - {"allow"}, str(folder / runs.CONFIG))  # no run vouches for itself
+    if {"run_dir", "seed"} & {key for key, _ in keys}:
         raise ConfigError(
             "resume",
             found=f"{typed}",
@@ -181,14 +185,16 @@ def _resumed(cfg: DictConfig) -> Start:
         )
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
-    check_places(settings, folder, typed=typed, where=folder / runs.CONFIG)
+    check_places(settings, folder, typed=[key for key, _ in keys], where=folder / runs.CONFIG)
     changed = runs.settings_digest(settings) if typed else ""
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
-        check_size(settings["model"], None, folder / runs.CONFIG)
+        if not own:
+            check_size(settings["model"], None, folder / runs.CONFIG)
         return Start(settings, folder, digest=changed or str(runs.read_environment(folder).get("digest") or ""))
     checkpoint = runs.resumable_checkpoint(folder)
     check_remembered(checkpoint, runs.read_checkpoint(checkpoint), former=former, folder=folder)
-    check_size(settings["model"], checkpoint, folder / runs.CONFIG)
+    if not own:
+        check_size(settings["model"], checkpoint, folder / runs.CONFIG)
     if former != str(folder) and first_process():
         relocate_checkpoint(checkpoint, former, str(folder))
     return Start(settings, folder, checkpoint, digest=changed)
@@ -207,9 +213,8 @@ def check_settings(settings: Settings) -> None:
     check_arguments({name: settings.get(name) for name in SECTIONS})
     check_fit(settings)
     check_precision(settings)
-    # What could be trained but never loaded again should not be trained.
-    view = {**settings["view"], "augment": None}  # not needed again
-    check_buildable({name: settings[name] for name in REBUILT} | {"view": view}, allow=("",))
+    # What could be trained but neither continued nor loaded again should not be trained.
+    check_buildable({name: settings.get(name) for name in SECTIONS}, allow=("",), training=True)
     written = {"last"} | {str(node.get("filename")) for node in settings["callbacks"].values() if node}
     if settings["checkpoint"] not in written:
         raise ConfigError(

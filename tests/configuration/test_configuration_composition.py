@@ -51,7 +51,7 @@ def test_unknown_keys_come_with_the_nearest_known_one():
     [
         ("trainer.max_epochs=80", ("trainer", "max_epochs"), 80),
         ("trainer.precision=bf16-mixed", ("trainer", "precision"), "bf16-mixed"),
-        ("run_dir=a=b", ("run_dir",), "a=b"),
+        ("run_dir='a=b'", ("run_dir",), "a=b"),
         ("list=[3,4]", ("list",), [3, 4]),
         ("model.adversary=null", ("model", "adversary"), None),
         ("trainer.max_epochs=1e3", ("trainer", "max_epochs"), 1000.0),

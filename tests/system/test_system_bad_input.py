@@ -171,7 +171,7 @@ def test_misspelt_on_the_command_line(here, doors):
     refused_by_hydra(group, "modle=unet2d: did you mean model=unet2d?")
     option = doors.train("model=unet2", cwd=here)
     refused_by_hydra(option, "sgnet", "model=unet2: did you mean model=unet2d?")
-    refused_by_hydra(doors.evaluate("rnus=[a]", cwd=here), "rnus=[a]: did you mean runs=[a]?")
+    refused_by_hydra(doors.evaluate("rnus=[a]", cwd=here), "rnus=[a]: did you mean 'runs=[a]'?")
     right = doors.train("data=atlas_v1", "data.root=nowhere", "run_dir=run", cwd=here)
     assert right.status == 1
     assert "did you mean" not in right.output

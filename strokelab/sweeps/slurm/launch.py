@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.utils import JobReturn
 
 from strokelab import terminal
+from strokelab.command_words import word
 from strokelab.configuration.multirun import MULTIRUN
 from strokelab.errors import ConfigError
 from strokelab.files import locked, write_text
@@ -89,7 +90,8 @@ class SlurmSweep:
                 if self.settings.wait:
                     watch(jobs, board, folder=self.jobs, poll_seconds=self.settings.poll_seconds)
             if not self.settings.wait:
-                self.console.print(f"Submitted. How it stands: strokelab sweep {self.sweep.folder}", soft_wrap=True)
+                line = f"Submitted. How it stands: strokelab sweep {word(self.sweep.folder)}"
+                self.console.print(line, markup=False, soft_wrap=True)
                 raise SystemExit(0)
         return self.sweep.returns(members, board.states())
 

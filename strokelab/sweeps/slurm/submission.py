@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from strokelab.command_words import word
 from strokelab.errors import ConfigError
 from strokelab.files import make_folder
 from strokelab.processes import outside_allocation
@@ -29,7 +29,7 @@ class Work:
 
     def __str__(self) -> str:
         start = ["python", Path(self.script).name] if self.script else ["strokelab", "train"]
-        return " ".join([*start, *map(_readable, self.arguments)])
+        return " ".join([*start, *map(word, self.arguments)])
 
 
 def check_here(*, dry_run: bool) -> None:
@@ -115,12 +115,6 @@ def submit(settings: SlurmSettings, folder: Path, work: Sequence[Work]) -> list[
     for link in folder.glob(".submission_file_*"):
         link.unlink()  # the script itself stays, under the job's number
     return [job.job_id for job in jobs]
-
-
-def _readable(argument: str) -> str:
-    """An argument as one would type it; shlex tears single quotes apart."""
-    quotable = "'" in argument and not set(argument) & set('"$`\\!')
-    return f'"{argument}"' if quotable else shlex.quote(argument)
 
 
 def _executor(settings: SlurmSettings, folder: Path, *, dry_run: bool) -> SlurmExecutor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from strokelab import runs
+from strokelab.command_words import setting, word
 from strokelab.sweeps.members import state_of
 from strokelab.sweeps.record import Member
 from strokelab.sweeps.slurm.queue import Place, places
@@ -37,8 +38,8 @@ def watch(jobs: Mapping[Member, str], board: Board, *, folder: Path, poll_second
         arrays = " ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
         board.say(
             "No longer watching; the jobs go on. To watch again, give the command again with the same "
-            f"hydra.sweep.dir={board.folder}; how they stand: strokelab sweep {board.folder}; to end them: "
-            f"scancel {arrays}"
+            f"{setting('hydra.sweep.dir', board.folder)}; how they stand: strokelab sweep {word(board.folder)}; "
+            f"to end them: scancel {arrays}"
         )
         raise SystemExit(130) from None
 
