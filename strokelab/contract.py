@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from strokelab.errors import DataError
 from strokelab.grid import Grid, Step
+from strokelab.nifti import write_volume
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_WRITTEN = (".nii", ".nii.gz")
 
 
 ANY_LABEL = tuple(range(256))
@@ -58,9 +61,19 @@ class Case:
         return bool(self.lesions)
 
     @property
+    def reference_modality(self) -> str:
+        """The modality of the image whose grid is the case's own."""
+        return self.label_modality or next(iter(self.images))
+
+    @property
     def reference_image(self) -> Path:
         """The image whose grid is the case's own: predictions end there."""
-        return self.images[self.label_modality or next(iter(self.images))]
+        return self.images[self.reference_modality]
+
+    def __repr__(self) -> str:
+        """Id, dataset, modalities, whether labelled; the paths are attributes."""
+        labelled = "labelled" if self.labelled else "no label"
+        return f"Case({self.case_id!r}, {self.dataset}, {' + '.join(self.images)}, {labelled})"
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,62 @@ class Prediction:
     probability: NDArray[np.float32] | None  # (X, Y, Z) lesion probability
     provenance: Mapping[str, str]  # run, checkpoint, threshold, post-processing
     disagreement: NDArray[np.float32] | None = None  # (X, Y, Z) standard deviation over the members of an ensemble
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the mask, ml."""
+        return int(self.mask.sum(dtype=np.int64)) * self.grid.voxel_volume_mm3 / 1000
+
+    def save(self, path: str | Path, *, probability: str | Path | None = None, overwrite: bool = False) -> Path:
+        """Write the mask as a NIfTI file on the grid of the input.
+
+        Args:
+            path: of the mask, ``.nii`` or ``.nii.gz``.
+            probability: where to write the lesion probability map, too.
+            overwrite: replace files that lie there.
+
+        Returns:
+            The path of the mask.
+
+        Raises:
+            DataError: a file lies there already, a path has another ending, there is no probability map, or a folder
+                cannot be written to. Nothing is written then.
+        """
+        given: list[tuple[Path, NDArray[Any]]] = [(Path(path).expanduser(), self.mask)]
+        if probability is not None:
+            given.append((Path(probability).expanduser(), _present(self.probability, self.case_id)))
+        for file, _ in given:
+            if not file.name.lower().endswith(_WRITTEN):
+                raise DataError(
+                    file,
+                    found=f"the ending {file.suffix!r}",
+                    expected=" or ".join(_WRITTEN),
+                    remedy=f"call it {file.with_suffix('').name}.nii.gz",
+                )
+            if (file.exists() and not overwrite) or [other for other, _ in given].count(file) > 1:
+                raise DataError(
+                    file,
+                    found="a file that lies there, or that was named twice",
+                    expected="a new file",
+                    remedy="choose another name; overwrite=True replaces",
+                )
+        for file, values in given:
+            write_volume(file, values, self.grid)
+        return given[0][0]
+
+    def __repr__(self) -> str:
+        """Case, shape, volume, maps; arrays and provenance are attributes."""
+        shape = " x ".join(map(str, self.grid.shape))
+        maps = [name for name in ("probability", "disagreement") if getattr(self, name) is not None]
+        return f"Prediction({self.case_id!r}, {shape}, {self.volume_ml:.2f} ml, {' + '.join(['mask', *maps])})"
+
+
+def _present(values: NDArray[np.float32] | None, case_id: str) -> NDArray[np.float32]:
+    if values is None:
+        raise DataError(
+            f"case {case_id}", found="no probability map", expected="a map to write", remedy="leave probability= out"
+        )
+    return values
 
 
 def check_sample(sample: Mapping[str, Any]) -> None:

@@ -5,7 +5,9 @@ Every room may import it.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 from strokelab.foreign_text import printable
 
@@ -55,3 +57,15 @@ class ProcessError(StrokelabError):
 
 class DataWarning(UserWarning):
     """A stated rule was applied to imperfect data; the message names the file and the rule."""
+
+
+def plain_warnings() -> None:
+    """From now on this process shows a ``DataWarning`` as its message alone, without a line of our source."""
+    usual = warnings.formatwarning
+
+    def worded(message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+        if issubclass(category, DataWarning):
+            return f"Warning: {printable(str(message))}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = worded

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from strokelab import __version__, terminal
-from strokelab.errors import StrokelabError
+from strokelab.errors import StrokelabError, plain_warnings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +42,7 @@ def about(
 
 def main() -> None:
     """Run the command; a user's mistake ends with its message and status 1."""
+    plain_warnings()
     try:
         app()
     except StrokelabError as error:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from strokelab import terminal
 from strokelab.cli.app import APPLY, app, console
 
 
@@ -30,9 +31,15 @@ def predict(
     precision: Annotated[str, typer.Option(help="as_trained, 32, bf16 or 16.")] = "as_trained",
     windows: Annotated[list[str] | None, typer.Option(help="Shortcuts: mirror=none, step=0.75; repeatable.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")] = None,
+    as_modality: Annotated[
+        str | None, typer.Option("--as", help="Take scans for the run's modality though their names say another.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace cases that --out holds already.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out cases that --out holds of this run.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an account as JSON; all else goes to stderr.")] = False,
 ) -> None:
     """Segment new scans with one run or the mean of several: masks, probabilities, QC pictures, lesion volumes."""
-    from strokelab.evaluation.new_scans import Applying, segment
+    from strokelab.evaluation.new_scans import Applying, Writing, segment
 
     applying = Applying(
         checkpoint=checkpoint,
@@ -45,5 +52,8 @@ def predict(
         memory_gb=memory_gb,
         precision=precision,
         windows=windows or (),
+        as_modality=as_modality,
     )
-    segment([run, *inputs], applying, out=out, console=console)
+    writing = Writing(out, overwrite=overwrite, resume=resume, report=print if as_json else None)
+    told = terminal.console(stderr=True) if as_json else console
+    segment([run, *inputs], applying, writing, console=told)

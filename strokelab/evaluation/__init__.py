@@ -16,7 +16,7 @@ from rich.markup import escape
 from strokelab import runs, terminal
 from strokelab.configuration import Settings, bind, build, check_arguments, check_keys, plain
 from strokelab.data.split_file import PARTS
-from strokelab.errors import ConfigError, StrokelabError
+from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.evaluation.averaging import Averaging, Plan, plan_averaging
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
@@ -61,6 +61,7 @@ def evaluate_or_exit(cfg: DictConfig) -> None:
     """``evaluate`` for the door: a user's mistake ends with its message and status 1."""
     from hydra.core.hydra_config import HydraConfig
 
+    plain_warnings()
     try:
         evaluate(cfg)
     except StrokelabError as error:

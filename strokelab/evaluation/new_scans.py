@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from strokelab import runs
 from strokelab.configuration import compose, plain
-from strokelab.data.readers.folder import cases_from_paths
+from strokelab.contract import Case
+from strokelab.data.new_scans import NewScans, find_scans, grouped
 from strokelab.errors import ConfigError, RunError, StrokelabError
 from strokelab.evaluation.outcomes import save_qc
 from strokelab.evaluation.sweep import gather, is_sweep, unfinished
-from strokelab.inference.derivative import Derivative
+from strokelab.foreign_text import printable
+from strokelab.inference.derivative import Derivative, SavedPrediction
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.runs import Ensemble, Run
 
@@ -41,6 +43,7 @@ class Applying:
         memory_gb: of several runs' weights, see ``runs.load_ensemble``.
         precision: see ``runs.load_run``.
         windows: settings in place of the runs' own as key=value, e.g. mirror=none.
+        as_modality: take scans for the run's modality whatever contrast their names say.
     """
 
     checkpoint: str | None = None
@@ -53,6 +56,7 @@ class Applying:
     memory_gb: float = 4.0
     precision: str = AS_TRAINED
     windows: Sequence[str] = ()
+    as_modality: str | None = None
 
     def load(self, folders: Sequence[Path]) -> Run | Ensemble:
         """One run, or several as one.
@@ -81,49 +85,164 @@ class Applying:
         return runs.load_ensemble(folders, weights=weights, memory_gb=self.memory_gb, **given)
 
 
-def segment(places: Sequence[Path], applying: Applying, *, out: Path, console: Console) -> Path:
+@dataclass(frozen=True)
+class Writing:
+    """Where masks go, and what becomes of those that lie there.
+
+    Args:
+        out: folder of the derivative.
+        overwrite: replace the files of cases that were predicted before.
+        resume: leave out the cases that this run has predicted already.
+        report: where to print a machine-readable account instead of the lines for people; None: no account.
+
+    Raises:
+        ConfigError: both ``overwrite`` and ``resume``.
+    """
+
+    out: Path
+    overwrite: bool = False
+    resume: bool = False
+    report: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.resume:
+            raise ConfigError(
+                "--overwrite --resume",
+                found="both",
+                expected="one of the two: replace what is there, or leave it",
+                remedy="--resume goes on after an interruption",
+            )
+
+
+def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, console: Console) -> Path:
     """Segment scans and write them as a BIDS derivative with QC pictures and a table of lesion volumes.
 
     Args:
         places: run folders and sweeps first, then the scans or folders of scans.
         applying: how.
-        out: folder of the derivative.
+        writing: where to.
         console: where it is told.
 
     Returns:
         The table of lesion volumes.
 
     Raises:
-        StrokelabError: there is no run or no scan, or runs do not fit together.
+        StrokelabError: there is no run or no scan, runs do not fit together, or cases are there already.
         ConfigError: at least one scan could not be segmented; the others are done.
     """
     folders, inputs = members_and_inputs(places)
     trained = applying.load(folders)
-    cases = cases_from_paths(inputs, trained.modalities)
-    derivative = Derivative(out, name="strokelab", provenance=trained.provenance, probabilities=applying.probabilities)
-    failures: list[str] = []
-    for case in track(cases, f"Predicting with {trained.name}", console=console):
+    found = find_scans(inputs, trained.modalities, as_modality=applying.as_modality)
+    derivative = Derivative(
+        writing.out,
+        name="strokelab",
+        provenance=trained.provenance,
+        probabilities=applying.probabilities,
+        overwrite=writing.overwrite,
+    )
+    cases = _to_do(found.cases, derivative, writing, console)
+    rows: list[SavedPrediction] = []
+    failures: dict[str, StrokelabError] = {}
+    for case in track(cases, f"Predicting with {printable(trained.name)}", console=console):
         try:
-            if isinstance(trained, Ensemble):
-                prediction = trained.predict(case, disagreement=applying.disagreement)
-            else:
-                prediction = trained.predict(case)
-            row = derivative.write(prediction)
-            save_qc(derivative, case, prediction)
-            console.print(f"{escape(case.case_id)}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
+            rows.append(_segment_one(trained, case, derivative, disagreement=applying.disagreement))
+            row = rows[-1]
+            _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
         except StrokelabError as error:  # one damaged scan must not cost the others
-            failures.append(case.case_id)
-            console.print(f"[red]{escape(case.case_id)} failed:[/] {escape(str(error))}", highlight=False)
+            failures[case.case_id] = error
+            console.print("[red]failed:[/] ", end="")
+            _say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
-    console.print(f"Masks: [bold]{escape(str(out))}[/]   Volumes: {escape(str(table))}")
+    _announce(found, trained.modalities, console)
+    _say(console, f"Masks: {writing.out}   Volumes: {table}")
+    if writing.report is not None:
+        writing.report(json.dumps(_account(table, rows, found, cases, failures), indent=2))
     if failures:
         raise ConfigError(
             ", ".join(failures),
             found=f"{len(failures)} of {len(cases)} scans could not be segmented",
             expected="readable scans with the run's modalities",
-            remedy="see the messages above; the other scans are done",
+            remedy="see the messages above; the other scans are done: with --resume only these are tried again",
         )
     return table
+
+
+def _segment_one(trained: Run | Ensemble, case: Case, derivative: Derivative, *, disagreement: bool) -> SavedPrediction:
+    if isinstance(trained, Ensemble):
+        prediction = trained.predict(case, disagreement=disagreement)
+    else:
+        prediction = trained.predict(case)
+    row = derivative.write(prediction, image=case.reference_image, modality=case.reference_modality)
+    save_qc(derivative, case, prediction)
+    return row
+
+
+def _to_do(cases: Sequence[Case], derivative: Derivative, writing: Writing, console: Console) -> list[Case]:
+    """The cases to predict: all, or with ``resume`` those that this run has not predicted into the folder.
+
+    Raises:
+        DataError: cases are there already, of another run or of other images.
+    """
+    derivative.check_images({case.case_id: case.reference_image for case in cases})
+    done = {}
+    if writing.resume:
+        rows = {case.case_id: derivative.row_of(case.case_id) for case in cases}
+        done = {name: row for name, row in rows.items() if row and row.mask.is_file() and derivative.made(row)}
+    if done:
+        edited = [name for name, row in done.items() if row.edited()]
+        words = f"; edited since, and left so: {', '.join(edited)}" if edited else ""
+        _say(console, f"{len(done)} of {len(cases)} cases are done already{words}")
+    left = [case for case in cases if case.case_id not in done]
+    derivative.check_new([case.case_id for case in left])
+    return left
+
+
+def _announce(found: NewScans, modalities: Sequence[str], console: Console) -> None:
+    """What of the folders was taken and what was not."""
+    taken = sum(len(case.images) for case in found.cases)
+    if found.assumed:
+        names = ", ".join(file.name for file in found.assumed[:3]) + (" ..." if len(found.assumed) > 3 else "")
+        _say(console, f"Taken for {modalities[0]}, though their names say no contrast: {len(found.assumed)} ({names})")
+    if found.left_out:
+        _say(console, f"{taken} of {taken + len(found.left_out)} files are scans of {', '.join(modalities)}. Left out:")
+        for line in grouped(found.left_out):
+            _say(console, f"  {line}")
+
+
+def _account(
+    table: Path,
+    rows: Sequence[SavedPrediction],
+    found: NewScans,
+    cases: Sequence[Case],
+    failures: Mapping[str, StrokelabError],
+) -> dict[str, Any]:
+    """What was done, as plain data."""
+    tried = {case.case_id for case in cases}
+    images = {case.case_id: {name: str(path) for name, path in case.images.items()} for case in found.cases}
+    return {
+        "table": str(table),
+        "cases": [
+            {
+                "case": row.case_id,
+                "images": images[row.case_id],
+                "mask": str(row.mask),
+                "volume_ml": row.volume_ml,
+                "lesions": row.lesions,
+            }
+            for row in rows
+        ],
+        "done_before": [case.case_id for case in found.cases if case.case_id not in tried],
+        "failed": [
+            {"case": case, "where": e.where, "found": e.found, "expected": e.expected, "remedy": e.remedy}
+            for case, e in failures.items()
+        ],
+        "left_out": [{"file": str(file), "reason": reason} for file, reason in found.left_out.items()],
+    }
+
+
+def _say(console: Console, text: str) -> None:
+    """A line as it is: names of files are no markup, and are not broken."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def members_and_inputs(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -11,12 +11,12 @@ import pandas as pd
 from strokelab.configuration import Settings
 from strokelab.contract import Case, Prediction
 from strokelab.data.datamodule import default_store
-from strokelab.errors import RunError
+from strokelab.errors import DataError, RunError
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.overlays import KeptMasks
 from strokelab.evaluation.own_tables import own_scores
 from strokelab.grid import Orient
-from strokelab.inference.derivative import Derivative
+from strokelab.inference.derivative import QC, Derivative
 from strokelab.nifti import read_voxels
 from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.report.case_overlay import overlay_of
@@ -96,7 +96,7 @@ def save_qc(derivative: Derivative, case: Case, prediction: Prediction) -> Path:
     """A small picture of a prediction beside its mask, in RAS+ order."""
     voxels, grid = read_voxels(case.reference_image)
     orient = Orient(grid)
-    path = derivative.path_of(prediction.case_id, "desc-qc.png")
+    path = derivative.path_of(prediction.case_id, QC, case.reference_modality)
     qc_picture(orient.apply(voxels), orient.apply(prediction.mask), orient.target.spacing, path)
     return path
 
@@ -132,6 +132,9 @@ class Keeper:
         settings: of the evaluation.
         out: where predictions go.
         provenance: of the predictions.
+
+    Raises:
+        DataError: predictions of an earlier evaluation lie there and were edited since.
     """
 
     def __init__(self, entry: Entry, settings: Settings, out: Path, provenance: Mapping[str, str]) -> None:
@@ -139,7 +142,9 @@ class Keeper:
         self._derivative: Derivative | None = None
         if _saves(entry, settings):
             name = f"strokelab-{entry.label}".replace("/", "-").replace(" ", "-")
-            self._derivative = Derivative(out / "predictions" / name, name=name, provenance=provenance)
+            place = out / "predictions" / name
+            self._derivative = Derivative(place, name=name, provenance=provenance, overwrite=True)
+            _refuse_edited(self._derivative)
 
     def keep(self, case: Case, prediction: Prediction) -> None:
         """Take in one prediction.
@@ -149,7 +154,7 @@ class Keeper:
         """
         self._masks.keep(prediction)
         if self._derivative is not None:
-            self._derivative.write(prediction)
+            self._derivative.write(prediction, modality=case.reference_modality)
             save_qc(self._derivative, case, prediction)
 
     def finish(self) -> KeptMasks:
@@ -157,6 +162,17 @@ class Keeper:
         if self._derivative is not None:
             self._derivative.finish()
         return self._masks
+
+
+def _refuse_edited(derivative: Derivative) -> None:
+    edited = [row.mask for row in derivative.rows().values() if row.edited()]
+    if edited:
+        raise DataError(
+            edited[0],
+            found=f"{len(edited)} masks that were edited since an earlier evaluation wrote them here",
+            expected="masks as they were written, which this evaluation replaces",
+            remedy="choose another out=, or move them away",
+        )
 
 
 def _predicted(entry: Entry, stored: Sequence[StoredCase], settings: Settings, out: Path) -> Outcome:

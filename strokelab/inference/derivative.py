@@ -1,114 +1,313 @@
 """Predictions as a BIDS derivative: names, ``dataset_description.json``, a table of lesion volumes.
 
-Knows predictions and files; draws no pictures and knows no run folders.
+Knows predictions and files; draws no pictures and knows no run folders. The table is the memory of the folder: which
+case each mask belongs to, of which image, and the digest it had when it was written. It is written anew after every
+case, under a lock, so that an interrupted or a second process loses nothing.
 """
 
 from __future__ import annotations
 
-import re
+import csv
+import io
+import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from strokelab.contract import Prediction
 from strokelab.errors import DataError
-from strokelab.files import make_folder, write_json, write_text
+from strokelab.files import file_digest, locked, make_folder, replacing, write_json, write_text
+from strokelab.inference.bids_names import bids_entities, bids_path, datatype_of
 from strokelab.lesions import count_lesions
 from strokelab.nifti import write_volume
 
 TABLE = "lesions.tsv"
-_ENTITY = re.compile(r"(sub|ses|acq|run|space)-([A-Za-z0-9]+)")
+DESCRIPTION = "dataset_description.json"
+_LOCK = ".lesions.lock"
+_MASK, _PROBABILITY = "label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz"
+_DISAGREEMENT, QC = "label-lesion_desc-disagreement_probseg.nii.gz", "desc-qc.png"
 
 
 @dataclass(frozen=True)
 class SavedPrediction:
-    """One row of ``lesions.tsv``."""
+    """One row of ``lesions.tsv``; the last three columns are empty in tables of earlier versions."""
 
     case_id: str
     mask: Path
     volume_ml: float
     lesions: int  # connected components, 26 neighbours
+    image: str = ""  # whose grid the mask has, relative to the derivative
+    digest: str = ""  # of the mask file as it was written
+    made_by: int = 0  # which entry of GeneratedBy in dataset_description.json, from 1
+
+    def edited(self) -> bool:
+        """Whether the mask is another file than the one written."""
+        return bool(self.digest) and self.mask.is_file() and file_digest(self.mask) != self.digest
 
 
 class Derivative:
-    """A folder that predictions are written into, one by one.
+    """A folder that predictions are written into, one by one; what lies there already stays.
 
     Args:
         folder: created when absent.
         name: the ``Name`` of the derivative.
-        provenance: what made the predictions; written into ``dataset_description.json``.
+        provenance: what made the predictions; written into ``dataset_description.json`` with the first of them.
         probabilities: also write the lesion probability maps.
+        overwrite: replace the files of a case that was predicted before.
 
     Raises:
-        DataError: the folder cannot be written to.
+        DataError: the folder cannot be written to, or is another dataset's.
     """
 
-    def __init__(self, folder: Path, *, name: str, provenance: Mapping[str, str], probabilities: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        provenance: Mapping[str, str],
+        probabilities: bool = True,
+        overwrite: bool = False,
+    ) -> None:
         self.folder = make_folder(folder)
+        self.name = name
         self.probabilities = probabilities
-        self.saved: list[SavedPrediction] = []
-        self._stems: dict[str, str] = {}
-        write_json(
-            folder / "dataset_description.json",
-            {
-                "Name": name,
-                "BIDSVersion": "1.10.0",
-                "DatasetType": "derivative",
-                "GeneratedBy": [{"Name": "strokelab", "Version": version("strokelab"), "Parameters": dict(provenance)}],
-            },
-        )
+        self.overwrite = overwrite
+        self._generated_by = {
+            "Name": "strokelab",
+            "Version": version("strokelab"),
+            "Parameters": dict(provenance),
+        }
+        self._claimed: dict[str, str] = {}  # name of a mask, lower case -> case
+        self._makers()  # another dataset's description is found before anything is computed
 
-    def path_of(self, case_id: str, suffix: str) -> Path:
-        """Where a file of a case goes, e.g. ``sub-x/ses-1/anat/sub-x_ses-1_<suffix>``."""
-        entities = bids_entities(case_id)
-        stem = "_".join(f"{key}-{value}" for key, value in entities.items())
-        owner = self._stems.setdefault(stem, case_id)
-        if owner != case_id:
-            raise DataError(
-                self.folder,
-                found=f"cases {owner!r} and {case_id!r} with one BIDS name {stem!r}",
-                expected="names that differ in letters or digits",
-                remedy="rename one of the two",
-            )
-        session = [f"ses-{entities['ses']}"] if "ses" in entities else []
-        return self.folder.joinpath(f"sub-{entities['sub']}", *session, "anat", f"{stem}_{suffix}")
-
-    def write(self, prediction: Prediction) -> SavedPrediction:
-        """Write mask and probability of one case on its input's grid, and the disagreement of members where known.
+    def rows(self) -> dict[str, SavedPrediction]:
+        """What the table lists by case.
 
         Raises:
-            DataError: the files cannot be written, or two cases would share a name.
+            DataError: the table cannot be read.
         """
-        path = self.path_of(prediction.case_id, "label-lesion_mask.nii.gz")
-        write_volume(path, prediction.mask, prediction.grid)
-        if self.probabilities and prediction.probability is not None:
-            probability = self.path_of(prediction.case_id, "label-lesion_probseg.nii.gz")
-            write_volume(probability, prediction.probability, prediction.grid)
-        if prediction.disagreement is not None:
-            disagreement = self.path_of(prediction.case_id, "label-lesion_desc-disagreement_probseg.nii.gz")
-            write_volume(disagreement, prediction.disagreement, prediction.grid)
-        voxels = int(prediction.mask.sum(dtype="int64"))
-        volume_ml = voxels * prediction.grid.voxel_volume_mm3 / 1000
-        row = SavedPrediction(prediction.case_id, path, volume_ml, count_lesions(prediction.mask))
-        self.saved.append(row)
+        path = self.folder / TABLE
+        if not path.is_file():
+            return {}
+        try:
+            lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t"))
+            return {line["case"]: self._row(line) for line in lines}
+        except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                path,
+                found=f"a table that cannot be read ({type(error).__name__}: {error})",
+                expected="the table of an earlier prediction into this folder",
+                remedy="put it back as it was, or choose another output folder",
+            ) from error
+
+    def made(self, row: SavedPrediction) -> bool:
+        """Whether the same run with the same settings made a row."""
+        makers = self._makers()
+        return 0 < row.made_by <= len(makers) and makers[row.made_by - 1] == self._generated_by
+
+    def path_of(self, case_id: str, suffix: str, modality: str = "") -> Path:
+        """Where a file of a case goes, e.g. ``sub-x/ses-1/anat/sub-x_ses-1_<suffix>``.
+
+        Args:
+            case_id: the case.
+            suffix: what kind of file, e.g. ``label-lesion_mask.nii.gz``.
+            modality: of the image whose grid the file has; it decides on ``anat``, ``dwi`` or ``perf``.
+
+        Raises:
+            DataError: the name is another case's.
+        """
+        return self.folder / bids_path(self._entities(case_id), suffix, datatype_of(modality))
+
+    def write(self, prediction: Prediction, *, image: Path | None = None, modality: str = "") -> SavedPrediction:
+        """Write mask, probability and disagreement (where known) of one case on its input's grid, and list it.
+
+        Args:
+            prediction: the case's.
+            image: the file whose grid that is.
+            modality: of this file.
+
+        Raises:
+            DataError: the case is there already or its mask is another's (without ``overwrite``), the name is that of
+                another image's case, or the files cannot be written.
+        """
+        case = prediction.case_id
+        with locked(self.folder / _LOCK):
+            rows = self.rows()
+            before = rows.get(_text(case))
+            self.check_new([case])
+            self.check_images({case: image} if image is not None else {})
+            path = self.path_of(case, _MASK, modality)
+            written = [path]
+            with replacing(path) as fresh:
+                write_volume(fresh, prediction.mask, prediction.grid)
+                digest = file_digest(fresh)
+                if before is None and path.exists() and not self.overwrite and file_digest(path) != digest:
+                    raise DataError(
+                        path,
+                        found=f"a mask that {TABLE} does not list",
+                        expected="no such file, or the same mask",
+                        remedy="move it, choose another --out, or --overwrite",
+                    )
+                maps = {
+                    _PROBABILITY: prediction.probability if self.probabilities else None,
+                    _DISAGREEMENT: prediction.disagreement,
+                }
+                for suffix, values in maps.items():
+                    if values is not None:
+                        written.append(self.path_of(case, suffix, modality))
+                        write_volume(written[-1], values, prediction.grid)
+            row = SavedPrediction(
+                case,
+                path,
+                prediction.volume_ml,
+                count_lesions(prediction.mask),
+                "" if image is None else self._relative(image),
+                digest,
+                self._maker(),
+            )
+            self._list({**rows, _text(case): row})
+            if before is not None:
+                self._remove_old(before, written)
         return row
 
+    def row_of(self, case_id: str) -> SavedPrediction | None:
+        """What the table lists of a case."""
+        return self.rows().get(_text(case_id))
+
+    def check_images(self, images: Mapping[str, Path]) -> None:
+        """Hold cases against those of the same names that lie there.
+
+        Args:
+            images: case -> the image it is about.
+
+        Raises:
+            DataError: one that lies there is of another image.
+        """
+        rows = self.rows()
+        for case, image in images.items():
+            row = rows.get(_text(case))
+            if row is not None and row.image and row.image != self._relative(image):
+                raise DataError(
+                    self.folder,
+                    found=f"case {case!r} of {self.folder / row.image}, another image than {image}",
+                    expected="images of one name in one output folder once only",
+                    remedy="choose another --out, or rename one of the images",
+                )
+
+    def check_new(self, cases: Sequence[str]) -> None:
+        """Refuse cases that lie there already, unless they are to be replaced.
+
+        Raises:
+            DataError: naming them, and those whose masks were edited since.
+        """
+        rows = self.rows()
+        there = {case: rows[_text(case)] for case in cases if _text(case) in rows}
+        if not there or self.overwrite:
+            return
+        edited = [case for case, row in there.items() if row.edited()]
+        raise DataError(
+            self.folder,
+            found=f"{len(there)} of {len(cases)} cases are there already: {_some(list(there))}"
+            + (f"; edited since: {_some(edited)}" if edited else ""),
+            expected="cases that are new in this folder",
+            remedy="choose another --out; or --resume goes on with those that are missing, --overwrite replaces",
+        )
+
     def finish(self) -> Path:
-        """Write the table of lesion volumes (tab-separated: case, volume_ml, lesions, mask)."""
-        lines = ["case\tvolume_ml\tlesions\tmask"]
-        lines += [
-            f"{row.case_id}\t{row.volume_ml:.3f}\t{row.lesions}\t{row.mask.relative_to(self.folder).as_posix()}"
-            for row in self.saved
-        ]
-        write_text(self.folder / TABLE, "\n".join(lines) + "\n")
+        """The table of lesion volumes (tab-separated: case, volume_ml, lesions, mask, image, digest, made_by)."""
+        with locked(self.folder / _LOCK):
+            self._maker()
+            self._list(self.rows())
         return self.folder / TABLE
 
+    def _entities(self, case_id: str) -> dict[str, str]:
+        """The case's BIDS entities: marked where they differ from another case's of this folder in capitals alone."""
+        owners = {row.mask.name.lower(): case for case, row in self.rows().items()} | self._claimed
+        for marked in (False, True):
+            entities = bids_entities(case_id, marked=marked)
+            name = bids_path(entities, _MASK).rpartition("/")[2].lower()
+            if owners.get(name, _text(case_id)) == _text(case_id):
+                self._claimed[name] = _text(case_id)
+                return entities
+        raise DataError(
+            self.folder,
+            found=f"cases {owners[name]!r} and {case_id!r} with one BIDS name {name!r}",
+            expected="a name of its own for each case",
+            remedy="rename one of the two",
+        )
 
-def bids_entities(case_id: str) -> dict[str, str]:
-    """BIDS entities of a case id: its own where it has them, else one ``sub`` label made of its letters and digits."""
-    found = dict(_ENTITY.findall(case_id))
-    if "sub" in found:
-        order: Sequence[str] = ("sub", "ses", "acq", "run", "space")
-        return {key: found[key] for key in order if key in found}
-    return {"sub": re.sub(r"[^A-Za-z0-9]", "", case_id) or "case"}
+    def _row(self, line: Mapping[str, str]) -> SavedPrediction:
+        known = {field.name: line.get(field.name) or "" for field in fields(SavedPrediction)}
+        return SavedPrediction(
+            line["case"],
+            self.folder / line["mask"],
+            float(line["volume_ml"]),
+            int(line["lesions"]),
+            known["image"],
+            known["digest"],
+            int(known["made_by"] or 0),
+        )
+
+    def _list(self, rows: Mapping[str, SavedPrediction]) -> None:
+        text = io.StringIO()
+        table = csv.writer(text, delimiter="\t", lineterminator="\n")
+        table.writerow(["case", "volume_ml", "lesions", "mask", "image", "digest", "made_by"])
+        for case, row in rows.items():
+            mask = row.mask.relative_to(self.folder).as_posix()
+            made_by = row.made_by or ""
+            table.writerow([case, f"{row.volume_ml:.3f}", row.lesions, mask, row.image, row.digest, made_by])
+        write_text(self.folder / TABLE, text.getvalue())
+
+    def _makers(self) -> list[dict[str, Any]]:
+        """What made the predictions that lie here, by ``dataset_description.json``.
+
+        Raises:
+            DataError: the folder is another dataset's.
+        """
+        path = self.folder / DESCRIPTION
+        if not path.is_file():
+            return []
+        try:
+            makers: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["GeneratedBy"]
+            if all(maker["Name"] == "strokelab" for maker in makers):
+                return makers
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        raise DataError(
+            path,
+            found="the description of another dataset",
+            expected="a folder of its own for predictions",
+            remedy=f"choose another output folder, e.g. {self.folder / 'derivatives' / 'strokelab'}",
+        )
+
+    def _maker(self) -> int:
+        """The number of this run and its settings in ``dataset_description.json``, where it is added if need be."""
+        makers = self._makers()
+        if self._generated_by not in makers:
+            makers.append(self._generated_by)
+            content = {"Name": self.name, "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": makers}
+            write_json(self.folder / DESCRIPTION, content)
+        return makers.index(self._generated_by) + 1
+
+    def _relative(self, image: Path) -> str:
+        return _text(Path(os.path.relpath(image.resolve(), self.folder.resolve())).as_posix())
+
+    def _remove_old(self, before: SavedPrediction, written: Sequence[Path]) -> None:
+        """Remove what the case had before and has no more, such as maps that were not written again."""
+        entities = self._entities(before.case_id)
+        suffixes = (_MASK, _PROBABILITY, _DISAGREEMENT, QC)
+        old = [self.folder / bids_path(entities, suffix, before.mask.parent.name) for suffix in suffixes]
+        for path in {before.mask, *old}.difference(written):
+            path.unlink(missing_ok=True)
+
+
+def _text(case_id: str) -> str:
+    """A case id as the table has it: file names may hold bytes that are no text."""
+    return case_id.encode("utf-8", "backslashreplace").decode()
+
+
+def _some(cases: Sequence[str], most: int = 5) -> str:
+    return ", ".join(cases[:most]) + (f" and {len(cases) - most} more" if len(cases) > most else "")

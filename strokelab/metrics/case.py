@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from strokelab.metrics.surfels import surfel_distances
 def score_case(
     prediction: Any,
     reference: Any,
-    spacing_mm: float | Sequence[float] | None,
+    spacing_mm: float | Sequence[float] | None = None,
     profile: str | Profile = "default",
     *,
     threshold: float | None = None,
@@ -27,10 +28,11 @@ def score_case(
     """The twelve metrics of one case.
 
     Args:
-        prediction: mask (X, Y, Z): NumPy array or torch tensor of any dtype, or NIfTI path. It holds 0 and one other
-            value (1, 255, True ...); probabilities and label maps need one of the last three arguments.
+        prediction: mask (X, Y, Z): NumPy array or torch tensor of any dtype, NIfTI path, or image of nibabel. It holds
+            0 and one other value (1, 255, True ...); probabilities and label maps need one of the last three arguments.
         reference: the same; the two need not have the same form.
-        spacing_mm: voxel spacing along X, Y, Z in mm, or one number; None takes the reference file's.
+        spacing_mm: voxel spacing along X, Y, Z in mm, or one number; None takes that of the reference's file or
+            image, else of the prediction's. Of two arrays without it, what is in mm or ml is NaN, with a warning.
         profile: conventions: ``default``, ``atlas``, ``isles22``, ``synthstroke``, ``tomita``, ``isles2015``,
             ``sgnet``, ``sunet``, or a ``Profile``.
         threshold: of probability maps, at least this is lesion.
@@ -55,6 +57,7 @@ def score_case(
         threshold=threshold,
         labels=labels,
         reference_labels=reference_labels,
+        without_spacing=True,
     )
     return _metrics(pair, _counts(pair), _lesions(pair, rules, rules.neighbours), rules)
 
@@ -146,16 +149,19 @@ def _lesions(pair: Pair, rules: Profile, neighbours: Neighbours) -> LesionCounts
 def _metrics(pair: Pair, counts: Counts, lesions: LesionCounts, rules: Profile) -> dict[str, float]:
     """The twelve metrics in the order of ``profiles.CASE_METRICS``."""
     between = surfel_distances if rules.surface == "surfels" else surface.surface_distances
-    distances = between(pair.prediction, pair.reference, pair.spacing_mm)
+    known = not math.isnan(pair.spacing_mm[0])
+    # Without a spacing the distances are those of cubes of 1 mm, times a millimetre that is not known.
+    distances = between(pair.prediction, pair.reference, pair.spacing_mm if known else (1.0, 1.0, 1.0))
+    mm = 1.0 if known else math.nan
     unit = {"ml": pair.voxel_mm3 / 1000, "mm^3": pair.voxel_mm3, "voxels": 1.0}[rules.volume_unit]
     return {
         "dice": overlap.dice(counts, rules.empty_value),
         "jaccard": overlap.jaccard(counts, rules.empty_value),
         "precision": overlap.precision(counts, rules.empty_value),
         "recall": overlap.recall(counts, rules.empty_value),
-        "hd": surface.hausdorff(distances),
-        "hd95": surface.hausdorff_95(distances, pooled=rules.hd95_pooled),
-        "assd": surface.average_distance(distances, pooled=rules.assd_pooled),
+        "hd": surface.hausdorff(distances) * mm,
+        "hd95": surface.hausdorff_95(distances, pooled=rules.hd95_pooled) * mm,
+        "assd": surface.average_distance(distances, pooled=rules.assd_pooled) * mm,
         "volume_difference": abs(overlap.volume_difference(counts)) * unit,
         "lesion_count_difference": float(lesionwise.lesion_count_difference(lesions)),
         "lesion_f1": lesionwise.lesion_f1(lesions),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import Grid
 from strokelab.metrics.overlap import Mask
-from strokelab.nifti import read_voxels
+from strokelab.nifti import as_file, is_image, read_voxels
 
 ROUNDING = 1e-3
 """How far interpolation and header scaling may take a probability out of 0..1, or a label off its whole number."""
@@ -28,11 +28,11 @@ ROUNDING = 1e-3
 def read_mask(
     source: Any, name: str, *, threshold: float | None = None, labels: Sequence[int] | None = None
 ) -> tuple[Mask, Grid | None]:
-    """A boolean mask (X, Y, Z) from an array, a tensor or a NIfTI file, by the rule of ``binary_mask``.
+    """A boolean mask (X, Y, Z) from an array, a tensor, an image or a NIfTI file, by the rule of ``binary_mask``.
 
     Args:
-        source: array or tensor of any dtype, leading axes of length 1 allowed; or the path of a NIfTI file, whose NaN
-            and Inf become 0 with a warning (``nifti.read_voxels``).
+        source: array or tensor of any dtype, leading axes of length 1 allowed; or a NIfTI file's path or an image of
+            nibabel, whose NaN and Inf become 0 with a warning (``nifti.read_voxels``).
         name: what an error message calls an array; a file is called by its path.
         threshold: as for ``binary_mask``.
         labels: as for ``binary_mask``.
@@ -47,6 +47,10 @@ def read_mask(
     if isinstance(source, str | os.PathLike):
         voxels, grid = read_voxels(Path(source))
         return binary_mask(voxels, str(source), threshold=threshold, labels=labels), grid
+    if is_image(source):
+        with as_file(source, name) as path:
+            voxels, grid = read_voxels(path)
+        return binary_mask(voxels, name, threshold=threshold, labels=labels), grid
     return binary_mask(_volume(source, name), name, threshold=threshold, labels=labels), None
 
 

@@ -47,19 +47,22 @@ def read_pair(
     threshold: float | None = None,
     labels: Sequence[int] | None = None,
     reference_labels: Sequence[int] | None = None,
+    without_spacing: bool = False,
 ) -> Pair:
     """Bring two masks of any form onto one grid.
 
     Args:
-        prediction: mask (X, Y, Z): array or tensor of any dtype, or path of a NIfTI file; 0 and one other value.
+        prediction: mask (X, Y, Z): array or tensor of any dtype, path of a NIfTI file, or an image of nibabel; 0 and
+            one other value.
         reference: the same, independently of the form of the prediction.
-        spacing_mm: voxel spacing in mm along X, Y, Z, or one number for all; None takes the reference file's, from
-            which another one differs with a warning.
+        spacing_mm: voxel spacing in mm along X, Y, Z, or one number for all; None takes that of the reference's file
+            or image, else of the prediction's; another one than that is taken with a warning.
         voxel_volume_mm3: volume of a voxel; default: the reference file's, else the product of the spacing.
         strict_grid: refuse files on different grids instead of resampling the prediction (nearest neighbour).
         threshold: either map may hold probabilities, of which at least this is lesion.
         labels: either map may hold labels, of which these are lesion.
         reference_labels: the reference's own, where they differ from the prediction's; (1,) for a 0/1 mask.
+        without_spacing: where there is no spacing at all, go on with NaN and a warning.
 
     Raises:
         DataError: a file cannot be read, a map is no mask (``masks.binary_mask``), shapes or grids differ, the spacing
@@ -78,7 +81,12 @@ def read_pair(
             expected=f"the reference's shape {true.shape}",
             remedy="bring the prediction onto the reference's grid, or give both as NIfTI files",
         )
-    spacing = _spacing(spacing_mm, grid)
+    grid = grid or its_grid  # of an array beside a file, the shape is all that can be compared
+    if spacing_mm is None and grid is None and without_spacing:
+        warnings.warn("score_case: arrays without spacing_mm: distances and volumes are NaN", DataWarning, stacklevel=3)
+        spacing: Spacing = (float("nan"),) * 3
+    else:
+        spacing = _spacing(spacing_mm, grid)
     box = common_box(predicted, true) or (slice(0, 0),) * 3
     x, y, z = true.shape
     if voxel_volume_mm3 is None:

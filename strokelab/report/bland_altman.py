@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from strokelab.report.drawing import COLOURS, GREY, PALE, plain
+from strokelab.report.cells import plain_number
+from strokelab.report.drawing import COLOURS, GREY, PALE, log_axis, plain
 from strokelab.statistics.agreement import Agreement
 
 Volumes = NDArray[np.float64]
@@ -43,9 +43,7 @@ def bland_altman(
     _panel(right, np.sqrt(one[both] * other[both]), other[both] / one[both])
     middle = [float(np.exp(value)) for value in (ratios.lower, ratios.bias, ratios.upper)]
     _limits(right, middle, np.exp(_ends(ratios)), unit=" ×")
-    right.set_yscale("log", base=2)
-    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    right.yaxis.set_minor_formatter(NullFormatter())
+    log_axis(right, "y", base=2)
     right.set_ylabel(f"{names[1]} / {names[0]}", fontsize=9, parse_math=False)
     left.set_xlabel("Mean of the two volumes (ml)", fontsize=9)
     right.set_xlabel("Geometric mean of the two volumes (ml)", fontsize=9)
@@ -58,10 +56,7 @@ def _ends(limits: Agreement) -> NDArray[np.float64]:
 
 def _panel(axes: Axes, sizes: Volumes, values: Volumes) -> None:
     plain(axes)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(numticks=7))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_axis(axes, "x")
     axes.grid(color=PALE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.scatter(sizes, values, s=18, color=COLOURS[0], alpha=0.7, linewidths=0)
@@ -78,7 +73,7 @@ def _limits(axes: Axes, values: Sequence[float], ends: NDArray[np.float64], *, u
         if np.isfinite([low, high]).all():
             axes.axhspan(low, high, color=GREY, alpha=0.12, linewidth=0)
         axes.annotate(
-            f"{name}\n{value:.2f}{unit}".replace("-", "−"),
+            f"{name}\n{plain_number(value, 2)}{unit}",
             (1.0, value),
             (4, 0),
             xycoords=("axes fraction", "data"),

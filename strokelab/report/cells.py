@@ -60,6 +60,12 @@ def plain_number(value: float, places: int) -> str:
     return text.replace("-", "") if float(text) == 0 else text.replace("-", "−")
 
 
+def signed_number(value: float, places: int) -> str:
+    """As ``plain_number``, with a plus before what is above 0."""
+    text = plain_number(value, places)
+    return f"+{text}" if math.isfinite(value) and float(f"{value:.{places}f}") > 0 else text
+
+
 def between(low: float, high: float, places: int) -> str:
     """The two ends of an interval, e.g. "0.041 to 0.137"; "" when there is none."""
     if math.isnan(low) or math.isnan(high):

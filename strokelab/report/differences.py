@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from strokelab.metrics.profiles import METRICS
+from strokelab.report.cells import signed_number
 from strokelab.report.drawing import COLOURS, GREY, PALE, legend_below, new_figure
 from strokelab.report.material import Evaluation, finite
 from strokelab.report.pictures import Section, stored
@@ -126,7 +127,8 @@ def difference_figure(pairs: Sequence[Difference], metric: str) -> Figure:
 
 
 def _in_words(pair: Difference) -> str:
+    mean, low, high = (signed_number(value, 3) for value in (pair.mean, pair.low, pair.high))
     return (
-        f"{pair.first} minus {pair.second}: {pair.mean:+.3f} Dice (95 % interval {pair.low:+.3f} to {pair.high:+.3f}) "
+        f"{pair.first} minus {pair.second}: {mean} Dice (95 % interval {low} to {high}) "
         f"over {pair.values.size} shared cases."
     )

@@ -7,18 +7,22 @@ colour vision; markers or dashes differ as well where few things are compared.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import Locator, MaxNLocator, NullFormatter
 from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 GREY, PALE = "#555555", "#dddddd"  # of reference lines and of the grid
+_FEWEST_TICKS, _MOST_TICKS = 3, 6
+_FIVE = 5  # times a power of the base, where the base is larger
 WIDTH = 4.9  # inches of a figure: readable on a phone, two abreast on a desk
 
 
@@ -48,9 +52,46 @@ def new_figure(height: float, *, width: float = WIDTH) -> tuple[Figure, Axes]:
 def plain(axes: Axes) -> None:
     """Small tick labels, no frame at the top and on the right."""
     axes.tick_params(labelsize=8)
+    axes.ticklabel_format(useOffset=False)  # a number on the axis is the number, not what is left of it
+    axes.locator_params(axis="x", nbins=_MOST_TICKS)  # such numbers are long
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_fontsize(9)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def log_axis(axes: Axes, which: Literal["x", "y"], *, base: int = 10) -> None:
+    """A logarithmic axis with a few plain numbers on it, however many powers it spans, or how small a part of one."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log", base=base)
+    axis.set_major_locator(_FewTicks(base))
+    axis.set_major_formatter(lambda value, _: f"{value:.10g}".replace("e+0", "e").replace("e-0", "e-"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+class _FewTicks(Locator):
+    """Powers of the base, every so many; 1, 2 and 5 times them; or even steps, whatever gives a few in the range."""
+
+    def __init__(self, base: int) -> None:
+        self._base = base
+
+    def __call__(self) -> Sequence[float]:
+        assert self.axis is not None
+        low, high = sorted(float(end) for end in self.axis.get_view_interval())
+        return self.tick_values(low, high)
+
+    def tick_values(self, low: float, high: float) -> Sequence[float]:
+        """Between two and a handful of ticks from ``low`` to ``high``, both above 0."""
+        base = float(self._base)
+        first, last = math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9)
+        step = max(1, math.ceil((last - first + 1) / _MOST_TICKS))
+        powers = [base**power for power in range(first, last + 1, step)]
+        finer = [lead * base**power for power in range(first - 1, last + 1) for lead in (1, 2, 5)]
+        even = MaxNLocator(_MOST_TICKS - 1, steps=[1, 2, 5, 10]).tick_values(low, high)
+        for ticks in (powers, finer if self._base > _FIVE else [], even):
+            inside = [float(tick) for tick in ticks if low <= tick * (1 + 1e-9) and tick <= high * (1 + 1e-9)]
+            if len(inside) >= _FEWEST_TICKS:
+                return inside if len(inside) <= _MOST_TICKS + 1 else inside[:: math.ceil(len(inside) / _MOST_TICKS)]
+        return inside
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 3) -> None:

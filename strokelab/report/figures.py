@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from strokelab.files import natural_key
 from strokelab.metrics.profiles import METRICS
-from strokelab.report.drawing import GREY, PALE, colour_of, dash_of, legend_below, marker_of, new_figure
+from strokelab.report.drawing import GREY, PALE, colour_of, dash_of, legend_below, log_axis, marker_of, new_figure
 from strokelab.report.material import finite, heading
 from strokelab.report.summary import with_sites
 from strokelab.statistics.regression import fit_log
@@ -110,7 +110,7 @@ def size_scatter(cases: pd.DataFrame) -> Figure:
             ends = np.array([own["lesion_ml"].min(), own["lesion_ml"].max()])
             axes.plot(ends, fit.intercept + fit.slope * np.log10(ends), dashes[model], color=colours[model], lw=1.6)
         handles.append(Line2D([], [], linewidth=1.6, markersize=5, label=label, **look))
-    axes.set_xscale("log")
+    log_axis(axes, "x")
     axes.set(xlabel="Lesion volume (ml, logarithmic)", ylabel=heading("dice"), ylim=(-0.03, 1.03))
     axes.grid(color=PALE, linewidth=0.7)
     legend_below(figure, handles, columns=2)

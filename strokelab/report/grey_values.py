@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from strokelab.files import natural_key
-from strokelab.report.drawing import COLOURS, DASHES, colour_of, legend_below, plain
+from strokelab.report.drawing import COLOURS, DASHES, colour_of, legend_below, log_axis, plain
 from strokelab.report.intensities import GreyValues, SiteHistograms
 from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.pictures import Section, file_name, stored
@@ -58,7 +58,7 @@ def grey_value_figure(values: GreyValues) -> Figure:
         _histogram(axes, panel, sites, colours)
         axes.set_title(title, fontsize=9)
         if logarithmic:  # background and mask make one bin thousands of times higher than the tissue
-            axes.set_yscale("log")
+            log_axis(axes, "y")
         axes.set(xlabel="Grey value (model units)", ylabel="Density" + (", logarithmic" if logarithmic else ""))
     handles = [
         Line2D([], [], color=colours[site], linestyle=DASHES[i // len(COLOURS) % len(DASHES)], label=f"site {site}")

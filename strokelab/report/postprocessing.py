@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from strokelab.metrics.profiles import find_profile
 from strokelab.report.cells import Cell, Table, count_cell, number_cell
-from strokelab.report.drawing import COLOURS, PALE, new_figure
+from strokelab.report.drawing import COLOURS, PALE, log_axis, new_figure
 from strokelab.report.material import Evaluation, RunMaterial, digits, heading
 from strokelab.report.pictures import Picture, Section, stored
 from strokelab.statistics.aggregate import has_failed
@@ -103,7 +103,7 @@ def size_histogram(cases: pd.DataFrame) -> Figure:
         textcoords="offset points",
         fontsize=8,
     )
-    axes.set_xscale("log")
+    log_axis(axes, "x")
     axes.set(xlabel="Lesion volume (ml, logarithmic)", ylabel="Cases")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -127,7 +127,7 @@ def count_scatter(cases: pd.DataFrame, neighbours: int) -> Figure:
         color=COLOURS[0],
         markeredgewidth=0,
     )
-    axes.set_xscale("log")
+    log_axis(axes, "x")
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set(xlabel="Lesion volume (ml, logarithmic)", ylabel="Lesions (components)")

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings
-from strokelab.contract import Case, Prediction, PreparedCase
+from strokelab.contract import Prediction, PreparedCase
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.ensemble import RunningMean
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.predict import to_native
 from strokelab.preparation.recipe import prepare
-from strokelab.runs.trained import Run, case_of, load_run
+from strokelab.runs.given import Given, given_case
+from strokelab.runs.trained import Run, load_run
 
 if TYPE_CHECKING:
     from strokelab.view import View
@@ -101,6 +102,10 @@ class Ensemble:
     weights: Weights = "per_map"
     postprocess_node: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Name, number of members, modalities; the members are an attribute."""
+        return f"Ensemble({self.name!r}, {len(self.members)} members, {' + '.join(self.modalities)}, {self.weights})"
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """The images a case must have, in channel order."""
@@ -170,9 +175,10 @@ class Ensemble:
             disagreement=mean.deviation() if mean.disagreement else None,
         )
 
-    def predict(self, item: Case | Path | str | Sequence[Path | str], *, disagreement: bool = False) -> Prediction:
+    def predict(self, item: Given, *, disagreement: bool = False, as_modality: str | None = None) -> Prediction:
         """Lesion mask and mean probability of one case on the grid of its input; arguments as ``Run.predict``."""
-        prepared = prepare(case_of(item, self.modalities), self.view.preparation)
+        with given_case(item, self.modalities, as_modality) as case:
+            prepared = prepare(case, self.view.preparation)
         return self.predict_prepared(prepared, disagreement=disagreement)
 
     def predict_prepared(self, prepared: PreparedCase, disagreement: bool = False) -> Prediction:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
 from strokelab.configuration.size import check_size
-from strokelab.contract import Case, Prediction, PreparedCase
-from strokelab.data.readers.folder import cases_from_paths
+from strokelab.contract import Prediction, PreparedCase
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
@@ -25,6 +24,7 @@ from strokelab.inference.windows import MEMORY_ONLY
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
+from strokelab.runs.given import Given, given_case
 from strokelab.runs.own import own_classes
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Run:
         """How tables call the run."""
         return str(self.settings.get("name", self.folder.name))
 
+    def __repr__(self) -> str:
+        """Name, modalities, checkpoint; the settings are an attribute."""
+        return f"Run({self.name!r}, {' + '.join(self.modalities)}, {str(self.checkpoint)!r}, on {self.model.device})"
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """The images a case must have, in channel order."""
@@ -70,17 +74,21 @@ class Run:
         """SHA-256 of the weights; equal for equal numbers, whatever file they came from."""
         return weights_digest(self.model)
 
-    def predict(self, item: Case | Path | str | Sequence[Path | str]) -> Prediction:
+    def predict(self, item: Given, *, as_modality: str | None = None) -> Prediction:
         """Lesion mask and probability of one case on the grid of its input.
 
         Args:
-            item: a ``Case``; or the file(s) or folder of one scan session, one file per modality of the run. Neither
-                labels nor a site are needed.
+            item: a ``Case``; the file(s) or folder of one scan session, one file per modality of the run; an image of
+                nibabel; or a mapping from modality to file or image. Neither labels nor a site are needed.
+            as_modality: take the file for this modality, the run's, although its name says another contrast.
 
         Raises:
-            DataError: the files are not readable, or not exactly one case with the run's modalities.
+            DataError: the files are not readable, masks or of another contrast.
+            RunError: they are not exactly one case with the run's modalities.
         """
-        return self.predict_prepared(prepare(case_of(item, self.modalities), self.view.preparation))
+        with given_case(item, self.modalities, as_modality) as case:
+            prepared = prepare(case, self.view.preparation)
+        return self.predict_prepared(prepared)
 
     def predict_prepared(self, prepared: PreparedCase) -> Prediction:
         """As ``predict``, from a case that already lies on the model's grid."""
@@ -97,27 +105,6 @@ class Run:
             device=self.model.device,
             precision=self.precision,
         )
-
-
-def case_of(item: Case | Path | str | Sequence[Path | str], modalities: Sequence[str]) -> Case:
-    """One case from whatever names it; see ``Run.predict``.
-
-    Raises:
-        DataError: the files are not readable.
-        RunError: they are not exactly one case with these modalities.
-    """
-    if isinstance(item, Case):
-        return item
-    paths = [item] if isinstance(item, (str, Path)) else list(item)
-    cases = cases_from_paths([Path(path) for path in paths], modalities)
-    if len(cases) != 1:
-        raise RunError(
-            ", ".join(map(str, paths)),
-            found=f"{len(cases)} cases",
-            expected="the files of one case",
-            remedy="call predict once per case, or use `strokelab predict` for many",
-        )
-    return cases[0]
 
 
 def load_run(

@@ -15,6 +15,7 @@ from rich.table import Table
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import make_folder, replacing
 from strokelab.report.bland_altman import bland_altman
+from strokelab.report.cells import between, plain_number
 from strokelab.report.drawing import pdf, png
 from strokelab.scoreboard.agreement import MEASURES, VolumeAgreement, agree, of_volumes, summary_of
 from strokelab.scoreboard.masks import MaskRule, about_grids
@@ -118,10 +119,10 @@ def agreement_table(table: pd.DataFrame, summary: pd.DataFrame, title: str) -> T
     for name in ("n", "estimate", "95 % interval"):
         view.add_column(name, justify="right", no_wrap=True)
     for line in summary.to_dict("records"):
-        name, known = str(line["measure"]), pd.notna(line["low"]) and pd.notna(line["high"])
+        name = str(line["measure"])
         infinite = f" (+{int(line['infinite'])}∞)" if line.get("infinite", 0) > 0 else ""
-        interval = f"{line['low']:.3f} to {line['high']:.3f}" if known else ""
-        estimate = f"{line['estimate']:.3f}" if pd.notna(line["estimate"]) else "-"
+        interval = between(float(line["low"]), float(line["high"]), 3)
+        estimate = plain_number(float(line["estimate"]), 3)
         view.add_row(MEASURES.get(name, name), str(line["statistic"]), f"{line['n']}{infinite}", estimate, interval)
     return view
 

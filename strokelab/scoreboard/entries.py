@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from strokelab.contract import LesionFile
 from strokelab.errors import ConfigError, DataError
-from strokelab.inference.derivative import bids_entities
+from strokelab.inference.bids_names import bids_entities
 from strokelab.nifti import stem
 from strokelab.scoreboard.finding import Found, find_masks
 from strokelab.scoreboard.lists import ROW, Line, read_lines, read_participants
@@ -186,12 +187,18 @@ def _of_line(line: Line, folder: Path) -> Reference:
 
 def _in_their_words(references: Found, predictions: Found) -> Found:
     """References of free names as ``strokelab predict`` calls them, where the predictions have BIDS names."""
-    if not any(one.name.person.startswith("sub-") for one in predictions.files):
+    persons = {one.name.person.casefold() for one in predictions.files}
+    if not any(person.startswith("sub-") for person in persons):
         return references
+
+    def theirs(person: str) -> str:
+        marked, bare = f"sub-{bids_entities(person)['sub']}", "sub-" + re.sub(r"[^A-Za-z0-9]", "", person)
+        return bare if bare.casefold() in persons and marked.casefold() not in persons else marked  # earlier versions
+
     files = tuple(
         one
         if one.name.person.startswith("sub-")
-        else replace(one, name=replace(one.name, person=f"sub-{bids_entities(one.name.person)['sub']}"))
+        else replace(one, name=replace(one.name, person=theirs(one.name.person)))
         for one in references.files
     )
     return replace(references, files=files)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from strokelab.data.readers._tree import nifti_files
+from strokelab.data.readers._tree import walk
 from strokelab.errors import DataError
 from strokelab.files import natural_key
-from strokelab.nifti import SUFFIXES
+from strokelab.nifti import foreign_format, is_volume
 from strokelab.scoreboard.names import Name, read_name, read_names
 
 
@@ -30,15 +30,15 @@ class Found:
     files: tuple[Named, ...]
     left_aside: tuple[Path, ...] = field(default=())  # NIfTI files whose names say that they are something else
     single: bool = False  # one file was named, so that its name need not fit anything
+    unread: tuple[Path, ...] = ()  # images of formats that are not read
 
     def aside(self, whose: str) -> tuple[str, ...]:
-        """A sentence about the files that were left aside, if there are any."""
-        if not self.left_aside:
-            return ()
-        names = ", ".join(str(path) for path in self.left_aside[:3]) + (" ..." if len(self.left_aside) > 3 else "")
-        return (
-            f"{whose}: {len(self.left_aside)} files are called like images or other maps, or name no person: {names}",
-        )
+        """Sentences about the files that were left aside, if there are any."""
+        reasons = {
+            "files are called like images or other maps, or name no person": self.left_aside,
+            "files are of formats that are not read, and were left out": self.unread,
+        }
+        return tuple(f"{whose}: {len(files)} {reason}: {_few(files)}" for reason, files in reasons.items() if files)
 
 
 def find_masks(where: str | Path, *, graded: bool = False) -> Found:
@@ -56,15 +56,20 @@ def find_masks(where: str | Path, *, graded: bool = False) -> Found:
         DataError: there is nothing, or no NIfTI file.
     """
     path = Path(where).expanduser()
-    if path.is_file() and path.name.endswith(SUFFIXES):
+    if path.is_file() and is_volume(path):
         return Found(str(where), (Named(path, read_name(path)),), single=True)
-    paths = _search(path)
+    seen = _search(path)
+    paths = [file for file in seen if is_volume(file)]
+    unread = tuple(file for file in seen if foreign_format(file))
     if not paths:
+        foreign = foreign_format(unread[0] if unread else path)
         raise DataError(
             where,
-            found="no NIfTI file" if path.exists() else "nothing",
+            found=f"no NIfTI file, but {len(unread)} of other formats: {_few(unread)}"
+            if unread
+            else ("no NIfTI file" if path.exists() else "nothing"),
             expected="a NIfTI file (.nii, .nii.gz), a folder of them, or a quoted pattern",
-            remedy="check the path; masks of other formats (.mha, .nrrd, .mgz ...) can be converted, e.g. by SimpleITK",
+            remedy=foreign.remedy if foreign else "check the path",
         )
     root = path if path.is_dir() else _stem_of_pattern(path)
     named = [Named(file, name) for file, name in zip(paths, read_names(paths, root), strict=True)]
@@ -72,17 +77,23 @@ def find_masks(where: str | Path, *, graded: bool = False) -> Found:
     masks = [one for one in masks if one.name.person.startswith("sub-")] or masks
     kept = _of_one_kind(masks, graded)
     chosen = {one.path for one in kept}
-    return Found(str(where), tuple(kept), tuple(file for file in paths if file not in chosen))
+    return Found(str(where), tuple(kept), tuple(file for file in paths if file not in chosen), unread=unread)
 
 
 def _search(path: Path) -> list[Path]:
+    """All visible files of a folder or a pattern, in natural order."""
     if path.is_dir():
-        return nifti_files(path)
-    if path.exists() or not glob.has_magic(str(path)):
-        return []
-    found = [Path(name) for name in glob.glob(str(path), recursive=True)]
-    files = [file for file in found if file.name.endswith(SUFFIXES) and not file.name.startswith(".")]
-    return sorted(files, key=lambda file: natural_key(str(file)))
+        found = list(walk(path))
+    elif path.exists() or not glob.has_magic(str(path)):
+        found = []
+    else:
+        names = (Path(name) for name in glob.glob(str(path), recursive=True))
+        found = [file for file in names if not file.name.startswith(".") and not file.is_dir()]
+    return sorted(found, key=lambda file: natural_key(str(file)))
+
+
+def _few(files: Sequence[Path], most: int = 3) -> str:
+    return ", ".join(str(path) for path in files[:most]) + (" ..." if len(files) > most else "")
 
 
 def _stem_of_pattern(pattern: Path) -> Path:

@@ -22,7 +22,7 @@ from strokelab.command_words import shown
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
-from strokelab.errors import StrokelabError
+from strokelab.errors import StrokelabError, plain_warnings
 from strokelab.files import write_json
 from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
@@ -62,6 +62,7 @@ def train_or_exit(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    plain_warnings()
     console.quiet = not first_process()  # one voice for all processes of a training
     try:
         return train(cfg)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reader_trees import FLAIR_AFFINE, atlas_v2, isles2022, mask, own_folder, write
+from reader_trees import FLAIR_AFFINE, mask, own_folder, write
 
 from strokelab.data import read_cases
 from strokelab.data.readers._tables import read_table
-from strokelab.data.readers.folder import cases_from_paths
 from strokelab.errors import DataError
 from strokelab.nifti import read_grid, read_lesion
 
@@ -97,6 +96,23 @@ class TestFolder:
         (case,) = read_cases("folder", tmp_path)
         assert (case.case_id, tuple(case.images), case.site) == ("x", ("DWI", "ADC"), None)
 
+    def test_masks_beside_the_images_are_no_images(self, tmp_path):
+        """In a folder without ``images`` a mask would pass for a scan of the modality ``image``."""
+        write(tmp_path / "x_T1w.nii.gz")
+        write(tmp_path / "x_lesion.nii.gz", mask((1, 1, 1)))
+        with pytest.raises(DataError) as error:
+            read_cases("folder", tmp_path)
+        assert error.value.where.endswith("x_lesion.nii.gz")
+        assert "labels" in error.value.expected
+
+    def test_endings_in_any_case(self, tmp_path):
+        for folder, name in (("images", "p_T1w.NII.GZ"), ("images", "q_T1w.Nii"), ("labels", "p.NII.gz")):
+            path = tmp_path / folder / name
+            write(path.with_name("x.nii" if name.endswith("Nii") else "x.nii.gz"), mask((1, 1, 1))).rename(path)
+        p, q = read_cases("folder", tmp_path)
+        assert [(p.case_id, p.labelled), (q.case_id, q.labelled)] == [("p", True), ("q", False)]
+        assert read_lesion(p.lesions, read_grid(p.reference_image), p.reference_image).sum() == 1
+
     def test_labels_are_read_by_value_when_asked_for(self, tmp_path):
         write(tmp_path / "images" / "x_T1w.nii.gz")
         write(tmp_path / "labels" / "x.nii.gz", mask((0, 0, 0)) + mask((1, 1, 1), value=4), kind=np.uint8)
@@ -158,65 +174,3 @@ class TestTable:
     def test_a_table_in_an_old_encoding(self, tmp_path):
         (tmp_path / "t.csv").write_bytes("case,ort\n1,Tübingen\n".encode("latin-1"))
         assert read_table(tmp_path / "t.csv").rows == ({"case": "1", "ort": "Tübingen"},)
-
-
-class TestNewScans:
-    def test_single_files_are_cases_whatever_their_names(self, tmp_path):
-        first = write(tmp_path / "sub-7_T1w.nii.gz")
-        second = write(tmp_path / "scan of monday.nii")
-        cases = cases_from_paths([first, str(second)], ["T1w"])
-        assert [(c.case_id, c.site, c.labelled) for c in cases] == [
-            ("scan of monday", None, False),
-            ("sub-7", None, False),
-        ]
-        assert cases[1].subject_id == "sub-7"
-
-    def test_of_a_dataset_folder_only_the_images_are_taken(self, tmp_path):
-        cases = cases_from_paths([atlas_v2(tmp_path)], ["T1w"])
-        assert len(cases) == 4
-        assert all(case.images["T1w"].name.endswith("_T1w.nii.gz") for case in cases)
-
-    def test_several_modalities_are_grouped_by_name(self, tmp_path):
-        root = isles2022(tmp_path)
-        cases = cases_from_paths([root], ["DWI", "ADC", "FLAIR"])
-        assert cases[0].case_id == "sub-strokecase0001_ses-0001"
-        assert [tuple(case.images) for case in cases] == [("DWI", "ADC", "FLAIR")] * 3
-        assert cases[0].images == read_cases("isles2022", root)[0].images
-        assert cases[0].reference_image == cases[0].images["DWI"]
-        assert cases_from_paths([root], ["FLAIR", "DWI"], label_modality="DWI")[0].label_modality == "DWI"
-
-    def test_files_named_by_modality_in_a_folder_per_case(self, tmp_path):
-        for person in ("p1", "p2"):
-            for name in ("dwi", "adc"):
-                write(tmp_path / person / f"{name}.nii.gz")
-        assert [case.case_id for case in cases_from_paths([tmp_path], ["DWI", "ADC"])] == ["p1", "p2"]
-
-    def test_a_missing_modality_names_the_case_and_what_lies_there(self, tmp_path):
-        write(tmp_path / "ann_DWI.nii.gz")
-        with pytest.raises(DataError) as error:
-            cases_from_paths([tmp_path], ["DWI", "ADC"])
-        assert "ann" in error.value.where
-        assert "ann_ADC" in error.value.expected
-        assert "ann_DWI.nii.gz" in error.value.found
-
-    def test_a_named_file_without_modality_is_refused_where_several_are_needed(self, tmp_path):
-        file = write(tmp_path / "scan.nii.gz")
-        other = write(tmp_path / "x_DWI.nii.gz")
-        with pytest.raises(DataError, match=r"scan\.nii\.gz"):
-            cases_from_paths([file, other], ["DWI", "ADC"])
-
-    @pytest.mark.parametrize("name", ["absent.nii.gz", "notes.txt"])
-    def test_no_nifti(self, tmp_path, name):
-        (tmp_path / "notes.txt").write_text("no")
-        with pytest.raises(DataError, match=name):
-            cases_from_paths([tmp_path / name], ["T1w"])
-
-    def test_an_empty_folder(self, tmp_path):
-        with pytest.raises(DataError, match="no NIfTI file"):
-            cases_from_paths([tmp_path], ["T1w"])
-
-    def test_the_same_name_from_two_folders_is_an_id_twice(self, tmp_path):
-        files = [write(tmp_path / folder / "T1w" / "scan.nii.gz") for folder in "ab"]
-        with pytest.raises(DataError, match="twice"):
-            cases_from_paths(files, ["T1w"])
-        assert len(cases_from_paths([files[0], files[0]], ["T1w"])) == 1

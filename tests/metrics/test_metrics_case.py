@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -194,7 +195,6 @@ def test_a_spacing_that_contradicts_the_file_is_said(pair, tmp_path):
         (np.ones((4, 4)), 1.0, "default", DataError, "2 dimensions"),
         (np.ones((4, 4, 4)), (1, 0, 1), "default", DataError, "positive"),
         (np.ones((4, 4, 4)), (1, 1), "default", DataError, "positive"),
-        (np.ones((4, 4, 4)), None, "default", DataError, "positive"),
         (np.ones((4, 4, 4)), 1.0, "atlass", ConfigError, "isles2015"),
         ("nowhere.nii.gz", 1.0, "default", DataError, "no such file"),
     ],
@@ -202,6 +202,25 @@ def test_a_spacing_that_contradicts_the_file_is_said(pair, tmp_path):
 def test_mistakes_are_named(prediction, spacing, profile, error, words):
     with pytest.raises(error, match=words):
         score_case(prediction, np.ones((4, 4, 4)), spacing, profile)
+
+
+def test_two_arguments_are_enough(pair, tmp_path):
+    """Paths and images of nibabel know their spacing; arrays do not, and then nothing in mm or ml is invented."""
+    truth = write_volume(tmp_path / "truth.nii", pair[1].astype(np.uint8), affine_grid(pair[1].shape, (1, 1, 2)))
+    wanted = score_case(*pair, (1, 1, 2))
+    image = nib.load(truth)
+    mask = nib.Nifti1Image(pair[0].astype(np.uint8), image.affine)
+    for prediction, reference in ((pair[0], truth), (mask, pair[1]), (mask, image), (mask, truth), (pair[0], image)):
+        assert score_case(prediction, reference) == wanted
+    with pytest.warns(DataWarning, match="without spacing_mm"):
+        scores = score_case(*pair)
+    unknown = {"hd", "hd95", "assd", "volume_difference"}
+    assert {name for name, value in scores.items() if np.isnan(value)} == unknown
+    assert {name: scores[name] for name in scores if name not in unknown} == {
+        name: wanted[name] for name in wanted if name not in unknown
+    }
+    with pytest.raises(DataError, match="positive"):
+        score_row(*pair, None)  # a table is kept: it holds no row of which nobody knows the unit
 
 
 def test_scoring_needs_no_torch():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strokelab.report.cells import between, listed, p_equation, p_value, plain_number, with_infinity
+from strokelab.report.cells import between, listed, p_equation, p_value, plain_number, signed_number, with_infinity
 
 P_VALUES = [
     (0.0012, "0.0012"),
@@ -53,3 +53,17 @@ def test_infinity_is_a_symbol_and_its_count_a_word():
 def test_long_lists_say_how_many_more():
     assert listed(["a", "b", "c"], 3) == "a, b, c"
     assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
+@pytest.mark.parametrize("places", [0, 2, 3])
+@given(value=st.floats(-1, 1))
+def test_zero_has_no_sign(places, value):
+    for text in (
+        plain_number(value, places),
+        signed_number(value, places),
+        *between(value, value, places).split(" to "),
+    ):
+        shown = float(text.replace("−", "-"))
+        assert (text[0] in "+-−") <= (shown != 0)
+        assert shown == round(shown, places)
+    assert signed_number(0.25, 2) == "+0.25"

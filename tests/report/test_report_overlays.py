@@ -2,10 +2,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 from strokelab.report.drawing import png
+from strokelab.report.material import Overlay
 from strokelab.report.overlays import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -119,3 +122,28 @@ def test_qc_title_tells_volume_and_number(tmp_path, monkeypatch):
     mask[8, 8, 8] = 1
     qc_picture(np.zeros(mask.shape), mask, (2, 2, 5), tmp_path / "a.png", title="sub-1")
     assert titles == ["sub-1: 2.02 ml in 2 lesions"]
+
+
+def test_letters_are_legible_on_any_ground():
+    """At the size shown an L has its foot: the lowest row of its bright pixels is the widest."""
+    overlay = Overlay("x", "c", 1.0, np.ones((20, 22, 18)), marked_block(), marked_block(), (4.0, 4.0, 4.0))
+    figure = three_planes([overlay])
+    figure.set_dpi(100)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3].min(axis=2)
+    letters = {"L": 0, "R": 0, "I": 0}
+    for text in (text for axes in figure.findobj(Axes) for text in axes.texts):
+        box = text.get_window_extent()
+        rows = slice(pixels.shape[0] - int(np.ceil(box.y1)), pixels.shape[0] - int(box.y0))
+        bright = (pixels[rows, int(box.x0) : int(np.ceil(box.x1))] > 160).sum(axis=1)
+        used = bright[bright > 0]
+        assert used.size >= 7, "seven rows of pixels at least"
+        letters[text.get_text()] = used[-1] / used[0]
+    assert letters["L"] > 1.5 * letters["I"]
+
+
+def marked_block() -> np.ndarray:
+    mask = np.zeros((20, 22, 18), dtype=np.uint8)
+    mask[8:12, 9:13, 7:11] = 1
+    return mask

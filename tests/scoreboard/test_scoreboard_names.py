@@ -171,3 +171,15 @@ def test_methods_have_names(tmp_path):
     for wrong in (["nnunet=elsewhere"], ["elsewhere"], ["=x"], ["x="]):
         with pytest.raises(ConfigError, match=r"(?i)name"):
             methods_of(tmp_path / "nnunet", None, wrong)
+
+
+def test_endings_in_any_case_and_formats_that_are_not_read(tmp_path):
+    root = touch(tmp_path, "sub-1_msk.NII.GZ", "sub-2_msk.nii", "sub-3_msk.mgz", "sub-4_msk.nrrd", "notes.txt")
+    found = find_masks(root)
+    assert [one.name.person for one in found.files] == ["sub-1", "sub-2", "sub-3"]
+    (said,) = found.aside("mine")
+    assert "sub-4_msk.nrrd" in said
+    with pytest.raises(DataError) as error:
+        find_masks(touch(tmp_path / "other", "a.nrrd").parent / "other")
+    assert "a.nrrd" in error.value.found
+    assert "SimpleITK" in error.value.remedy

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from strokelab.contract import Case
 from strokelab.data.readers._tree import Problems, Release, walk
 from strokelab.errors import ConfigError, DataError
-from strokelab.nifti import SUFFIXES, stem
+from strokelab.nifti import is_volume, stem
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".7z", ".rar", ".aes256", ".enc")
 
@@ -129,7 +129,7 @@ def _nothing(root: Path, layout: str) -> DataError:
     files = list(walk(root)) if root.is_dir() else [root]
     archives = [path.name for path in files if path.name.lower().endswith(_ARCHIVES)]
     subjects = {part for path in files for part in path.relative_to(root).parts[:-1] if part.startswith("sub-")}
-    images = Counter(stem(path).rsplit("_", 1)[-1] for path in files if path.name.endswith(SUFFIXES))
+    images = Counter(stem(path).rsplit("_", 1)[-1] for path in files if is_volume(path))
     endings = Counter("".join(path.suffixes[-2:]).lower() or path.name for path in files)
     if subjects or (root / "dataset_description.json").is_file():
         found = f"a BIDS dataset of {len(subjects)} subjects with {_counts(images) or 'no NIfTI file'}"

@@ -29,7 +29,7 @@ from strokelab.data.readers._tree import (
     walk,
 )
 from strokelab.errors import DataError
-from strokelab.nifti import SUFFIXES, stem
+from strokelab.nifti import is_volume, stem
 
 log = logging.getLogger(__name__)
 _LABEL_PARTS = {"ot", "penumbra", "core"}
@@ -66,8 +66,7 @@ def is_label(name: str) -> bool:
 def has_token(root: Path, wanted: set[str]) -> bool:
     """Whether some file in a numbered folder below ``root`` carries one of the tokens (lower case)."""
     return any(
-        path.name.endswith(SUFFIXES) and token(stem(path)) in wanted and _case_folder(path, root) is not None
-        for path in walk(root)
+        is_volume(path) and token(stem(path)) in wanted and _case_folder(path, root) is not None for path in walk(root)
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from strokelab.contract import ANY_LABEL, Case, LesionFile, check_unique
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import natural_key
-from strokelab.nifti import SUFFIXES, stem
+from strokelab.nifti import is_volume, stem
 
 Subset = Literal["training", "testing", "all"]
 Problems = list[DataError]
@@ -83,19 +83,19 @@ def walk(root: Path) -> Iterator[Path]:
 
 
 def nifti_files(root: Path) -> list[Path]:
-    """Every visible ``.nii`` and ``.nii.gz`` below ``root`` in natural order.
+    """Every visible image file (``is_volume``) below ``root`` in natural order.
 
     Raises:
         DataError: as ``walk``.
     """
-    files = [path for path in walk(root) if path.name.endswith(SUFFIXES)]
+    files = [path for path in walk(root) if is_volume(path)]
     return sorted(files, key=lambda path: natural_key(str(path)))
 
 
 def any_stem(root: Path, pattern: str) -> bool:
     """Whether some NIfTI file below ``root`` has a stem that matches ``pattern`` as a whole, in any case."""
     wanted = re.compile(pattern, re.IGNORECASE)
-    return any(path.name.endswith(SUFFIXES) and wanted.fullmatch(stem(path)) for path in walk(root))
+    return any(is_volume(path) and wanted.fullmatch(stem(path)) for path in walk(root))
 
 
 def build_cases(

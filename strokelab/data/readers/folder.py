@@ -8,6 +8,7 @@ from pathlib import Path
 
 from strokelab.contract import ANY_LABEL, Case
 from strokelab.data.readers import _scans
+from strokelab.data.readers._names import is_mask
 from strokelab.data.readers._tables import Row, Table, read_table
 from strokelab.data.readers._tree import (
     Lead,
@@ -15,13 +16,12 @@ from strokelab.data.readers._tree import (
     Release,
     build_cases,
     lesion_file,
-    listing,
     nifti_files,
     no_twins,
     one,
 )
 from strokelab.errors import DataError
-from strokelab.nifti import SUFFIXES, stem
+from strokelab.nifti import is_volume, stem
 
 RELEASE = Release(
     title="own files",
@@ -47,7 +47,7 @@ class _Settings:
 
 def looks_like(root: Path) -> bool:
     """Whether there is a folder ``images``, or NIfTI files directly in ``root``."""
-    return (root / "images").is_dir() or any(path.name.endswith(SUFFIXES) for path in root.iterdir())
+    return (root / "images").is_dir() or any(is_volume(path) for path in root.iterdir())
 
 
 def read(
@@ -105,66 +105,6 @@ def read(
     return build_cases(leads, root=root, exclude=exclude, problems=problems)
 
 
-def cases_from_paths(paths: Sequence[str | Path], modalities: Sequence[str], *, label_modality: str = "") -> list[Case]:
-    """New scans to predict: no labels, no site.
-
-    One modality: each file named here is a case; of a folder, the files whose names carry the modality, or all of
-    them when none does. Several modalities: ``<case>_<modality>`` (or ``<case>/<modality>``) files are grouped, in
-    whatever folders they lie; other files in the folders are ignored.
-
-    Args:
-        paths: NIfTI files, or folders that are searched at all depths.
-        modalities: what every case must have, in this order.
-        label_modality: on whose grid predictions end; empty: the first modality.
-
-    Raises:
-        DataError: a path does not exist or is no NIfTI file, nothing fits, a modality is missing, an id twice.
-    """
-    named: list[Path] = []
-    searched: list[Path] = []
-    for path in (Path(path).expanduser() for path in paths):
-        if path.is_dir():
-            searched += nifti_files(path)
-        elif path.is_file() and path.name.endswith(SUFFIXES):
-            named.append(path)
-        else:
-            raise DataError(
-                path,
-                found="a file of another kind" if path.exists() else "nothing",
-                expected="a NIfTI file (.nii, .nii.gz) or a folder of them",
-                remedy="check the path",
-            )
-    settings = _Settings(tuple(modalities), label_modality or modalities[0])
-    where = Path(paths[0]) if len(paths) == 1 else Path("inputs")
-    leads: list[Lead] = []
-    if len(modalities) == 1:
-        for file in dict.fromkeys(named):
-            case_id, _ = _scans.split_name(file, modalities) or (stem(file), modalities[0])
-            leads.append(_lead(case_id, {modalities[0]: [file]}, settings))
-        groups = _scans.group_scans([file for file in searched if file not in named], modalities)
-    else:
-        everything = list(dict.fromkeys([*named, *searched]))
-        groups = _scans.group_scans(everything, modalities)
-        known = {file for files in groups.values() for candidates in files.values() for file in candidates}
-        for file in named:
-            if file not in known:
-                raise DataError(
-                    file,
-                    found="a name that tells no modality",
-                    expected=f"<case>_<modality>.nii.gz with one of {list(modalities)}",
-                    remedy="rename the file, or predict with a model of one modality",
-                )
-    leads += [_lead(case_id, files, settings) for case_id, files in groups.items()]
-    if not leads:
-        raise DataError(
-            where,
-            found=listing([*named, *searched]),
-            expected=f"files called <case>_<modality>.nii.gz with the modalities {list(modalities)}",
-            remedy="check the path, or rename the files",
-        )
-    return build_cases(leads, root=where)
-
-
 def _from_folders(
     root: Path, settings: Callable[[Sequence[str]], _Settings], names: tuple[str, str, str], problems: Problems | None
 ) -> list[Lead]:
@@ -176,6 +116,8 @@ def _from_folders(
     if not files or (not images.is_dir() and any(file.parent != root for file in files)):
         # Images in folders of other names: the tree of some dataset, whose templates must not pass for cases.
         return []
+    if not images.is_dir():
+        files = _without_masks(files, problems)
     chosen = settings(_scans.familiar_modalities(files))
     groups = _scans.group_scans(files, chosen.modalities)
     owned: dict[str, tuple[list[Path], list[Path]]] = {case: ([], []) for case in groups}
@@ -286,6 +228,15 @@ def _by_case(table: Table) -> dict[str, Row]:
     return table.named(column)
 
 
+def _without_masks(files: Sequence[Path], problems: Problems | None) -> list[Path]:
+    """The images of a folder in which everything lies side by side; masks among them are problems of their own."""
+    images = [file for file in files if not is_mask(file)] or list(files)
+    for file in files:
+        if file not in images:
+            _stray(file, "a mask by its name among the images", "masks in labels/<case>.nii.gz", problems)
+    return images
+
+
 def _stray(file: Path, found: str, expected: str, problems: Problems | None) -> None:
     error = DataError(file, found=found, expected=expected, remedy="rename it, or take it out")
     if problems is None:
@@ -294,7 +245,7 @@ def _stray(file: Path, found: str, expected: str, problems: Problems | None) -> 
 
 
 def _is_file_name(value: object) -> bool:
-    return isinstance(value, str) and value.endswith(SUFFIXES)
+    return isinstance(value, str) and is_volume(Path(value))
 
 
 def _column(name: str) -> str:
