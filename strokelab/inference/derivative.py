@@ -29,6 +29,7 @@ class SavedPrediction:
     mask: Path
     volume_ml: float
     lesions: int  # connected components, 26 neighbours
+    preparation: str = ""  # what was done to the scan before, e.g. "resampled 2x2x2 -> 4x4x4 mm"
 
 
 class Derivative:
@@ -90,15 +91,22 @@ class Derivative:
             write_volume(disagreement, prediction.disagreement, prediction.grid)
         voxels = int(prediction.mask.sum(dtype="int64"))
         volume_ml = voxels * prediction.grid.voxel_volume_mm3 / 1000
-        row = SavedPrediction(prediction.case_id, path, volume_ml, count_lesions(prediction.mask))
+        row = SavedPrediction(
+            prediction.case_id,
+            path,
+            volume_ml,
+            count_lesions(prediction.mask),
+            prediction.provenance.get("preparation", ""),
+        )
         self.saved.append(row)
         return row
 
     def finish(self) -> Path:
-        """Write the table of lesion volumes (tab-separated: case, volume_ml, lesions, mask)."""
-        lines = ["case\tvolume_ml\tlesions\tmask"]
+        """Write the table of lesion volumes (tab-separated: case, volume_ml, lesions, mask, preparation)."""
+        lines = ["case\tvolume_ml\tlesions\tmask\tpreparation"]
         lines += [
             f"{row.case_id}\t{row.volume_ml:.3f}\t{row.lesions}\t{row.mask.relative_to(self.folder).as_posix()}"
+            f"\t{row.preparation}"
             for row in self.saved
         ]
         write_text(self.folder / TABLE, "\n".join(lines) + "\n")

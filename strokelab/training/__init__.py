@@ -20,10 +20,12 @@ from strokelab import runs
 from strokelab.allocator import use
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.data.datamodule import CohortDataModule
+from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.files import write_json
 from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
+from strokelab.runs.training_scans import write_training_scans
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, shown, stoppable
@@ -170,6 +172,9 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
         if start.digest:
             runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
+    if start.checkpoint is None or not (folder / runs.TRAINING_SCANS).is_file():
+        prepared = {part: datamodule.volumes(part) for part in PARTS}
+        write_training_scans(folder, prepared, datamodule.view.preparation)
     step = int(runs.read_checkpoint(start.checkpoint)["global_step"]) if start.checkpoint else None
     boards.describe(trainer.loggers, boards.facts_of(settings, folder, split, resumed_step=step))
     _announce(settings, folder, datamodule, model)
