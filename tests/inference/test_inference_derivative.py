@@ -64,9 +64,9 @@ def test_files_of_a_case(tmp_path):
     assert description["GeneratedBy"][0]["Parameters"] == {"checkpoint": "last.ckpt"}
     derivative.write(prediction("b"))
     assert derivative.finish().read_text().splitlines() == [
-        "case\tvolume_ml\tlesions\tmask",
-        "sub-a_ses-1\t0.009\t2\tsub-a/ses-1/anat/sub-a_ses-1_label-lesion_mask.nii.gz",
-        "b\t0.000\t0\tsub-b/anat/sub-b_label-lesion_mask.nii.gz",
+        "case\tvolume_ml\tlesions\tmask\tpreparation",
+        "sub-a_ses-1\t0.009\t2\tsub-a/ses-1/anat/sub-a_ses-1_label-lesion_mask.nii.gz\t",
+        "b\t0.000\t0\tsub-b/anat/sub-b_label-lesion_mask.nii.gz\t",
     ]
 
 
