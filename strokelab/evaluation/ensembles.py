@@ -70,8 +70,8 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
     )
     rows = _rows(plan, averaging, ensemble, settings, out)
     store = store_of(settings)
-    own = all(entry.cohort.own for entry in plan.entries)
-    preparing = ensemble.view.preparation if own else partial(ensemble.preparation_of, store=store.folder)
+    as_trained = all(entry.cohort.own for entry in plan.entries)
+    preparing = ensemble.view.preparation if as_trained else partial(ensemble.preparation_of, store=store.folder)
     stored = store.prepare([one.case for one in plan.cases], preparing)
     phantom = any(entry.cohort.phantom for entry in plan.entries)
     keepers = [Keeper(row.entry, settings, out, {**ensemble.provenance, "model": row.entry.label}) for row in rows]

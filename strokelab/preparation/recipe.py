@@ -37,7 +37,7 @@ _WORDS: dict[str, tuple[str | None, ...]] = {
     "orientation": ("RAS", "file"),
 }
 _CUT_BRAIN = 0.01  # share of the brain outside the crop that is said; edges of rough masks are less
-_MOST_VOXELS = 2**29
+MOST_VOXELS = 2**29
 """2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
 
 
@@ -144,8 +144,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         read = {case.images[name]: _read_image(case.images[name]) for name in preparation.modalities}
     steps = plan_steps(native, preparation, nonzero_box([*read.values()], native) if preparation.box else None)
     target = steps[-1].target
-    if math.prod(target.shape) > _MOST_VOXELS:
-        raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {_MOST_VOXELS:,} voxels")
+    if math.prod(target.shape) > MOST_VOXELS:
+        raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
     drawn = read_lesion(case.lesions, native, case.reference_image) if case.labelled else None
     reference = read.get(case.reference_image) or _read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])

@@ -6,6 +6,7 @@ A preparation whose ``spacing`` is None, or that crops by voxel numbers, means s
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from strokelab.grid import CropPad, Grid, Step
 from strokelab.preparation.extent import Extent
-from strokelab.preparation.recipe import Preparation
+from strokelab.preparation.recipe import MOST_VOXELS, Preparation
 
 SPACING_TOLERANCE = 0.05  # share by which voxels may differ from those of the training
 VOXEL_TOLERANCE = 0.1  # share of a voxel by which corners of one grid may lie apart
@@ -134,8 +135,10 @@ class TrainedOn:
             KeyError, TypeError, ValueError: it is no such thing.
         """
         frame = None if content["frame"] is None else Grid.from_json(content["frame"])
-        if frame is not None and (min(frame.shape) < 1 or not abs(np.linalg.det(frame.matrix)) > 1e-9):
-            raise ValueError("a frame that is no grid")
+        if frame is not None and not (
+            min(frame.shape) > 0 and math.prod(frame.shape) <= MOST_VOXELS and abs(np.linalg.det(frame.matrix)) > 1e-9
+        ):
+            raise ValueError("a frame that is no grid of a scan")
         spreads = {name: Spread.from_json(content[name], 3) for name in _SPREADS}
         if min(spreads["spacing_mm"].low + spreads["brain_mm"].low) <= 0:
             raise ValueError("lengths that are not positive")

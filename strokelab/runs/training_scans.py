@@ -6,7 +6,7 @@ Runs of versions that wrote no such file are known by the headers of their train
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,18 +25,19 @@ from strokelab.runs.folder import SPLIT, TRAINING_SCANS, read_json, read_split
 
 if TYPE_CHECKING:
     from strokelab.configuration import Settings
+    from strokelab.data.datamodule import Part
     from strokelab.grid import Grid, Step
     from strokelab.preparation.store import StoredCase
 
 
 def write_training_scans(
-    folder: Path, cases: Mapping[str, Sequence[StoredCase]], preparation: Preparation
+    folder: Path, volumes: Callable[[Part], Sequence[StoredCase]], preparation: Preparation
 ) -> TrainedOn | None:
     """Say in a run folder what it is trained on, and warn of cases to be tested that are not like it.
 
     Args:
         folder: of the run.
-        cases: prepared ones by part: ``train``, and ``val`` and ``test`` where there are any.
+        volumes: the prepared cases of a part of its split.
         preparation: of the run.
 
     Returns:
@@ -45,12 +46,13 @@ def write_training_scans(
     Raises:
         DataError: the folder cannot be written to.
     """
-    if not cases["train"]:
+    cases = volumes("train")
+    if not cases:
         return None
-    trained = TrainedOn.of(cases["train"], preparation)
+    trained = TrainedOn.of(cases, preparation)
     write_json(folder / TRAINING_SCANS, trained.to_json())
     if preparation.spacing is None:
-        _say_others(cases, trained)
+        _say_others(volumes, trained)
     return trained
 
 
@@ -153,12 +155,16 @@ def united(records: Sequence[TrainedOn | None], folders: Sequence[Path], prepara
         if preparation.spacing is None and (np.abs(sizes - 1) > 0.25).any():
             words = [" x ".join(f"{side:.3g}" for side in one.spacing_mm.median) + " mm" for one in (record, first)]
             raise _other(folder, folders[0], words)
-    spreads = {
-        name: _widest([getattr(record, name) for record in known])
-        for name in ("spacing_mm", "field_of_view_mm", "brain_mm", "brain_centre_mm", "brain_ml")
-    }
-    frame = None if any(record.frame is None for record in known) else first.frame
-    return replace(first, cases=sum(record.cases for record in known), frame=frame, **spreads)
+    return replace(
+        first,
+        cases=sum(record.cases for record in known),
+        spacing_mm=_widest([record.spacing_mm for record in known]),
+        field_of_view_mm=_widest([record.field_of_view_mm for record in known]),
+        brain_mm=_widest([record.brain_mm for record in known]),
+        brain_centre_mm=_widest([record.brain_centre_mm for record in known]),
+        brain_ml=_widest([record.brain_ml for record in known]),
+        frame=None if any(record.frame is None for record in known) else first.frame,
+    )
 
 
 def _other(folder: Path, first: Path, words: Sequence[str]) -> RunError:
@@ -177,11 +183,12 @@ def _widest(spreads: Sequence[Spread]) -> Spread:
     return Spread(every.low, Spread.of([one.median for one in spreads]).median, every.high)
 
 
-def _say_others(cases: Mapping[str, Sequence[StoredCase]], trained: TrainedOn) -> None:
+def _say_others(volumes: Callable[[Part], Sequence[StoredCase]], trained: TrainedOn) -> None:
     """Warn of cases that are validated or tested and have voxels of other size than those trained on."""
     own = trained.spacing_mm
-    for part in ("val", "test"):
-        others = [case for case in cases.get(part, ()) if not own.holds(case.steps[0].target.spacing)]
+    parts: tuple[Part, ...] = ("val", "test")
+    for part in parts:
+        others = [case for case in volumes(part) if not own.holds(case.steps[0].target.spacing)]
         if others:
             sizes = (others[0].steps[0].target.spacing, own.low, own.high)
             found, low, high = ("x".join(f"{side:.3g}" for side in size) for size in sizes)

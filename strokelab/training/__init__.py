@@ -20,7 +20,6 @@ from strokelab import runs
 from strokelab.allocator import use
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.data.datamodule import CohortDataModule
-from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.files import write_json
 from strokelab.ranks import gathered, together
@@ -173,8 +172,7 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
             runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
     if start.checkpoint is None or not (folder / runs.TRAINING_SCANS).is_file():
-        prepared = {part: datamodule.volumes(part) for part in PARTS}
-        write_training_scans(folder, prepared, datamodule.view.preparation)
+        write_training_scans(folder, datamodule.volumes, datamodule.view.preparation)
     step = int(runs.read_checkpoint(start.checkpoint)["global_step"]) if start.checkpoint else None
     boards.describe(trainer.loggers, boards.facts_of(settings, folder, split, resumed_step=step))
     _announce(settings, folder, datamodule, model)

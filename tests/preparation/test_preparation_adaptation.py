@@ -74,6 +74,7 @@ def test_a_record_says_what_the_training_scans_were(trained):
         ("brain_mm", {"low": [1, 1], "median": [1, 1], "high": [1, 1]}),
         ("brain_ml", {"low": ["x"], "median": [1], "high": [1]}),
         ("frame", {"shape": [4, 4, 4], "affine": np.zeros((4, 4)).tolist()}),
+        ("frame", {"shape": [4096, 4096, 4096], "affine": np.eye(4).tolist()}),
         ("frame", {"shape": [0, 4, 4], "affine": np.eye(4).tolist()}),
         ("contrasts", None),
         ("cases", "many"),
