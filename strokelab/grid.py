@@ -135,6 +135,12 @@ class Grid:
         inside = (np.linalg.inv(other.matrix) @ self.matrix @ np.concatenate([corners, np.ones((1, 8))]))[:3]
         return bool(((inside.max(axis=1) > -0.5) & (inside.min(axis=1) < np.asarray(other.shape) - 0.5)).all())
 
+    def inside(self, other: Grid) -> bool:
+        """Whether the centre of every voxel lies within the other volume."""
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1)
+        places = (np.linalg.inv(other.matrix) @ self.matrix @ np.concatenate([corners, np.ones((1, 8))]))[:3]
+        return bool(((places >= -0.5) & (places <= np.asarray(other.shape)[:, None] - 0.5)).all())
+
     def describe(self) -> str:
         """One line for error messages: shape, spacing, orientation, affine rows."""
         rows = "; ".join("(" + ", ".join(f"{v:.4g}" for v in row) + ")" for row in self.affine[:3])
@@ -301,6 +307,12 @@ def turned(array: Array, source: Grid, target: Grid) -> Array | None:
     shape = tuple(source.shape[axis] for axis in np.argsort(orientation[:, 0]).astype(int))
     inverse = nib.orientations.inv_ornt_aff(orientation, source.shape)
     return _reorient(array, orientation) if Grid.of(shape, source.matrix @ inverse).matches(target) else None
+
+
+def places_in(mask: Array, source: Grid, target: Grid) -> NDArray[np.float64]:
+    """Where the voxels (N, 3) of a mask (X, Y, Z) on ``source`` lie in voxels of ``target``."""
+    to_target = np.linalg.inv(target.matrix) @ source.matrix
+    return np.asarray(np.argwhere(mask) @ to_target[:3, :3].T + to_target[:3, 3])
 
 
 def _reorient(array: Array, orientation: Array) -> Array:

@@ -65,6 +65,12 @@ def of_sites(cases: Sequence[Case], sites: Sequence[str]) -> list[Case]:
     return [case for case in cases if case.site in wanted]
 
 
+class MissingModalityError(DataError):
+    """A case lacks a modality; ``images`` are those it has."""
+
+    images: tuple[str, ...] = ()
+
+
 def check_modalities(cases: Sequence[Case], modalities: Sequence[str]) -> None:
     """Every case must have every modality.
 
@@ -74,12 +80,14 @@ def check_modalities(cases: Sequence[Case], modalities: Sequence[str]) -> None:
     for case in cases:
         missing = [name for name in modalities if name not in case.images]
         if missing:
-            raise DataError(
+            error = MissingModalityError(
                 f"{case.case_id} ({case.reference_image.parent})",
                 found=f"modalities {sorted(case.images)}",
                 expected=f"also {missing}, as data.modalities says",
                 remedy=f"set data.modalities, or leave the case out with data.exclude=[{case.case_id}]",
             )
+            error.images = tuple(case.images)
+            raise error
 
 
 def check_site_count(cases: Sequence[Case], stated: int | None, root: Path) -> None:

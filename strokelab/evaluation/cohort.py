@@ -11,8 +11,10 @@ from strokelab import runs
 from strokelab.configuration import Settings, build
 from strokelab.contract import Case
 from strokelab.data import read_cases
+from strokelab.data.cohort_checks import MissingModalityError
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs import Run
+from strokelab.runs.training_scans import check_contrasts
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Cohort:
     cases: tuple[Case, ...]
     spacing: str  # of the network's grid, in words
     absent: str = ""  # why there are no cases: the data are elsewhere
+    own: bool = True  # a part of the run's own split, prepared as its training prepared it
 
 
 class Cohorts:
@@ -53,7 +56,8 @@ class Cohorts:
         else:
             cases = self.recorded(own, run.folder)
         part = self.settings["part"]
-        if all(described.get(key) == own.get(key) for key in ("dataset", "phantom")):
+        own_part = all(described.get(key) == own.get(key) for key in ("dataset", "phantom"))
+        if own_part:
             cases = part_of(run, cases, part, where=described["root"])
         cases = [case for case in cases if case.labelled]
         if not cases:
@@ -63,7 +67,8 @@ class Cohorts:
                 expected="labelled cases to score",
                 remedy="choose part=val or part=train, or a dataset with data=...",
             )
-        return Cohort(str(described["dataset"]), bool(described.get("phantom")), tuple(cases), _spacing(run))
+        dataset, phantom = str(described["dataset"]), bool(described.get("phantom"))
+        return Cohort(dataset, phantom, tuple(cases), _spacing(run), own=own_part)
 
     def elsewhere(self, run: Run, reason: str) -> Cohort:
         """The run's own cohort where its files cannot be read: a name without cases."""
@@ -103,10 +108,21 @@ class Cohorts:
         return self._read[key]
 
     def _other(self, run: Run) -> tuple[Settings, list[Case]]:
-        """The dataset named on the command line, as a run with these modalities needs it."""
+        """The dataset named on the command line, as a run with these modalities needs it.
+
+        Raises:
+            RunError: it has other images than the run was trained on.
+        """
         if run.modalities not in self._chosen:
-            datamodule = build(self.settings["data"], view=run.view, split=None)
-            self._chosen[run.modalities] = (datamodule.describe(), datamodule.cases)
+            node = self.settings["data"]
+            named = [str(name) for name in node.get("modalities") or run.modalities]
+            check_contrasts(named, run.modalities, where=run.folder, data=str(node.get("root")))
+            datamodule = build({**node, "modalities": list(run.modalities)}, view=run.view, split=None)
+            try:
+                self._chosen[run.modalities] = (datamodule.describe(), datamodule.cases)
+            except MissingModalityError as error:
+                check_contrasts(error.images, run.modalities, where=run.folder, data=error.where)
+                raise
         return self._chosen[run.modalities]
 
 

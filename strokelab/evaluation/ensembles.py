@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,10 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
         windows=settings.get("windows"),
     )
     rows = _rows(plan, averaging, ensemble, settings, out)
-    stored = store_of(settings).prepare([one.case for one in plan.cases], ensemble.view.preparation)
+    store = store_of(settings)
+    as_trained = all(entry.cohort.own for entry in plan.entries)
+    preparing = ensemble.view.preparation if as_trained else partial(ensemble.preparation_of, store=store.folder)
+    stored = store.prepare([one.case for one in plan.cases], preparing)
     phantom = any(entry.cohort.phantom for entry in plan.entries)
     keepers = [Keeper(row.entry, settings, out, {**ensemble.provenance, "model": row.entry.label}) for row in rows]
     with ExitStack() as stack:

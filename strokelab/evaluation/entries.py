@@ -12,13 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from strokelab.configuration import Settings
+from strokelab.contract import Case
 from strokelab.data.splits import Split
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.cohort import Cohort, Cohorts
 from strokelab.evaluation.sweep import Finished
 from strokelab.inference.precision import AS_TRAINED
+from strokelab.preparation.recipe import Preparation
+from strokelab.preparation.store import PreparedStore, Preparing
+from strokelab.preparation.trained_on import TrainedOn
 from strokelab.runs import Run, load_run
 from strokelab.runs.recipe import told_apart
+from strokelab.runs.training_scans import preparation_of
 from strokelab.scoring.cases import recipe_of
 from strokelab.view import View
 
@@ -44,7 +49,20 @@ class Entry:
     overrides: Mapping[str, str] = field(default_factory=dict)  # that tell it from the sweep's others
     members: tuple[Entry, ...] = ()  # the runs whose mean it is; () = a run
     made_of: str = ""  # the same in words
+    trained_on: TrainedOn | None = None  # where its cases are not those of its own split
+    halves: bool = False  # it parts a volume at its middle
     published: str = ""  # what conf/paper knows the model by, where that is not its name in tables
+
+    def preparing(self, store: PreparedStore) -> Preparing:
+        """How its cases are prepared: those of its own split as in the training, others as the run prepares scans."""
+        own = self.view.preparation
+        if self.cohort.own:
+            return own
+
+        def prepared(case: Case) -> Preparation:
+            return preparation_of(case, own, self.trained_on, where=self.folder, halves=self.halves, store=store.folder)
+
+        return prepared
 
     def load(self, settings: Settings) -> Run:
         """The run with its weights."""
@@ -90,6 +108,8 @@ def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
         cohort=cohort,
         member=one.name,
         overrides=one.overrides,
+        trained_on=None if cohort.own else run.trained_on,
+        halves=run.model.hemispheres is not None,
     )
 
 

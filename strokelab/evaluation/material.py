@@ -168,9 +168,10 @@ def _slice_pixels(run: Run, stored: StoredCase) -> SitePixels:
     index = slice_index(prepared.image.shape[3])
     before = torch.from_numpy(prepared.image[:, :, :, index].transpose(0, 2, 1).copy())
     brain = torch.from_numpy(prepared.brain[:, :, index].T.astype("uint8"))
+    device = run.model.device
     with torch.inference_mode():
-        after = run.model.standardizer(before[None], brain[None, None])  # type: ignore[misc]
-    return SitePixels(str(stored.site), before[0].numpy(), after[0, 0].numpy(), brain.numpy())
+        after = run.model.standardizer(before[None].to(device), brain[None, None].to(device))  # type: ignore[misc]
+    return SitePixels(str(stored.site), before[0].numpy(), after[0, 0].float().cpu().numpy(), brain.numpy())
 
 
 def _origin(outcomes: Sequence[Outcome]) -> str:

@@ -53,8 +53,9 @@ def outcomes_of(entries: Sequence[Entry], settings: Settings, out: Path) -> list
         StrokelabError: cases cannot be prepared, or predictions not be written.
     """
     own = [_own(entry, settings) for entry in entries]
+    store = store_of(settings)
     prepared = [
-        store_of(settings).prepare(entry.cohort.cases, entry.view.preparation) if isinstance(known, str) else []
+        store.prepare(entry.cohort.cases, entry.preparing(store)) if isinstance(known, str) else []
         for entry, known in zip(entries, own, strict=True)
     ]
     outcomes = []
@@ -195,7 +196,8 @@ def _overlays(outcome: Outcome, wanted: Mapping[str, str], settings: Settings) -
     unseen = [case for case_id, case in by_id.items() if case_id not in outcome.masks]
     if unseen:
         run: Run = outcome.entry.load(settings)
-        for stored in store_of(settings).prepare(unseen, run.view.preparation, progress=False):
+        store = store_of(settings)
+        for stored in store.prepare(unseen, outcome.entry.preparing(store), progress=False):
             outcome.masks.keep(run.predict_prepared(stored.load()))
     return [
         overlay_of(label, by_id[case_id], outcome.masks.mask(case_id))

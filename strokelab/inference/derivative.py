@@ -42,6 +42,7 @@ class SavedPrediction:
     image: str = ""  # whose grid the mask has, relative to the derivative
     digest: str = ""  # of the mask file as it was written
     made_by: int = 0  # which entry of GeneratedBy in dataset_description.json, from 1
+    preparation: str = ""  # what was done to the scan before, e.g. "resampled 2x2x2 -> 4x4x4 mm"
 
     def edited(self) -> bool:
         """Whether the mask is another file than the one written."""
@@ -167,6 +168,7 @@ class Derivative:
                 "" if image is None else self._relative(image),
                 digest,
                 self._maker(),
+                prediction.provenance.get("preparation", ""),
             )
             self._list({**rows, _text(case): row})
             if before is not None:
@@ -217,7 +219,7 @@ class Derivative:
         )
 
     def finish(self) -> Path:
-        """The table of lesion volumes (tab-separated: case, volume_ml, lesions, mask, image, digest, made_by)."""
+        """The table of lesion volumes (tab-separated: case, volume_ml, lesions, mask, preparation, image, digest, made_by)."""
         with locked(self.folder / _LOCK):
             self._maker()
             self._list(self.rows())
@@ -249,16 +251,19 @@ class Derivative:
             known["image"],
             known["digest"],
             int(known["made_by"] or 0),
+            known["preparation"],
         )
 
     def _list(self, rows: Mapping[str, SavedPrediction]) -> None:
         text = io.StringIO()
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
-        table.writerow(["case", "volume_ml", "lesions", "mask", "image", "digest", "made_by"])
+        table.writerow(["case", "volume_ml", "lesions", "mask", "preparation", "image", "digest", "made_by"])
         for case, row in rows.items():
             mask = row.mask.relative_to(self.folder).as_posix()
             made_by = row.made_by or ""
-            table.writerow([case, f"{row.volume_ml:.3f}", row.lesions, mask, row.image, row.digest, made_by])
+            table.writerow(
+                [case, f"{row.volume_ml:.3f}", row.lesions, mask, row.preparation, row.image, row.digest, made_by]
+            )
         write_text(self.folder / TABLE, text.getvalue())
 
     def _makers(self) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from strokelab.errors import DataError
 from strokelab.files import write_json
 from strokelab.grid import Grid, Step, step_from_json, step_to_json
 from strokelab.nifti import read_grid
+from strokelab.preparation.extent import Extent, Triple
 
 DESCRIPTION = "case.json"
 
@@ -45,6 +46,7 @@ class StoredCase:
     lesion_voxels: int | None  # on the prepared grid; None = unlabelled
     brain_voxels_per_slice: tuple[int, ...]  # per index of axis 2
     entry: Path
+    brain_box: tuple[Triple, Triple] | None = None  # lower and upper edges on the prepared grid; None: of older code
 
     @property
     def labelled(self) -> bool:
@@ -71,6 +73,15 @@ class StoredCase:
             brain_source=self.brain_source,
         )
 
+    def brain_extent(self) -> Extent:
+        """The box around the brain on the prepared grid, and its volume.
+
+        Raises:
+            DataError: an entry of older code, whose brain mask must be read, has gone.
+        """
+        low, high = self.brain_box or _box_of(self._map("brain").T)
+        return Extent(low, high, sum(self.brain_voxels_per_slice) * self.grid.voxel_volume_mm3 / 1000)
+
     def _map(self, name: str) -> NDArray[Any]:
         path = self.entry / f"{name}.npy"
         try:
@@ -82,6 +93,18 @@ class StoredCase:
                 expected=f"the prepared arrays of case {self.case_id}",
                 remedy="the store was changed under a running job: start it again, what is missing is prepared anew",
             ) from error
+
+
+def _box_from(content: Any) -> tuple[Triple, Triple]:
+    (x, y, z), (right, front, top) = content
+    return (float(x), float(y), float(z)), (float(right), float(front), float(top))
+
+
+def _box_of(brain: NDArray[np.bool_]) -> tuple[Triple, Triple]:
+    """Lower and upper edges, in voxels, of the box around a mask (X, Y, Z) that is not empty."""
+    sides = [np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    x, y, z = ((float(side[0]) - 0.5, float(side[-1]) + 0.5) for side in sides)
+    return (x[0], y[0], z[0]), (x[1], y[1], z[1])
 
 
 def _mapped(path: Path) -> NDArray[Any]:
@@ -139,6 +162,7 @@ def write_entry(
             "brain_source": prepared.brain_source,
             "lesion_voxels": None if prepared.lesion is None else int(np.count_nonzero(prepared.lesion)),
             "brain_voxels_per_slice": np.count_nonzero(prepared.brain, axis=(0, 1)).tolist(),
+            "brain_box": _box_of(prepared.brain),
             "bytes": sizes,
             **facts,
         },
@@ -181,6 +205,7 @@ def open_entry(folder: Path, case: Case) -> StoredCase | None:
             lesion_voxels=content["lesion_voxels"],
             brain_voxels_per_slice=tuple(content["brain_voxels_per_slice"]),
             entry=folder,
+            brain_box=None if content.get("brain_box") is None else _box_from(content["brain_box"]),
         )
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None

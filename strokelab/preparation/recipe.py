@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from strokelab.contract import Case, PreparedCase
 from strokelab.errors import ConfigError, DataError, DataWarning
-from strokelab.grid import CropPad, Grid, Orient, Resample, Step, resample
+from strokelab.grid import CropPad, Grid, Orient, Resample, Step, places_in, resample
 from strokelab.nifti import read_grid, read_lesion, read_voxels
 from strokelab.placement import check_covers
 from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
@@ -37,7 +37,8 @@ _WORDS: dict[str, tuple[str | None, ...]] = {
     "interpolation": ("linear", "cubic"),
     "orientation": ("RAS", "file"),
 }
-_MOST_VOXELS = 2**29
+_CUT_BRAIN = 0.01  # share of the brain outside the crop that is said; edges of rough masks are less
+MOST_VOXELS = 2**29
 """2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
 
 
@@ -55,6 +56,8 @@ class Preparation:
             and ``crop``; predictions are 0 outside it. None keeps the whole volume.
         interpolation: of images, ``"linear"`` or ``"cubic"``; masks are linear, cut at one half.
         orientation: ``"RAS"``, or ``"file"``: axes run as in the case's own file, and X, Y, Z above are the file's.
+        onto: a grid in the world that the case is brought to before the crop, in place of ``spacing``; None: the
+            case's own field of view. No setting of a config: ``preparation.trained_on`` chooses it for single scans.
 
     Raises:
         ConfigError: a setting has the wrong length or range.
@@ -68,6 +71,7 @@ class Preparation:
     box: Literal["nonzero"] | None = None
     interpolation: Literal["linear", "cubic"] = "linear"
     orientation: Literal["RAS", "file"] = "RAS"
+    onto: Grid | None = None
 
     def __post_init__(self) -> None:
         names: Any = self.modalities  # yaml brings lists, and people forget brackets
@@ -94,14 +98,18 @@ class Preparation:
                 raise _setting(
                     name, getattr(self, name), f"one of {', '.join('null' if w is None else w for w in known)}"
                 )
+        if self.onto is not None and (not isinstance(self.onto, Grid) or self.box or self.orientation != "RAS"):
+            raise _setting("onto", self.onto, "null, or a grid without box and with RAS axes")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; ``Preparation(**content)`` reads it back.
+        """Plain data; ``Preparation(**content)`` reads it back where there is no ``onto``.
 
         Words at their default are left out, so that the stored cases of settings older than them stay known.
         """
         content = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {key: value for key, value in content.items() if key not in _WORDS or value != _WORDS[key][0]}
+        known = {key: value for key, value in content.items() if key not in _WORDS or value != _WORDS[key][0]}
+        known.pop("onto")
+        return known if self.onto is None else known | {"onto": self.onto.to_json()}
 
     def _offset_pairs(self) -> zip[tuple[int | None, int | None]]:
         return zip(self.offset or (), self.crop or (), strict=True)
@@ -111,14 +119,15 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     """A case's arrays on the model's grid, with the steps that lead back.
 
     The reference image is oriented to RAS+, cut to its box, resampled to ``spacing`` over its own field of view when
-    that differs, and cropped or padded. Modalities on another grid go onto the result directly, in one interpolation
-    through the affines; finer voxels than the target's are smoothed before. What lies outside an image takes the
-    median value of its border (air, or 0 when skull-stripped), so that ``a * image + c`` gives the same z-scores.
+    that differs (or to the grid ``onto``), and cropped or padded. Modalities on another grid go onto the result
+    directly, in one interpolation through the affines; finer voxels than the target's are smoothed before. What lies
+    outside an image takes the median value of its border (air, or 0 when skull-stripped), so that ``a * image + c``
+    gives the same z-scores.
     The brain mask is ``preparation.brain.find_brain``'s; ADC maps come to 10^-6 mm^2/s, perfusion maps are clipped.
 
     A lesion mask that must be resampled is lesion where linear interpolation reaches 0.5. If this leaves nothing of
     a lesion that is there, each voxel takes its nearest native voxel instead; if that, too, leaves nothing, the mask
-    is empty: nothing is invented. This, and lesion outside the crop, is said in a ``DataWarning``.
+    is empty: nothing is invented. This, and lesion or brain outside the crop, is said in a ``DataWarning``.
 
     Arrays are read-only views whose memory order is (C, Z, Y, X): an axial slice is one piece.
 
@@ -136,8 +145,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         read = {case.images[name]: _read_image(case.images[name]) for name in preparation.modalities}
     steps = plan_steps(native, preparation, nonzero_box([*read.values()], native) if preparation.box else None)
     target = steps[-1].target
-    if math.prod(target.shape) > _MOST_VOXELS:
-        raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {_MOST_VOXELS:,} voxels")
+    if math.prod(target.shape) > MOST_VOXELS:
+        raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
     drawn = read_lesion(case.lesions, native, case.reference_image) if case.labelled else None
     reference = read.get(case.reference_image) or _read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])
@@ -149,6 +158,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
             expected=f"the brain of case {case.case_id} inside the crop {preparation.crop}",
             remedy="change view.preparation.crop and offset, or give the case a brain mask",
         )
+    _say_cut_brain(native_brain, steps, case)
     region = brain
     if preparation.normalize == "zscore_nonzero":
         region = _stored(mask_onto(nonzero_region([*read.values()], native), steps))
@@ -193,7 +203,11 @@ def plan_steps(native: Grid, preparation: Preparation, box: Box | None = None) -
         inside = box.along(orient)
         steps.append(CropPad(grid, inside.start, inside.shape))
         grid = steps[-1].target
-    if preparation.spacing is not None and not np.allclose(grid.spacing, preparation.spacing, rtol=0, atol=1e-3):
+    if preparation.onto is not None:
+        if not grid.matches(preparation.onto):
+            steps.append(Resample(grid, preparation.onto))
+            grid = steps[-1].target
+    elif preparation.spacing is not None and not np.allclose(grid.spacing, preparation.spacing, rtol=0, atol=1e-3):
         steps.append(Resample(grid, grid.resized(preparation.spacing)))
         grid = steps[-1].target
     if preparation.crop is not None:
@@ -203,21 +217,30 @@ def plan_steps(native: Grid, preparation: Preparation, box: Box | None = None) -
     return tuple(steps)
 
 
+def _say_cut_brain(native_brain: NDArray[np.bool_], steps: Sequence[Step], case: Case) -> None:
+    """Warn of brain that the model cannot see, labelled or not."""
+    native, target = steps[0].source, steps[-1].target
+    if len(steps) == 1 or native.inside(target):
+        return
+    places = places_in(native_brain, native, target)
+    share = float(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).mean())
+    if share > _CUT_BRAIN:
+        _warn(case, f"{share:.1%} of the brain lies outside the crop and is not looked at")
+
+
 def _lesion_onto(drawn: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:
     native, target = steps[0].source, steps[-1].target
-    there = np.argwhere(drawn)
-    if len(there) == 0:
+    places = places_in(drawn, native, target)
+    if len(places) == 0:
         return np.zeros(target.shape, dtype=np.uint8)
-    to_target = np.linalg.inv(target.matrix) @ native.matrix
-    places = there @ to_target[:3, :3].T + to_target[:3, 3]
     cut = int(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).sum())
     if cut:
-        _warn(case, f"{cut} of {len(there)} lesion voxels lie outside the crop and are lost to the model")
+        _warn(case, f"{cut} of {len(places)} lesion voxels lie outside the crop and are lost to the model")
     lesion = mask_onto(drawn, steps)
-    if not lesion.any() and cut < len(there):
+    if not lesion.any() and cut < len(places):
         lesion = resample(drawn, native, target, "nearest") > 0
         rule = "the nearest voxels are taken instead" if lesion.any() else "the prepared mask is empty"
-        _warn(case, f"a lesion of {len(there)} voxels is too small for the prepared grid; {rule}")
+        _warn(case, f"a lesion of {len(places)} voxels is too small for the prepared grid; {rule}")
     return lesion.astype(np.uint8)
 
 

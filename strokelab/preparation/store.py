@@ -15,7 +15,7 @@ import shutil
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,10 @@ __all__ = ["PreparedStore", "StoreError", "StoredCase"]
 log = logging.getLogger(__name__)
 
 
+Preparing = Preparation | Callable[[Case], Preparation]
+"""One preparation for all cases, or each case's own (``runs.Run.preparing``)."""
+
+
 class StoreError(DataError):
     """The store itself cannot be written: no use in going on with other cases."""
 
@@ -48,13 +52,13 @@ class PreparedStore:
         self.folder = Path(folder).absolute()
 
     def prepare(
-        self, cases: Sequence[Case], preparation: Preparation, *, workers: int = 1, progress: bool = True
+        self, cases: Sequence[Case], preparation: Preparing, *, workers: int = 1, progress: bool = True
     ) -> list[StoredCase]:
         """The cases, prepared: from the store where their inputs and settings are known, else made now.
 
         Args:
             cases: ids must differ.
-            preparation: what to do.
+            preparation: what to do, with all cases or with each.
             workers: processes that prepare; 1 works in this process.
             progress: show a bar on stderr while cases are prepared.
 
@@ -69,13 +73,13 @@ class PreparedStore:
         ready: dict[str, StoredCase] = {}
         failures: dict[str, StrokelabError] = {}
         jobs: list[_Job] = []
-        for case, key in zip(cases, self._keys(cases, preparation, workers), strict=True):
-            if isinstance(key, StrokelabError):
-                failures[case.case_id] = key
-            elif (stored := open_entry(self._entry(key), case)) is not None:
+        for case, found in zip(cases, self._keys(cases, preparation, workers), strict=True):
+            if isinstance(found, StrokelabError):
+                failures[case.case_id] = found
+            elif (stored := open_entry(self._entry(found[1]), case)) is not None:
                 ready[case.case_id] = stored
             else:
-                jobs.append(_Job(self, case, preparation, key))
+                jobs.append(_Job(self, case, *found))
         if jobs:
             make_folder(self.folder)
             try:
@@ -116,10 +120,13 @@ class PreparedStore:
             "brain": None if case.brain is None else of(case.brain),
         }
 
-    def _keys(self, cases: Sequence[Case], preparation: Preparation, workers: int) -> Iterator[str | StrokelabError]:
-        def key(case: Case) -> str | StrokelabError:
+    def _keys(
+        self, cases: Sequence[Case], preparation: Preparing, workers: int
+    ) -> Iterator[tuple[Preparation, str] | StrokelabError]:
+        def key(case: Case) -> tuple[Preparation, str] | StrokelabError:
             try:
-                return self.key(case, preparation)
+                own = preparation if isinstance(preparation, Preparation) else preparation(case)
+                return own, self.key(case, own)
             except DiskFullError as error:
                 raise _full(self.folder, error) from error
             except StrokelabError as error:

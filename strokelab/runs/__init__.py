@@ -7,6 +7,7 @@ The one reader and writer of run folders; reading how a run stands imports no to
     checkpoints/      last.ckpt, best.ckpt                             cases.csv      the test part, scored
     probabilities.csv the same cases' voxels by lesion probability     status.json    running, finished, killed, failed
     environment.json  versions, machine, git commit                plan.json      what a planner decided, and from what
+    training_scans.json  spacing, grid, field of view, orientation, space and contrasts of the training cases
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from strokelab.runs.folder import (
     SITES,
     SPLIT,
     STATUS,
+    TRAINING_SCANS,
     claimed,
     environment,
     erase,
@@ -66,6 +68,7 @@ __all__ = [
     "SITES",
     "SPLIT",
     "STATUS",
+    "TRAINING_SCANS",
     "Before",
     "Ensemble",
     "Run",

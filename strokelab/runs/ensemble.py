@@ -25,9 +25,12 @@ from strokelab.errors import ConfigError, RunError
 from strokelab.inference.ensemble import RunningMean
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.predict import to_native
-from strokelab.preparation.recipe import prepare
+from strokelab.preparation.adaptation import done_to
+from strokelab.preparation.recipe import Preparation, prepare
+from strokelab.preparation.trained_on import TrainedOn
 from strokelab.runs.given import Given, given_case
 from strokelab.runs.trained import Run, load_run
+from strokelab.runs.training_scans import preparation_of, united
 
 if TYPE_CHECKING:
     from strokelab.view import View
@@ -101,6 +104,13 @@ class Ensemble:
     pool: Pool = field(repr=False)
     weights: Weights = "per_map"
     postprocess_node: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: TrainedOn | None = None  # of all members together
+    halves: bool = False  # a member parts the volume at its middle
+
+    def preparation_of(self, case: Case, store: Path | None = None) -> Preparation:
+        """How a scan is prepared for all members; as ``Run.preparation_of``."""
+        own = self.view.preparation
+        return preparation_of(case, own, self.trained_on, where=self.name, halves=self.halves, store=store)
 
     def __repr__(self) -> str:
         """Name, number of members, modalities; the members are an attribute."""
@@ -171,14 +181,17 @@ class Ensemble:
             prepared,
             mean.mean(),
             postprocess=self.postprocess,
-            provenance=self.provenance,
+            provenance={
+                **self.provenance,
+                "preparation": done_to(prepared.steps, self.view.preparation, lambda: self.trained_on),
+            },
             disagreement=mean.deviation() if mean.disagreement else None,
         )
 
     def predict(self, item: Given, *, disagreement: bool = False, as_modality: str | None = None) -> Prediction:
         """Lesion mask and mean probability of one case on the grid of its input; arguments as ``Run.predict``."""
         with given_case(item, self.modalities, as_modality) as case:
-            prepared = prepare(case, self.view.preparation)
+            prepared = prepare(case, self.preparation_of(case))
         return self.predict_prepared(prepared, disagreement=disagreement)
 
     def predict_prepared(self, prepared: PreparedCase, disagreement: bool = False) -> Prediction:
@@ -237,6 +250,8 @@ def load_ensemble(
     )
     pool = Pool(load, memory_gb)
     members: list[Member] = []
+    records: list[TrainedOn | None] = []
+    halves = False
     first: Run | None = None
     for path in paths:
         run = pool.run(path)
@@ -252,6 +267,8 @@ def load_ensemble(
         _check_alike(run, first)
         _check_new(member, members)
         members.append(member)
+        records.append(run.trained_on)
+        halves = halves or run.model.hemispheres is not None
     assert first is not None  # there is a folder
     node = _postprocess_of(members, postprocess)
     words = " + ".join(dict.fromkeys(member.scheme for member in members))
@@ -263,6 +280,8 @@ def load_ensemble(
         pool=pool,
         weights=weights,
         postprocess_node=node,
+        trained_on=united(records, paths, first.view.preparation),
+        halves=halves,
     )
 
 

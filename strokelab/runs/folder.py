@@ -37,11 +37,12 @@ PROBABILITIES = "probabilities.csv"
 ENVIRONMENT = "environment.json"
 STATUS = "status.json"
 PLAN = "plan.json"
+TRAINING_SCANS = "training_scans.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 HOLDER = ".holder.json"  # who holds the lock; a file of its own, because an attempt to lock may empty the lock's
 
-_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS, PLAN)
+_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS, PLAN, TRAINING_SCANS)
 _PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "scipy", "nibabel", "torchmetrics")
 
 

@@ -21,11 +21,14 @@ from strokelab.errors import ConfigError, RunError
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import lesion_probability, to_native
 from strokelab.inference.windows import MEMORY_ONLY
-from strokelab.preparation.recipe import prepare
+from strokelab.preparation.adaptation import done_to
+from strokelab.preparation.recipe import Preparation, prepare
+from strokelab.preparation.trained_on import TrainedOn
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 from strokelab.runs.given import Given, given_case
 from strokelab.runs.own import own_classes
+from strokelab.runs.training_scans import depends, preparation_of, read_training_scans
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -83,17 +86,46 @@ class Run:
             as_modality: take the file for this modality, the run's, although its name says another contrast.
 
         Raises:
-            DataError: the files are not readable, masks or of another contrast.
+            DataError: the files are not readable, masks, of another contrast, or no scan like those of the training.
             RunError: they are not exactly one case with the run's modalities.
         """
         with given_case(item, self.modalities, as_modality) as case:
-            prepared = prepare(case, self.view.preparation)
+            prepared = prepare(case, self.preparation_of(case))
         return self.predict_prepared(prepared)
+
+    @cached_property
+    def trained_on(self) -> TrainedOn | None:
+        """The scans of the training, where scans must be like them; None where that does not matter or is unknown.
+
+        Raises:
+            RunError: the folder's record of them is damaged.
+        """
+        preparation = self.view.preparation
+        if not depends(preparation, halves=self.model.hemispheres is not None):
+            return None
+        return read_training_scans(self.folder, self.settings, preparation)
+
+    def preparation_of(self, case: Case, store: Path | None = None) -> Preparation:
+        """How a scan is prepared: as the training's were, or brought to them (``preparation.adaptation``).
+
+        Args:
+            case: the scan.
+            store: folder of a prepared store, which remembers where brains lie.
+
+        Raises:
+            RunError: the scan has other contrasts than the training's.
+            DataError: it is no scan like those of the training.
+        """
+        halves = self.model.hemispheres is not None
+        own = self.view.preparation
+        return preparation_of(case, own, self.trained_on, where=self.folder, halves=halves, store=store)
 
     def predict_prepared(self, prepared: PreparedCase) -> Prediction:
         """As ``predict``, from a case that already lies on the model's grid."""
         probability = self.probability(prepared)
-        return to_native(prepared, probability, postprocess=self.postprocess, provenance=self.provenance)
+        done = done_to(prepared.steps, self.view.preparation, lambda: self.trained_on)
+        provenance = {**self.provenance, "preparation": done}
+        return to_native(prepared, probability, postprocess=self.postprocess, provenance=provenance)
 
     def probability(self, prepared: PreparedCase) -> NDArray[np.float32]:
         """The lesion probability (X, Y, Z) of a case on the model's grid, before post-processing."""

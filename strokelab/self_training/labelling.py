@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +159,7 @@ def _draw(work: Labelling, cases: Sequence[Case], console: Console) -> None:
 
 def _prepared(work: Labelling, run: Run, cases: Sequence[Case]) -> Iterator[PreparedCase]:
     """The cases as a run sees them, opened one by one; runs that see them alike share the stored arrays."""
-    for stored in work.store.prepare(cases, run.view.preparation, workers=work.workers):
+    for stored in work.store.prepare(cases, partial(run.preparation_of, store=work.store.folder), workers=work.workers):
         yield stored.load()
 
 

@@ -26,6 +26,7 @@ from strokelab.errors import StrokelabError, plain_warnings
 from strokelab.files import write_json
 from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
+from strokelab.runs.training_scans import write_training_scans
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, stoppable
@@ -181,6 +182,8 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
         if start.digest:
             runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
+    if start.checkpoint is None or not (folder / runs.TRAINING_SCANS).is_file():
+        write_training_scans(folder, datamodule.volumes, datamodule.view.preparation)
     step = int(runs.read_checkpoint(start.checkpoint)["global_step"]) if start.checkpoint else None
     boards.describe(trainer.loggers, boards.facts_of(settings, folder, split, resumed_step=step))
     _announce(settings, folder, datamodule, model)

@@ -41,9 +41,9 @@ def test_files_of_a_case(tmp_path):
     assert description["GeneratedBy"][0]["Parameters"] == {"checkpoint": "last.ckpt"}
     second = derivative.write(prediction("b"))
     assert derivative.finish().read_text().splitlines() == [
-        "case\tvolume_ml\tlesions\tmask\timage\tdigest\tmade_by",
-        f"sub-a_ses-1\t0.009\t2\tsub-a/ses-1/anat/sub-a_ses-1_label-lesion_mask.nii.gz\t\t{file_digest(row.mask)}\t1",
-        f"b\t0.000\t0\tsub-b/anat/sub-b_label-lesion_mask.nii.gz\t\t{file_digest(second.mask)}\t1",
+        "case\tvolume_ml\tlesions\tmask\tpreparation\timage\tdigest\tmade_by",
+        f"sub-a_ses-1\t0.009\t2\tsub-a/ses-1/anat/sub-a_ses-1_label-lesion_mask.nii.gz\t\t\t{file_digest(row.mask)}\t1",
+        f"b\t0.000\t0\tsub-b/anat/sub-b_label-lesion_mask.nii.gz\t\t\t{file_digest(second.mask)}\t1",
     ]
 
 
