@@ -18,7 +18,7 @@ _SCHEDULERS = tuple(
     f"torch.optim.lr_scheduler.{name}"
     for name in (
         *("ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LinearLR"),
-        *("MultiStepLR", "PolynomialLR", "StepLR"),
+        *("MultiStepLR", "PolynomialLR", "ReduceLROnPlateau", "StepLR"),
     )
 )
 _POSTPROCESS = tuple(f"strokelab.inference.postprocess.{name}" for name in ("threshold", "small_components", "mapping"))

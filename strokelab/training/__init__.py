@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from strokelab import runs, terminal
 from strokelab.allocator import use
+from strokelab.callbacks.resume_point import ResumePoint
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
@@ -27,10 +28,11 @@ from strokelab.runs.folder import remove_empty
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, shown, stoppable
+from strokelab.training.logged import check_logged
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
-from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
-from strokelab.training.prolong import going_on
+from strokelab.training.processes import check_launch, check_shares, meet, own_rank, started_by_first, watched
+from strokelab.training.prolong import ended_early, going_on, told
 from strokelab.training.start import (
     PLAIN_KEYS,
     SECTIONS,
@@ -42,14 +44,14 @@ from strokelab.training.start import (
     typed_overrides,
 )
 from strokelab.training.test_part import score_test
-from strokelab.training.trainer import trainer_of
+from strokelab.training.trainer import check_trainer, trainer_of
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
 
 __all__ = ["PLAIN_KEYS", "SECTIONS", "train", "train_or_exit"]
 
-Built = tuple[Settings, "Segmenter", Trainer]
+Built = tuple[Settings, "Segmenter", Trainer, "ResumePoint"]
 
 console = terminal.console()
 
@@ -59,6 +61,7 @@ def train_or_exit(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    own_rank(cfg)
     console.quiet = not first_process()  # one voice for all processes of a training
     try:
         return train(cfg)
@@ -71,8 +74,9 @@ def train_or_exit(cfg: DictConfig) -> float | None:
         voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     finally:
-        output = Path(HydraConfig.get().runtime.output_dir)  # Hydra makes it even where run_dir is another
-        remove_empty(output, *output.parents[:2])
+        output = Path(HydraConfig.get().runtime.output_dir)
+        if output != Path.cwd():  # Hydra made it, and refused settings left it empty
+            remove_empty(output, *output.parents[:2])
 
 
 @stoppable(console)
@@ -87,6 +91,7 @@ def train(cfg: DictConfig) -> float | None:
         StrokelabError: settings, data or the run folder are not what they should be; nothing was trained then.
     """
     _quiet()
+    own_rank(cfg)
     start = start_of(cfg)
     if start.kept:
         console.print(start.kept, markup=False, highlight=False, soft_wrap=True)
@@ -94,6 +99,9 @@ def train(cfg: DictConfig) -> float | None:
         console.print(f"Run folder: [bold]{shown(start.folder)}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
     check_settings(start.settings)
+    if start.checkpoint is None:  # runs of earlier versions go on as they were begun
+        check_trainer(start.settings["trainer"])
+        check_logged(start.settings)
     meet(start.settings["trainer"])
     start = gathered(start)[0]  # started at different seconds, processes may have been given different folders
     with ExitStack() as claim:
@@ -117,7 +125,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     datamodule = together(lambda: _checked_cohort(start))
     begun = together(lambda: _begin(start, datamodule, found) if first else None)
     # The others take everything from the run folder, also what only the first one can choose, like the precision.
-    settings, model, trainer = together(lambda: begun or _built(runs.read_settings(folder), start, datamodule))
+    settings, model, trainer, point = together(lambda: begun or _built(runs.read_settings(folder), start, datamodule))
     started = time.perf_counter()
     with (
         boards.closed(trainer.loggers),
@@ -126,11 +134,14 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     ):
         trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
         minutes = (time.perf_counter() - started) / 60
+        if point.ended and not point.stays_ended:
+            console.print(f"Training ended early {told(point.ended)}.", markup=False, highlight=False, soft_wrap=True)
         if settings["score_test"]:
             score_test(settings, folder, datamodule, trainer, console=console)
     if not first:
         return None
-    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
+    end = {"ended": point.ended} if point.ended else {}
+    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step, **end)
     if said := runs.nothing_found(folder):
         console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Run folder: [bold]{shown(folder)}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
@@ -144,6 +155,8 @@ def _checked_cohort(start: Start) -> CohortDataModule:
     datamodule.progress &= first_process()
     datamodule.setup("fit")
     check_cohort(start, datamodule)
+    if start.checkpoint is None:
+        check_logged(settings, validates=bool(datamodule.split_result.val))
     return datamodule
 
 
@@ -161,11 +174,16 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
     settings["trainer"]["precision"], settings["allocator"] = choice.precision, choice.allocator
     if choice.said:
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
-    _, model, trainer = built = _built(settings, start, datamodule)
+    _, model, trainer, point = built = _built(settings, start, datamodule)
     folder, split = start.folder, datamodule.split_result
     if start.checkpoint:
         for line in going_on(settings, model, start.checkpoint):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if end := ended_early(settings, start.checkpoint):
+            point.stays_ended = True
+            said = f"The training ended {told(end)}; it stays ended (trainer.max_epochs=N trains it longer)."
+            if "epoch" in end:
+                console.print(said, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint is None:
         runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
         if found:
@@ -193,7 +211,7 @@ def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Bu
     check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
     if trainer.global_rank:
         torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
-    return settings, model, trainer
+    return settings, model, trainer, next(one for one in trainer.callbacks if isinstance(one, ResumePoint))  # type: ignore[attr-defined]
 
 
 def _check_optimizer(model: Segmenter) -> None:
