@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import os
 import signal
@@ -10,6 +11,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, get_all_start_methods, parent_process
+from pathlib import Path
+from types import FrameType
+
+from strokelab.errors import ConfigError
 
 # What a user or a cluster sends to all processes of a job, although the first one alone can answer.
 GROUP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
@@ -59,6 +64,42 @@ def outside_allocation() -> Iterator[None]:
         yield
     finally:
         os.environ.update(taken)
+
+
+def check_main_guard() -> None:
+    """Refuse to start workers from a script that each of them would run again from its first line.
+
+    Raises:
+        ConfigError: the running line of the script is not below ``if __name__ == "__main__":``.
+    """
+    main = sys.modules.get("__main__")
+    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if main is None or file is None or str(getattr(spec, "name", "")).endswith("__main__"):
+        return  # workers of notebooks, of python -c and of packages run nothing again
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and not (frame.f_code.co_name == "<module>" and frame.f_globals is vars(main)):
+        frame = frame.f_back
+    if frame is None or _is_guarded(Path(file), frame.f_lineno):
+        return
+    raise ConfigError(
+        f"{file}, line {frame.f_lineno}",
+        found='work outside of `if __name__ == "__main__":`: each worker process would run the script again',
+        expected="a script that only defines things when it is imported",
+        remedy='put the call below `if __name__ == "__main__":`, or do without worker processes '
+        "(data.workers=0 data.prepare_workers=1)",
+    )
+
+
+def _is_guarded(script: Path, line: int) -> bool:
+    """Whether a line lies in an ``if`` about ``__name__``; True where the source cannot be read."""
+    try:
+        tree = ast.parse(script.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return True
+    return any(
+        isinstance(node, ast.If) and "__name__" in ast.dump(node.test) and node.lineno <= line <= (node.end_lineno or 0)
+        for node in tree.body
+    )
 
 
 def end_with_parent() -> None:

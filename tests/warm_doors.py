@@ -9,8 +9,11 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+from own_processes import hear_signals, none_left
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,8 +48,10 @@ class Doors:
     """``train``, ``evaluate`` and ``strokelab``, warm."""
 
     def __enter__(self) -> "Doors":
+        self._end = ExitStack()
+        mark = self._end.enter_context(none_left())
         # Wide: tables must not break the words that tests look for.
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "400", **mark}
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -55,8 +60,9 @@ class Doors:
 
     def __exit__(self, *_: object) -> None:
         assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(timeout=30)
+        with self._end:  # commands that still run end, too
+            self._server.stdin.close()
+            self._server.wait(timeout=30)
 
     def ask(self, **question: object) -> dict:
         assert self._server.stdin is not None
@@ -131,6 +137,7 @@ def _child(door: str, arguments: list[str], cwd: str, log: str, kill_at: list | 
         os.environ.update(env)
         os.chdir(cwd)
         _take_rank()
+        hear_signals()
         if kill_at:
             _kill_before(*kill_at)
         status = _run(door, arguments)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from strokelab.callbacks.checkpoint_file import CheckpointFile
+from strokelab.callbacks.early_end import early_end
 from strokelab.callbacks.metrics_file import MetricsFile
 from strokelab.callbacks.preemption import STOP, Stopped
 from strokelab.callbacks.random_state import random_state, set_random_state
@@ -35,6 +36,8 @@ class ResumePoint(Checkpoint):
 
     A stop (``preemption``) is heard by one process and heeded by all, at the end of the same step. While validating
     there is nothing exact to save: the work ends at once and the previous checkpoint stands.
+
+    A training that something ended before its length (``early_end``) stays ended: its last checkpoint says so.
 
     Args:
         folder: the run folder's ``checkpoints``.
@@ -56,6 +59,8 @@ class ResumePoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.every_minutes = every_minutes
         self.keep_previous = keep_previous
+        self.stays_ended = False  # the first process knows: what ended this training holds, no further step
+        self.ended: dict[str, Any] | None = None  # why the training ended early
         self._saved = False  # whether a checkpoint of ours waits to count
         self._stopping = False  # whether all processes agreed to stop after it
         self._saved_at = 0.0
@@ -75,6 +80,10 @@ class ResumePoint(Checkpoint):
         connector = getattr(trainer, "_signal_connector", None)
         if stage == "fit" and connector is not None:
             connector.register_signal_handlers = lambda: None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A training that ended early before takes no further step."""
+        trainer.should_stop |= bool(trainer.strategy.broadcast(self.stays_ended))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From now on a stop waits for the end of a step."""
@@ -100,7 +109,8 @@ class ResumePoint(Checkpoint):
         if not stepped or trainer.is_last_batch:
             return
         due = bool(self.every_n_steps) and trainer.global_step % (self.every_n_steps or 1) == 0
-        due = due or trainer.global_step == trainer.max_steps  # the epoch may be taken up again with more steps
+        # The epoch may be taken up again with more steps.
+        due = due or trainer.global_step == trainer.max_steps or early_end(trainer) is not None
         if self._look_up(trainer) or due:
             self._save(trainer)
 
@@ -124,7 +134,9 @@ class ResumePoint(Checkpoint):
         self._publish(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The last epoch is logged: let its checkpoint count."""
+        """The last epoch is logged: let its checkpoint count, with weights that were averaged just now."""
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            self._save(trainer)
         self._publish(trainer)
         STOP.act()
 
@@ -134,7 +146,7 @@ class ResumePoint(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The random states of every process, and what optimizer and schedule were made of."""
-        return {"random_state": gathered(random_state()), "begun_with": self._begun_with}
+        return {"random_state": gathered(random_state()), "begun_with": self._begun_with, "ended": self.ended}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let settings of optimizer and schedule hold that are not those the checkpoint was made with."""
@@ -143,7 +155,8 @@ class ResumePoint(Checkpoint):
             follow_new_settings(checkpoint, pl_module, former)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember this process's random states until the first batch."""
+        """Remember this process's random states until the first batch, and how the training ended, if it did."""
+        self.ended = state_dict.get("ended")
         self._random_state = own(state_dict["random_state"])
 
     def _look_up(self, trainer: Trainer) -> bool:
@@ -165,6 +178,7 @@ class ResumePoint(Checkpoint):
         return True
 
     def _save(self, trainer: Trainer) -> None:
+        self.ended = early_end(trainer)
         trainer.save_checkpoint(self.waiting)
         self._saved = True
         self._saved_at = time.monotonic()

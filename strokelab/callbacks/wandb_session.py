@@ -62,10 +62,10 @@ def has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
-    file = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     try:
+        file = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
         return netrc.netrc(file).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+    except (OSError, RuntimeError, netrc.NetrcParseError):  # no file, no home folder, no netrc file
         return False
 
 

@@ -33,12 +33,17 @@ def plan_command() -> Callable[..., None]:
         """Hours, disk and memory of schemes x folds trainings on a cluster: every formula with its numbers."""
         print_plan(Campaign(**numbers), gpu_counts(gpus), console=terminal.console(), csv_file=csv_file)
 
+    # Without docstrings (python -OO) options have no help.
     told = dict(re.findall(r"^ *(\w+): (.+)$", Campaign.__doc__ or "", re.MULTILINE))
     types = get_type_hints(Campaign)
     options: list[tuple[str, Any, Any]] = [
         ("gpus", Annotated[str, typer.Option(help="Numbers of GPUs to plan for.")], "8,64,512"),
         *(
-            (field.name, Annotated[types[field.name], typer.Option(help=_sentence(told[field.name]))], field.default)
+            (
+                field.name,
+                Annotated[types[field.name], typer.Option(help=_sentence(told.get(field.name, "")))],
+                field.default,
+            )
             for field in fields(Campaign)
         ),
         ("csv_file", Annotated[Path | None, typer.Option("--csv", help="Also write every line into this file.")], None),

@@ -75,7 +75,7 @@ def _wrong(settings: Settings, folder: Path) -> Iterator[tuple[str, str, Any]]:
 
 def _data_places(data: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, str, Any]]:
     """The prepared store is the reader's own, and phantoms are written among the reader's data."""
-    from strokelab.data.datamodule import default_store
+    from strokelab.preparation.store import default_store
 
     store, root = data.get("store"), data.get("root")
     if store is not None and not any(_inside(store, place) for place in (folder, default_store().resolve())):

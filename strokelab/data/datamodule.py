@@ -5,7 +5,6 @@ One class does everything; the named datasets at the end are thin faces over it.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -30,7 +29,7 @@ from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.data.worker_count import Workers, fitting_workers
 from strokelab.errors import ConfigError
 from strokelab.files import natural_key
-from strokelab.preparation.store import PreparedStore, StoredCase
+from strokelab.preparation.store import PreparedStore, StoredCase, default_store
 from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
@@ -257,6 +256,7 @@ class CohortDataModule(LightningDataModule):
             order=self.view.order_of(part),
             sites=dataset.sites,
             drop_last=self.drop_last and part == "train",
+            same_every_epoch=bool(trainer and trainer.overfit_batches),
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
@@ -345,16 +345,10 @@ class Phantom(CohortDataModule):
 
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
         there = root.exists()
-        write_cohort(
-            self.dataset, root, workers=self.prepare_workers, progress=self.progress, **self.recipe, **self.layout
-        )
+        made = {**self.recipe, **self.layout}
+        write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **made)
         name = cohort_name(self.dataset, {**self.recipe, "options": self.layout})
         if there and self.progress and root.name.startswith("phantom-") and root.name != name:
             message = f"Phantom cohort under the name that an earlier version gave it: {root}"
             terminal.console().print(message, markup=False, highlight=False, soft_wrap=True)
         return root
-
-
-def default_store() -> Path:
-    """Where prepared cases go when nobody says: ``STROKELAB_STORE``, else the user's cache."""
-    return Path(os.environ.get("STROKELAB_STORE") or "~/.cache/strokelab/prepared").expanduser()

@@ -22,7 +22,7 @@ from strokelab.data.random_patches import RandomPatches
 from strokelab.data.read_ahead import ahead
 from strokelab.data.serving import Samples
 from strokelab.errors import RunError, StrokelabError
-from strokelab.processes import end_with_parent, leave_signals_to_parent, start_fork_server
+from strokelab.processes import check_main_guard, end_with_parent, leave_signals_to_parent, start_fork_server
 from strokelab.sampling.order import EpochBatchSampler
 
 Item = TypeVar("Item")
@@ -40,6 +40,9 @@ def batch_loader(dataset: Samples, batches: EpochBatchSampler, *, workers: int =
         dataset: answers lists of (epoch, index).
         batches: gives those lists.
         workers: processes; 0: none.
+
+    Raises:
+        ConfigError: the running script would be run again by every worker (``processes.check_main_guard``).
     """
     # The generator is the loader's own because a loader draws from it at every start, which would otherwise shift
     # dropout in a resumed run.
@@ -53,6 +56,7 @@ def batch_loader(dataset: Samples, batches: EpochBatchSampler, *, workers: int =
         return (ThreadLoader if isinstance(dataset, RandomPatches) and dataset.in_thread else DataLoader)(
             dataset, **settings
         )
+    check_main_guard()
     start_fork_server()
     # Not fork: it copies a process full of threads.
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

@@ -71,8 +71,9 @@ def evaluate_or_exit(cfg: DictConfig) -> None:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     finally:
-        output = Path(HydraConfig.get().runtime.output_dir)  # Hydra makes it even where out is another
-        remove_empty(output, *output.parents[:2])
+        output = Path(HydraConfig.get().runtime.output_dir)
+        if output != Path.cwd():  # Hydra made it, and refused settings left it empty
+            remove_empty(output, *output.parents[:2])
 
 
 def evaluate(cfg: DictConfig) -> Path:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from strokelab.configuration import Settings
 from strokelab.contract import Case, Prediction
-from strokelab.data.datamodule import default_store
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.overlays import KeptMasks
@@ -18,7 +17,7 @@ from strokelab.evaluation.own_tables import own_scores
 from strokelab.grid import Orient
 from strokelab.inference.derivative import QC, Derivative
 from strokelab.nifti import read_voxels
-from strokelab.preparation.store import PreparedStore, StoredCase
+from strokelab.preparation.store import PreparedStore, StoredCase, default_store
 from strokelab.report.case_overlay import overlay_of
 from strokelab.report.choice import cases_to_show
 from strokelab.report.material import Overlay

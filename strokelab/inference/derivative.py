@@ -25,6 +25,7 @@ from strokelab.lesions import count_lesions
 from strokelab.nifti import write_volume
 
 TABLE = "lesions.tsv"
+_COLUMNS = ("case", "volume_ml", "lesions", "mask", "preparation", "image", "digest", "made_by")
 DESCRIPTION = "dataset_description.json"
 _LOCK = ".lesions.lock"
 _MASK, _PROBABILITY = "label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz"
@@ -219,7 +220,7 @@ class Derivative:
         )
 
     def finish(self) -> Path:
-        """The table of lesion volumes (tab-separated: case, volume_ml, lesions, mask, preparation, image, digest, made_by)."""
+        """The table of lesion volumes, tab-separated with the columns ``_COLUMNS``."""
         with locked(self.folder / _LOCK):
             self._maker()
             self._list(self.rows())
@@ -257,13 +258,11 @@ class Derivative:
     def _list(self, rows: Mapping[str, SavedPrediction]) -> None:
         text = io.StringIO()
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
-        table.writerow(["case", "volume_ml", "lesions", "mask", "preparation", "image", "digest", "made_by"])
+        table.writerow(_COLUMNS)
         for case, row in rows.items():
             mask = row.mask.relative_to(self.folder).as_posix()
-            made_by = row.made_by or ""
-            table.writerow(
-                [case, f"{row.volume_ml:.3f}", row.lesions, mask, row.preparation, row.image, row.digest, made_by]
-            )
+            known = (row.preparation, row.image, row.digest, row.made_by or "")
+            table.writerow([case, f"{row.volume_ml:.3f}", row.lesions, mask, *known])
         write_text(self.folder / TABLE, text.getvalue())
 
     def _makers(self) -> list[dict[str, Any]]:

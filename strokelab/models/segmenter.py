@@ -8,6 +8,7 @@ each half -> join.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,13 +18,14 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
 from strokelab.losses.deep_supervision import DeepSupervision
 from strokelab.metrics.live import PooledDice, SampleMean
 from strokelab.models.epoch_means import EpochMeans
+from strokelab.models.plateau import DEFAULT_MONITOR
 from strokelab.ranks import gathered, own
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -86,7 +88,8 @@ class Segmenter(L.LightningModule):
         loss: (logits, target, known) -> scalar. Of a network with deep supervision it is taken at every resolution, by
             ``DeepSupervision`` with its defaults if the loss is none itself.
         optimizer: partial, called with the parameters of network and parts.
-        scheduler: partial, called with the optimizer; steps once per epoch. None: constant rate.
+        scheduler: partial, called with the optimizer; steps once per epoch. None: constant rate. One that waits for a
+            plateau looks at its ``monitor`` (``Plateau``), PyTorch's own at ``val/loss``.
         standardizer: e.g. MAIN; None: images as they come.
         hemispheres: e.g. ``Hemispheres()``; None: whole samples.
         adversary: partial of e.g. ``SiteAdversary``, called with ``feature_channels`` and ``dimensions`` of the
@@ -144,6 +147,7 @@ class Segmenter(L.LightningModule):
         self.validation_loss = SampleMean()
         self.epoch_means = EpochMeans()
         self.curves = "val"  # what validation steps log their numbers as
+        self._seen: Tensor | None = None  # by a schedule that waits for a plateau
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of the bare network, without the parts: (B, C, *S) -> (B, K, *S)."""
@@ -209,10 +213,11 @@ class Segmenter(L.LightningModule):
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": "epoch"},
-        }
+        scheduler = self.scheduler(optimizer)
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
+        if isinstance(scheduler, ReduceLROnPlateau):  # Lightning would step it when the checkpoint is written already
+            config |= {"monitor": getattr(scheduler, "monitor", DEFAULT_MONITOR), "frequency": sys.maxsize}
+        return {"optimizer": optimizer, "lr_scheduler": config}
 
     def on_train_start(self) -> None:
         """Warn of a training too short for a part."""
@@ -227,6 +232,15 @@ class Segmenter(L.LightningModule):
             self.log(name, value, sync_dist=True, reduce_fx="min")
         if self.hemispheres is not None:
             self.hemispheres.warn_askew()
+        self._look_for_plateau()
+
+    def _look_for_plateau(self) -> None:
+        """Show a schedule that waits for a plateau its number, if it was logged anew since."""
+        for config in self.trainer.lr_scheduler_configs:
+            found = self.trainer.callback_metrics.get(config.monitor or "") if config.reduce_on_plateau else None
+            if found is not None and found is not self._seen:
+                self._seen = found
+                config.scheduler.step(found)  # type: ignore[arg-type]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the numbers of the epoch under way, of every process."""

@@ -9,7 +9,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
 
-from strokelab.processes import end_with_parent
+from strokelab.processes import check_main_guard, end_with_parent
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -32,12 +32,14 @@ def outcomes(work: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterato
         workers: processes, each at one job at a time; 1 (or a single job) works in this process.
 
     Raises:
+        ConfigError: the running script would be run again by every worker (``processes.check_main_guard``).
         WorkerDiedError: a worker was killed.
     """
     workers = min(workers, len(jobs))
     if workers <= 1:
         yield from ((job, work(job)) for job in jobs)
         return
+    check_main_guard()
     rest = iter(jobs)
     # Fresh interpreters: the parent may hold torch, threads and a GPU, none of which survive a fork.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from strokelab.contract import Case, check_unique
-from strokelab.errors import DataError, StrokelabError
+from strokelab.errors import ConfigError, DataError, StrokelabError
 from strokelab.files import DiskFullError, digest, disk_errors, locked, make_folder
 from strokelab.preparation.digests import FileDigests
 from strokelab.preparation.entry import StoredCase, open_entry, write_entry
@@ -277,5 +277,22 @@ def _unwritable(folder: Path, error: OSError) -> StoreError:
         folder,
         found=f"{type(error).__name__}: {error.strerror or error}",
         expected="a prepared store that can be written to",
-        remedy="free disk space or permissions, or put the store elsewhere",
+        remedy="free disk space, mend permissions, or put the store elsewhere: data.store=DIR, or STROKELAB_STORE=DIR",
     )
+
+
+def default_store() -> Path:
+    """Where prepared cases go when nobody says: ``STROKELAB_STORE``, else the user's cache.
+
+    Raises:
+        ConfigError: there is neither the variable nor a home folder.
+    """
+    try:
+        return Path(os.environ.get("STROKELAB_STORE") or "~/.cache/strokelab/prepared").expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            "STROKELAB_STORE",
+            found=f"no such variable, and no home folder for prepared cases ({error})",
+            expected="a folder for prepared cases",
+            remedy="set the variable, e.g. export STROKELAB_STORE=/scratch/strokelab, or data.store=DIR",
+        ) from error

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings
-from strokelab.contract import Prediction, PreparedCase
+from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.ensemble import RunningMean
 from strokelab.inference.precision import AS_TRAINED

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
 from strokelab.configuration.size import check_size
-from strokelab.contract import Prediction, PreparedCase
+from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.precision import AS_TRAINED, Precision, settle

@@ -76,6 +76,7 @@ class EpochBatchSampler:
         order: ``Shuffle()``, ``InOrder()``, ``site_balanced.SiteBalanced()``.
         sites: (N,) site index of each sample, -1 = unknown; None: all unknown.
         drop_last: leave out a last step that is not full.
+        same_every_epoch: serve the batches of the first epoch again and again (``trainer.overfit_batches``).
         rank: this process.
         world_size: number of processes.
 
@@ -92,6 +93,7 @@ class EpochBatchSampler:
         order: Order | None = None,
         sites: NDArray[np.int64] | None = None,
         drop_last: bool = False,
+        same_every_epoch: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -106,6 +108,7 @@ class EpochBatchSampler:
         self.seed = seed
         self.order: Order = Shuffle() if order is None else order
         self.rank, self.world_size = rank, world_size
+        self.same_every_epoch = same_every_epoch
         self.sites = np.full(dataset_len, -1, dtype=np.int64) if sites is None else np.asarray(sites, dtype=np.int64)
         if len(self.sites) != dataset_len:
             raise ValueError(f"{len(self.sites)} sites for {dataset_len} samples")
@@ -142,8 +145,9 @@ class EpochBatchSampler:
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
         skip = self._resumed[1] if epoch == self._resumed[0] else 0
-        label = 0 if self.order.fixed else epoch
-        indices = self.order.arrange(self.sites, stream(self.seed, "order", epoch))
+        served = 0 if self.same_every_epoch else epoch
+        label = 0 if self.order.fixed else served
+        indices = self.order.arrange(self.sites, stream(self.seed, "order", served))
         for begin, end in self.bounds[skip:]:
             yield [(label, int(index)) for index in indices[begin + self.rank : end : self.world_size]]
 

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from strokelab import runs, terminal
 from strokelab.allocator import use
+from strokelab.callbacks.resume_point import ResumePoint
 from strokelab.command_words import shown
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.contract import CURVES_ONLY
@@ -30,10 +31,11 @@ from strokelab.runs.training_scans import write_training_scans
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, stoppable
+from strokelab.training.logged import check_logged
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
-from strokelab.training.processes import check_launch, check_shares, meet, started_by_first, watched
-from strokelab.training.prolong import going_on
+from strokelab.training.processes import check_launch, check_shares, meet, own_rank, started_by_first, watched
+from strokelab.training.prolong import ended_early, going_on, told
 from strokelab.training.resumable import check_resumable
 from strokelab.training.start import (
     PLAIN_KEYS,
@@ -46,14 +48,14 @@ from strokelab.training.start import (
     typed_overrides,
 )
 from strokelab.training.test_part import score_test
-from strokelab.training.trainer import trainer_of
+from strokelab.training.trainer import check_trainer, trainer_of
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
 
 __all__ = ["PLAIN_KEYS", "SECTIONS", "train", "train_or_exit"]
 
-Built = tuple[Settings, "Segmenter", Trainer]
+Built = tuple[Settings, "Segmenter", Trainer, "ResumePoint"]
 
 console = terminal.console()
 
@@ -64,6 +66,7 @@ def train_or_exit(cfg: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     plain_warnings()
+    own_rank(cfg)
     console.quiet = not first_process()  # one voice for all processes of a training
     try:
         return train(cfg)
@@ -76,8 +79,9 @@ def train_or_exit(cfg: DictConfig) -> float | None:
         voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
     finally:
-        output = Path(HydraConfig.get().runtime.output_dir)  # Hydra makes it even where run_dir is another
-        remove_empty(output, *output.parents[:2])
+        output = Path(HydraConfig.get().runtime.output_dir)
+        if output != Path.cwd():  # Hydra made it, and refused settings left it empty
+            remove_empty(output, *output.parents[:2])
 
 
 @stoppable(console)
@@ -92,6 +96,7 @@ def train(cfg: DictConfig) -> float | None:
         StrokelabError: settings, data or the run folder are not what they should be; nothing was trained then.
     """
     _quiet()
+    own_rank(cfg)
     start = start_of(cfg)
     if start.kept:
         console.print(start.kept, markup=False, highlight=False, soft_wrap=True)
@@ -99,6 +104,9 @@ def train(cfg: DictConfig) -> float | None:
         console.print(f"Run folder: [bold]{escape(shown(start.folder))}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
     check_settings(start.settings)
+    if start.checkpoint is None:  # runs of earlier versions go on as they were begun
+        check_trainer(start.settings["trainer"])
+        check_logged(start.settings)
     meet(start.settings["trainer"])
     start = gathered(start)[0]  # started at different seconds, processes may have been given different folders
     with ExitStack() as claim:
@@ -122,7 +130,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     datamodule = together(lambda: _checked_cohort(start))
     begun = together(lambda: _begin(start, datamodule, found) if first else None)
     # The others take everything from the run folder, also what only the first one can choose, like the precision.
-    settings, model, trainer = together(lambda: begun or _built(runs.read_settings(folder), start, datamodule))
+    settings, model, trainer, point = together(lambda: begun or _built(runs.read_settings(folder), start, datamodule))
     started = time.perf_counter()
     with (
         boards.closed(trainer.loggers),
@@ -131,11 +139,14 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     ):
         trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
         minutes = (time.perf_counter() - started) / 60
+        if point.ended and not point.stays_ended:
+            console.print(f"Training ended early {told(point.ended)}.", markup=False, highlight=False, soft_wrap=True)
         if settings["score_test"]:
             score_test(settings, folder, datamodule, trainer, console=console)
     if not first:
         return None
-    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step)
+    end = {"ended": point.ended} if point.ended else {}
+    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step, **end)
     if said := runs.nothing_found(folder):
         console.print(said, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Run folder: [bold]{escape(shown(folder))}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
@@ -149,6 +160,8 @@ def _checked_cohort(start: Start) -> CohortDataModule:
     datamodule.progress &= first_process()
     datamodule.setup("fit")
     check_cohort(start, datamodule)
+    if start.checkpoint is None:
+        check_logged(settings, validates=bool(datamodule.split_result.val))
     return datamodule
 
 
@@ -166,11 +179,16 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
     settings["trainer"]["precision"], settings["allocator"] = choice.precision, choice.allocator
     if choice.said:
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
-    _, model, trainer = built = _built(settings, start, datamodule)
+    _, model, trainer, point = built = _built(settings, start, datamodule)
     folder, split = start.folder, datamodule.split_result
     if start.checkpoint:
         for line in going_on(settings, model, start.checkpoint):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if end := ended_early(settings, start.checkpoint):
+            point.stays_ended = True
+            said = f"The training ended {told(end)}; it stays ended (trainer.max_epochs=N trains it longer)."
+            if "epoch" in end:
+                console.print(said, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint is None:
         runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
         runs.remember(folder, settings)
@@ -202,7 +220,7 @@ def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Bu
     check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
     if trainer.global_rank:
         torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
-    return settings, model, trainer
+    return settings, model, trainer, next(one for one in trainer.callbacks if isinstance(one, ResumePoint))  # type: ignore[attr-defined]
 
 
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:

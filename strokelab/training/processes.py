@@ -18,20 +18,62 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
+from omegaconf import DictConfig
 from rich.console import Console
 
 from strokelab import runs
 from strokelab.callbacks.preemption import STOP
-from strokelab.configuration import Settings, build
-from strokelab.errors import ConfigError, ProcessError, RunError
+from strokelab.configuration import Settings, build, override, plain
+from strokelab.errors import ConfigError, ProcessError, RunError, StrokelabError
 from strokelab.training.ending import FIRST, one_line
-from strokelab.training.start import first_process
+from strokelab.training.precision import device_of
+from strokelab.training.start import AUTO, first_process, resumed_folder, typed_on_resume
 
 _STARTED_OUTSIDE = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID")
+_LAUNCHED = ("SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "MASTER_PORT")  # started by srun, by torchrun, by hand
 _LOST = ("gloo", "connection closed", "connection reset", "nccl", "broken pipe")  # words of a lost connection
 _LOOK = 0.2  # seconds between looks at the other processes
 _NOTICE = 10.0  # seconds in which the first process should notice by itself that another one is gone
+
+
+def own_rank(cfg: DictConfig) -> None:
+    """Make the only process of a training its first one, whatever rank its environment names.
+
+    ``RANK=1`` and its like stay behind in shells and come with every task of ``srun``; Lightning reads them while it is
+    imported, and what is not the first process neither speaks nor writes.
+    """
+    launched = any(name in os.environ for name in _LAUNCHED) or os.environ.get(FIRST) == str(os.getppid())
+    if first_process() or (launched and not _alone(cfg)):
+        return
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    if not launched:
+        for name in ("RANK", "LOCAL_RANK"):  # by these Lightning would take it for one of several
+            os.environ.pop(name, None)
+
+
+def _alone(cfg: DictConfig) -> bool:
+    """Whether a command asks for a training of one process; True where it cannot be read, which is then told of."""
+    try:
+        if cfg.get("resume") in (None, AUTO):
+            settings = plain(cfg)
+        else:
+            settings = override(runs.read_settings(resumed_folder(cfg)), typed_on_resume())
+        return int(settings["trainer"]["num_nodes"]) * _devices(settings["trainer"]) == 1
+    except (StrokelabError, AttributeError, KeyError, TypeError, ValueError):
+        return True
+
+
+def _devices(trainer: Settings) -> int:
+    """How many devices of this machine the trainer's settings ask for."""
+    devices = trainer["devices"]
+    if str(devices) in ("auto", "-1"):
+        return torch.cuda.device_count() if device_of(trainer) == "cuda" else 1
+    if isinstance(devices, list):
+        return len(devices)
+    named = [item for item in str(devices).split(",") if item.strip()]
+    return int(devices) if len(named) == 1 else len(named)
 
 
 def meet(trainer: Settings) -> None:

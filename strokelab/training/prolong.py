@@ -11,10 +11,15 @@ from strokelab.callbacks.schedule import learning_rates
 from strokelab.callbacks.site_adversary import reversal_strength
 from strokelab.configuration import Settings, build
 from strokelab.errors import ConfigError
+from strokelab.runs.checkpoints import relocate
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
 
+# What a training of any length may be ended by, beside callbacks.
+_LIMITS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps")
+_ONE_MORE = "StochasticWeightAveraging"  # adds an epoch, which trains only the statistics of batch norm
+_NO_END = ("strokelab.callbacks.", "lightning.pytorch.callbacks.ModelCheckpoint")
 # Settings of PyTorch's schedules that count the epochs of a training.
 _LENGTHS = ("T_max", "total_iters", "total_steps", "epochs")
 
@@ -45,6 +50,45 @@ def going_on(settings: Settings, model: Segmenter, checkpoint: Path) -> list[str
     return [*lines, *changes(before, settings, content)]
 
 
+def ended_early(settings: Settings, checkpoint: Path) -> dict[str, Any] | None:
+    """How the training ended early that a checkpoint is of, unless other limits or callbacks now ask it to go on.
+
+    Args:
+        settings: from now on; those of the run so far lie in its folder.
+        checkpoint: to go on from.
+
+    Returns:
+        As ``callbacks.early_end``; of runs that an earlier version finished without an epoch. None: it goes on.
+    """
+    folder, content = checkpoint.parents[1], runs.read_checkpoint(checkpoint)
+    before = runs.read_settings(folder)
+    former = relocate(before, str(before.get("run_dir", folder)), str(folder))
+    if _ends(former) != _ends(settings):
+        return None
+    step, status = int(content["global_step"]), runs.read_status(folder)
+    found = [state.get("ended") for state in content.get("callbacks", {}).values() if isinstance(state, dict)]
+    if status["state"] == "finished" and status.get("steps") == step:
+        found += [status.get("ended"), {"why": "it was finished", "step": step}]
+    return next((end for end in found if isinstance(end, dict) and end.get("step") == step), None)
+
+
+def told(end: Mapping[str, Any]) -> str:
+    """An early end in words."""
+    epoch = f"in epoch {end['epoch']}, " if "epoch" in end else ""
+    return f"{epoch}at step {end['step']}: {end['why']}"
+
+
+def _ends(settings: Settings) -> tuple[Any, ...]:
+    """The settings that can end a training."""
+    callbacks = {
+        name: node
+        for name, node in settings["callbacks"].items()
+        if node and not str(node.get("_target_")).startswith(_NO_END)
+    }
+    trainer = settings["trainer"]
+    return callbacks, [trainer.get(name) for name in _LIMITS]
+
+
 def check_length(settings: Settings, checkpoint: Mapping[str, Any]) -> None:
     """Whether the training is at least as long as what was trained.
 
@@ -52,6 +96,8 @@ def check_length(settings: Settings, checkpoint: Mapping[str, Any]) -> None:
         ConfigError: it would end before it goes on.
     """
     done = epochs_done(checkpoint)
+    if any(str((node or {}).get("_target_")).endswith(_ONE_MORE) for node in settings["callbacks"].values()):
+        done -= 1
     epochs, steps = settings["trainer"].get("max_epochs"), settings["trainer"].get("max_steps", -1)
     for name, wanted, there in (("max_epochs", epochs, done), ("max_steps", steps, int(checkpoint["global_step"]))):
         if wanted is not None and 0 <= int(wanted) < there:

@@ -79,6 +79,16 @@ def typed_overrides() -> list[str]:
     return [item for item in command_line.typed() if item != f"resume={AUTO}"]
 
 
+def typed_on_resume() -> list[str]:
+    """What the command line gives beside the run to continue."""
+    return [item for key, item in typed_settings(typed_overrides()) if key not in ("resume", "allow")]
+
+
+def resumed_folder(cfg: DictConfig) -> Path:
+    """The run folder that ``resume=RUN`` names."""
+    return Path(str(cfg.resume)).expanduser().resolve()
+
+
 def start_of(cfg: DictConfig) -> Start:
     """What the command asks for: a new run, with ``resume=RUN`` one that goes on, with ``resume=auto`` either.
 
@@ -168,11 +178,10 @@ def _resumed(cfg: DictConfig) -> Start:
 
     A run that was killed before its first checkpoint starts again, with the settings it was started with.
     """
-    folder = Path(str(cfg.resume)).expanduser().resolve()
+    folder = resumed_folder(cfg)
     settings = runs.read_settings(folder)
     check_links(folder)
-    keys, own = typed_settings(typed_overrides()), runs.own_classes(folder)
-    typed = [item for key, item in keys if key not in ("resume", "allow")]
+    keys, own, typed = typed_settings(typed_overrides()), runs.own_classes(folder), typed_on_resume()
     allow = check_allow(typed_value(typed_overrides(), "allow") or [])
     check_buildable(settings, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
     check_keys(settings, {*SECTIONS, *PLAIN_KEYS} - {"allow"}, str(folder / runs.CONFIG))  # no run vouches for itself
@@ -195,9 +204,21 @@ def _resumed(cfg: DictConfig) -> Start:
     check_remembered(checkpoint, runs.read_checkpoint(checkpoint), former=former, folder=folder)
     if not own:
         check_size(settings["model"], checkpoint, folder / runs.CONFIG)
+    start = Start(settings, folder, checkpoint, digest=changed)
+    if _nothing_left(start):
+        return replace(start, finished=True)
     if former != str(folder) and first_process():
         relocate_checkpoint(checkpoint, former, str(folder))
-    return Start(settings, folder, checkpoint, digest=changed)
+    return start
+
+
+def _nothing_left(start: Start) -> bool:
+    """Whether a run is finished, with its scores, and nothing else is asked of it than what it has done."""
+    folder, recorded = start.folder, runs.read_environment(start.folder).get("digest")
+    if runs.read_status(folder)["state"] != "finished" or start.checkpoint != folder / runs.CHECKPOINTS / "last.ckpt":
+        return False
+    scored = not start.settings["score_test"] or (folder / runs.CASES).is_file()
+    return scored and (not start.digest or start.digest == recorded)
 
 
 def check_settings(settings: Settings) -> None:

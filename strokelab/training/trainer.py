@@ -17,6 +17,42 @@ from strokelab.contract import CURVES_ONLY
 from strokelab.errors import ConfigError
 from strokelab.networks.synchronised_norm import desynchronise, synchronise
 
+# Arguments of Lightning's Trainer that a training here decides itself, or cannot heed: what to do instead.
+REFUSED = {
+    "logger": "choose one with logger=csv, logger=tensorboard or logger=wandb; metrics.csv is always written",
+    "callbacks": "give each a name: +callbacks.NAME._target_=...",
+    "default_root_dir": "set run_dir=DIR",
+    "enable_progress_bar": "set callbacks.progress=null for no bar",
+    "use_distributed_sampler": "leave it out: each process gets its own share of every batch",
+    "enable_checkpointing": "leave it out: last.ckpt is what a run is resumed and loaded from; callbacks.best=null "
+    "switches the other one off",
+    "fast_dev_run": "for a quick trial: trainer.max_steps=2 +trainer.limit_val_batches=1 score_test=false",
+    "barebones": "for timing: callbacks=none score_test=false",
+    "limit_test_batches": "leave it out: the test part is scored whole, or not at all with score_test=false",
+    "limit_predict_batches": "leave it out: nothing is predicted in batches here",
+    "enable_autolog_hparams": "leave it out: config.yaml holds every setting",
+    "model_registry": "leave it out: strokelab knows runs by their folders",
+}
+_AS_USUAL = {"enable_checkpointing": True, "use_distributed_sampler": False}  # else: false and null ask for nothing
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Refuse arguments of Lightning's Trainer that would be ignored, or would leave no run to load.
+
+    Raises:
+        ConfigError: naming what to set instead.
+    """
+    for name, remedy in REFUSED.items():
+        value = trainer.get(name)
+        if value is None or value is _AS_USUAL.get(name, False):
+            continue
+        raise ConfigError(
+            f"trainer.{name}",
+            found=f"{value!r}, which a training of strokelab cannot heed",
+            expected="a setting of conf/trainer, or an argument that docs/survival.md lists as honoured",
+            remedy=remedy,
+        )
+
 
 def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None, *, curves_only: bool = False) -> Trainer:
     """The trainer that the settings ask for.
@@ -104,7 +140,7 @@ def _monitors(settings: Settings) -> list[tuple[str, str]]:
             found.append((f"callbacks.{name}.restart", "val/pooled_dice"))
     model = settings["model"]
     scheduler = model.get("scheduler") or {}
-    if str(scheduler.get("_target_")).endswith(".ReduceLROnPlateau"):
+    if str(scheduler.get("_target_")).endswith((".ReduceLROnPlateau", ".Plateau")):
         found.append(("model.scheduler", str(scheduler.get("monitor") or model.get("monitor") or "val/loss")))
     return found
 

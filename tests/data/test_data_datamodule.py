@@ -14,11 +14,12 @@ from strokelab.augment.nnunet import NNUNetAugmentation
 from strokelab.augment.recipes import Recipe
 from strokelab.augment.spatial import Flip
 from strokelab.data import ATLASv1, Phantom, read_cases
-from strokelab.data.datamodule import ISLES2015, ISLES2022, ATLASv2, CohortDataModule, default_store
+from strokelab.data.datamodule import ISLES2015, ISLES2022, ATLASv2, CohortDataModule
 from strokelab.data.splits import All, LeaveOneSiteOut, SizeBalancedKFold
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.inference.windows import PatchWindows
 from strokelab.preparation.recipe import Preparation
+from strokelab.preparation.store import default_store
 from strokelab.sampling.foreground import ForegroundPatches
 from strokelab.sampling.site_balanced import SiteBalanced
 from strokelab.view import View

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from own_processes import hear_signals, none_left
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOP = "import sys; from pathlib import Path; from strokelab.self_training.stages import run_sweep; "
@@ -29,11 +30,20 @@ while "waits" in sys.argv:
 """
 
 
+@pytest.fixture(autouse=True)
+def _none_left(monkeypatch):
+    with none_left() as mark:
+        for name, value in mark.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
 def start(folder: Path, *overrides: str) -> subprocess.Popen:
     (folder / "train.py").write_text(TRAIN)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", LOOP, *overrides]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    output = {"stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=hear_signals, **output)
 
 
 def test_a_sweep_with_a_failed_member_is_judged_by_its_run_folders(tmp_path):

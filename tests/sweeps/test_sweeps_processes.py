@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from own_processes import hear_signals, none_left
 
 from strokelab import runs
 from strokelab.sweeps.record import read_record
@@ -17,11 +18,20 @@ from strokelab.sweeps.states import state_of
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(autouse=True)
+def _none_left(monkeypatch):
+    with none_left() as mark:
+        for name, value in mark.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
 def start(folder, at_once, *members):
     folder.mkdir(exist_ok=True)
     command = [sys.executable, str(HERE / "stand_in_sweep.py"), str(folder), str(at_once), *members]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "COLUMNS": "300"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment, preexec_fn=hear_signals, **output)
 
 
 def until(condition, seconds=60):
