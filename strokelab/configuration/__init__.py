@@ -15,7 +15,7 @@ from strokelab.configuration.composition import (
     override,
     plain,
 )
-from strokelab.configuration.fit import check_fit
+from strokelab.configuration.fit import check_fit, check_loss
 from strokelab.configuration.suggestions import exit_with_suggestions
 
 # Parts of a saved config that rebuilding a trained model needs; the rest is read as plain data.
@@ -33,6 +33,7 @@ __all__ = [
     "check_choices",
     "check_fit",
     "check_keys",
+    "check_loss",
     "compose",
     "conf_folder",
     "exit_with_suggestions",

@@ -22,6 +22,7 @@ from strokelab.configuration import (
     check_choices,
     check_fit,
     check_keys,
+    check_loss,
     override,
     plain,
 )
@@ -198,6 +199,7 @@ def check_settings(settings: Settings) -> None:
     bind({name: settings[name] for name in ("data", "view", "split")}, placeholders(settings))
     check_arguments({name: settings.get(name) for name in SECTIONS})
     check_fit(settings)
+    check_loss(settings["model"])
     check_precision(settings)
     # What could be trained but never loaded again should not be trained.
     view = {**settings["view"], "augment": None}  # not needed again
