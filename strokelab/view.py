@@ -69,7 +69,7 @@ class View:
                 )
         if isinstance(self.sampler, PatchSampler):
             self._check_order()
-        elif isinstance(self.augment, PlannedAugment):
+        elif isinstance(self.augment, PlannedAugment) and not callable(self.augment):
             raise ConfigError(
                 "view.augment",
                 found=f"{type(self.augment).__name__}, made for patches",
@@ -99,7 +99,8 @@ class View:
     @property
     def augments_on_cpu(self) -> bool:
         """Whether batches are augmented before they get to the device, wherever that is."""
-        return self.augment is not None and not isinstance(self.augment, PlannedAugment)
+        planned = isinstance(self.sampler, PatchSampler) and isinstance(self.augment, PlannedAugment)
+        return self.augment is not None and not planned
 
     def order_of(self, part: Part) -> Order:
         """In which order training or validation samples are visited."""

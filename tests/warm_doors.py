@@ -135,6 +135,7 @@ def _child(door: str, arguments: list[str], cwd: str, log: str, kill_at: list | 
         for source, number in ((nothing, 0), (target, 1), (target, 2)):
             os.dup2(source, number)
         os.environ.update(env)
+        sys.path[:0] = env.get("PYTHONPATH", "").split(os.pathsep) if "PYTHONPATH" in env else []
         os.chdir(cwd)
         _take_rank()
         hear_signals()

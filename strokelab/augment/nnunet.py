@@ -2,7 +2,8 @@
 
 Steps, order and ranges: Isensee 2021; as MAPPING uses them: Huo 2022. Drawing comes first so that the reader knows
 which box a patch needs: patches that neither rotate nor zoom nor deform are read at their own size and never
-interpolated.
+interpolated. A slice is a patch of one voxel along z that moves in its plane; where it reads beyond its border, the
+border is repeated.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from strokelab.augment.axis_filters import blur, low_resolution
 from strokelab.augment.intensity import contrast_, gamma_, half_and_half, noise_
@@ -32,7 +34,7 @@ _MASKS = ("lesion", "brain")
 
 @dataclass(frozen=True, kw_only=True)
 class NNUNetAugmentation:
-    """nnU-Net's random changes of 3D patches; the defaults are its standard set.
+    """nnU-Net's random changes of 3D patches and of slices; the defaults are its standard set.
 
     Every ``..._p`` is a share of samples. Ranges around 1 marked (*) are drawn half below and half above 1.
 
@@ -40,7 +42,7 @@ class NNUNetAugmentation:
         elastic_p: deformation by smoothed noise.
         elastic_scale: its smoothness, standard deviation in shares of the patch's sides.
         elastic_shift: its largest shift along each axis, in shares of that standard deviation.
-        rotation_p: rotation about all three axes.
+        rotation_p: rotation about all three axes; of slices in their plane.
         rotation: largest angle, degrees, either way.
         zoom_p: scaling.
         zoom: range (*) of its factor on coordinates: above 1 the head appears smaller.
@@ -68,7 +70,7 @@ class NNUNetAugmentation:
         interpolation: of images, ``"linear"`` (nnU-Net v2) or ``"cubic"`` (v1; several times the time). Masks are
             always linear.
         keep_midline: the mid-sagittal plane stays the patch's middle (for models that split hemispheres): rotation
-            about x alone, no elastic deformation.
+            about x alone (slices: none), no elastic deformation.
         normalize: of the preparation; with ``"zscore_nonzero"`` voxels that are 0 in all channels after the change
             of place are 0 again at the end.
 
@@ -165,6 +167,21 @@ class NNUNetAugmentation:
         )
 
     @torch.no_grad()
+    def __call__(self, batch: Batch, streams: Sequence[np.random.Generator]) -> Batch:
+        """Change slices (``image`` (B, C, Y, X), masks (B, 1, Y, X)), sample i with ``streams[i]``."""
+        volumes = {key: batch[key].unsqueeze(2).contiguous() for key in ("image", *_MASKS)}
+        _, channels, _, rows, columns = volumes["image"].shape
+        plans = [self.draw(stream, channels, (columns, rows, 1)) for stream in streams]
+        wide = {index: plan for index, plan in enumerate(plans) if plan.source != plan.patch}
+        sources = {
+            index: {key: _with_border(volume[index], plan) for key, volume in volumes.items()}
+            for index, plan in wide.items()
+        }
+        with torch.autocast(volumes["image"].device.type, enabled=False):
+            self._apply(volumes, sources, plans)
+        return {**batch, **{key: volume.squeeze(2) for key, volume in volumes.items()}}
+
+    @torch.no_grad()
     def apply(self, batch: Batch, plans: Sequence[PatchPlan]) -> Batch:
         """Do what was drawn, on the device the tensors lie on; a pure function of its arguments.
 
@@ -207,9 +224,11 @@ class NNUNetAugmentation:
             shift = [float(stream.uniform(*self.elastic_shift) * sd) for sd in sigma]
             seed = _seed(stream)
             elastic = Elastic((sigma[0], sigma[1], sigma[2]), (shift[0], shift[1], shift[2]), seed)
+        flat = patch[2] == 1
         if stream.random() < self.rotation_p:
             angles = np.radians(stream.uniform(-self.rotation, self.rotation, 3))
-            matrix = rotation_matrix(angles * (1, 0, 0) if self.keep_midline else angles)
+            about = (not flat, not (flat or self.keep_midline), not self.keep_midline)
+            matrix = rotation_matrix(angles * about)
         if stream.random() < self.zoom_p:
             alike = stream.random() >= self.zoom_per_axis_p
             factors = half_and_half(stream, 3, *self.zoom)
@@ -264,6 +283,13 @@ def _read(sample: Boxes, source: Boxes | None, plan: PatchPlan, index: int) -> B
     if found != plan.source:
         raise ValueError(f"sample {index}: a source box of {found}, its plan needs {plan.source}")
     return {key: source[key].permute(0, 3, 2, 1).contiguous() for key in sample}
+
+
+def _with_border(volume: Tensor, plan: PatchPlan) -> Tensor:
+    """A slice (C, 1, Y, X) in the box (C, *source) that its plan reads, its border repeated."""
+    margins = [(long - side) // 2 for long, side in zip(plan.source, plan.patch, strict=True) for _ in range(2)]
+    padded = pad(volume[None].float(), margins, mode="replicate")[0]
+    return padded.to(volume.dtype).permute(0, 3, 2, 1)
 
 
 def _z_first(batch: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ means those of ``statistics.aggregate``, as in an evaluation.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import lesion_probability
 from strokelab.metrics import METRICS, score_row
 from strokelab.metrics.live import CaseRows
+from strokelab.metrics.own import OwnMetric, check_names, score_own
 from strokelab.metrics.profiles import CASE_METRICS
 from strokelab.statistics.aggregate import micro_dice, summarize
 
@@ -44,6 +45,7 @@ class CaseMetrics(Callback):
         max_cases: only the first so many cases, for quick curves; None: all.
         profile: conventions of the metrics, e.g. ``default`` or ``isles22``.
         metrics: which ones; None: the twelve of ``score_case``.
+        own: further ones by name, functions as ``metrics.own.OwnMetric``.
 
     Raises:
         ConfigError: the profile does not exist, or does not have one of the metrics; at the start of training, another
@@ -65,6 +67,7 @@ class CaseMetrics(Callback):
         max_cases: int | None = None,
         profile: str = "default",
         metrics: Sequence[str] | None = None,
+        own: Mapping[str, OwnMetric] | None = None,
     ) -> None:
         self.every_n_epochs = every_n_epochs
         self.postprocess = postprocess
@@ -80,6 +83,9 @@ class CaseMetrics(Callback):
                 expected=f"some of {', '.join(known)}",
                 remedy="correct the names; leave the setting out for the usual twelve",
             )
+        self.own = dict(own or {})
+        check_names(self.own, "callbacks.case_metrics.own")
+        self.metrics = (*self.metrics, *self.own)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what Lightning would end the training for after its first epoch."""
@@ -151,13 +157,10 @@ class CaseMetrics(Callback):
             device=model.device,
             precision=precision,
         )
-        return score_row(
-            finish(self.postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3),
-            prepared.lesion,
-            prepared.grid.spacing,
-            self.profile,
-            voxel_volume_mm3=prepared.grid.voxel_volume_mm3,
-        )
+        mask = finish(self.postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3)
+        pair = mask, prepared.lesion, prepared.grid.spacing
+        row = score_row(*pair, self.profile, voxel_volume_mm3=prepared.grid.voxel_volume_mm3)
+        return row | score_own(self.own, *pair)
 
 
 def epoch_values(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
@@ -174,7 +177,7 @@ def epoch_values(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float
     for line in summarize(table, metrics).to_dict("records"):
         name = str(line["metric"])
         values[name] = float(line["mean"])
-        if METRICS[name].unit in ("mm", "voxels"):
+        if name in METRICS and METRICS[name].unit in ("mm", "voxels"):
             values[f"{name}_infinite"] = float(line["infinite"])
         if line["undefined"]:
             values[f"{name}_undefined"] = float(line["undefined"])

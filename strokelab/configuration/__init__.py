@@ -13,7 +13,7 @@ from strokelab.configuration.composition import (
     conf_folder,
     plain,
 )
-from strokelab.configuration.fit import check_fit
+from strokelab.configuration.fit import check_fit, check_loss
 from strokelab.configuration.overriding import check_choices, override
 from strokelab.configuration.suggestions import exit_with_suggestions
 
@@ -32,6 +32,7 @@ __all__ = [
     "check_choices",
     "check_fit",
     "check_keys",
+    "check_loss",
     "compose",
     "conf_folder",
     "exit_with_suggestions",

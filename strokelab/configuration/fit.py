@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from strokelab.configuration.building import MISSING
@@ -31,7 +32,7 @@ def check_fit(settings: Settings) -> None:
             expected="samples that are whole slices, whose statistics it takes",
             remedy="switch it off with standardizer=none, or choose a model of slices, e.g. model=unet2d",
         )
-    if model.get("hemispheres") and not _is_slices(view):
+    if model.get("hemispheres"):
         _check_midline(model, view)
     _check_sides(model, view)
     data = settings.get("data") or {}
@@ -43,6 +44,25 @@ def check_fit(settings: Settings) -> None:
             expected="at least two training sites",
             remedy="switch it off with adversary=none",
         )
+
+
+def check_loss(model: Mapping[str, Any]) -> None:
+    """There is a loss, and one of a single map has a network of one. Imports the loss.
+
+    Raises:
+        ConfigError: there is none, or the network has several maps.
+    """
+    loss, network = model.get("loss") or {}, model.get("network") or {}
+    if not loss:
+        raise ConfigError(
+            "model.loss", found="none", expected="a loss to train with", remedy="choose one, e.g. loss=dice_ce"
+        )
+    loss, maps = loss.get("each") or loss, network.get("out_channels")
+    module, _, name = str(loss.get("_target_", "")).rpartition(".")
+    if isinstance(maps, int) and maps > 1 and getattr(getattr(import_module(module), name), "single_map", False):
+        from strokelab.losses.dice import unlike_maps  # here: sweep tables load no torch
+
+        raise unlike_maps(name, maps)
 
 
 def _check_dimensions(model: Mapping[str, Any], view: Mapping[str, Any], *, plans: bool) -> None:
@@ -88,14 +108,32 @@ def _check_sides(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
 
 
 def _check_midline(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
-    """Patches that are cut in two must span the prepared width, with the midline in their middle."""
-    preparation, augment = view.get("preparation") or {}, view.get("augment") or {}
+    """Samples that are cut in two must have the midline in their middle; patches must span the prepared width, too."""
+    wrong, remedy = ([], []) if _is_slices(view) else _unlike_halves(model, view)
+    augment = view.get("augment") or {}
+    turns = any(augment.get(f"{name}_p") for name in ("rotation", "elastic"))
+    if turns and not augment.get("keep_midline"):
+        wrong.append("augmentation that turns the midline")
+        remedy.append("view.augment.keep_midline=true")
+    if wrong:
+        raise ConfigError(
+            "hemispheres",
+            found=", ".join(wrong),
+            expected="samples that span the prepared width, so that the cut between the hemispheres is their middle",
+            remedy=f"add {' '.join(remedy)}, or switch it off with hemispheres=none",
+        )
+
+
+def _unlike_halves(model: Mapping[str, Any], view: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What keeps patches from being two halves, and the settings that mend it."""
+    preparation = view.get("preparation") or {}
     width = (preparation.get("crop") or [None])[0]
     patch = (view.get("sampler") or {}).get("patch")
     patch = patch if isinstance(patch, list) else [None] * 3
     side = patch[0]
     fitting = _halvable(int(width or side or 192), model, preparation)
-    wrong, remedy = [], []
+    wrong: list[str] = []
+    remedy: list[str] = []
     if preparation.get("box") is not None:
         wrong.append("volumes cut to a box that need not be symmetric")
         remedy.append("view.preparation.box=null")
@@ -112,17 +150,7 @@ def _check_midline(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
         wrong.append(f"patches of {side} voxels from left to right")
         sides = f"[{fitting},{patch[1]},{patch[2]}]"
         remedy += [f"view.sampler.patch={sides}", f"view.windows.patch={sides}"]
-    turns = any(augment.get(f"{name}_p") for name in ("rotation", "elastic"))
-    if turns and not augment.get("keep_midline"):
-        wrong.append("augmentation that turns the midline")
-        remedy.append("view.augment.keep_midline=true")
-    if wrong:
-        raise ConfigError(
-            "hemispheres",
-            found=", ".join(wrong),
-            expected="patches that span the prepared width, so that the cut between the hemispheres is their middle",
-            remedy=f"add {' '.join(remedy)}, or switch it off with hemispheres=none",
-        )
+    return wrong, remedy
 
 
 def _halvable(width: int, model: Mapping[str, Any], preparation: Mapping[str, Any]) -> int:

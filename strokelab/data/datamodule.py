@@ -256,7 +256,7 @@ class CohortDataModule(LightningDataModule):
             order=self.view.order_of(part),
             sites=dataset.sites,
             drop_last=self.drop_last and part == "train",
-            same_every_epoch=bool(trainer and trainer.overfit_batches),
+            same_every_epoch=bool(getattr(trainer, "overfit_batches", 0)),
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
@@ -335,20 +335,17 @@ class Phantom(CohortDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(layout, root, modalities, **settings)
-        asked = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
-        self.recipe: dict[str, Any] = asked
-        self.layout = dict(layout_options or {})
+        own = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
+        self.recipe: dict[str, Any] = {**own, "options": dict(layout_options or {})}
 
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
-        from strokelab.phantoms.naming import cohort_name
+        from strokelab.phantoms.naming import named_earlier
 
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
-        there = root.exists()
-        made = {**self.recipe, **self.layout}
-        write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **made)
-        name = cohort_name(self.dataset, {**self.recipe, "options": self.layout})
-        if there and self.progress and root.name.startswith("phantom-") and root.name != name:
-            message = f"Phantom cohort under the name that an earlier version gave it: {root}"
-            terminal.console().print(message, markup=False, highlight=False, soft_wrap=True)
+        there, settings = root.exists(), dict(self.recipe)
+        settings |= settings.pop("options")
+        write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **settings)
+        if there and self.progress and (said := named_earlier(root, self.dataset, self.recipe)):
+            terminal.console().print(said, markup=False, highlight=False, soft_wrap=True)
         return root

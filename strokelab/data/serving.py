@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from strokelab.contract import Batch
 from strokelab.data.datasets import PatchDataset
@@ -10,7 +11,7 @@ from strokelab.data.random_patches import RandomPatches
 from strokelab.errors import ConfigError
 from strokelab.preparation.store import StoredCase
 from strokelab.sampling.boxes import Part, PatchSampler
-from strokelab.view import PlannedAugment, View
+from strokelab.view import Augment, PlannedAugment, View
 
 Samples = PatchDataset | RandomPatches
 """Datasets that answer lists of (epoch, index) with whole batches."""
@@ -65,8 +66,8 @@ def samples_of(
             expected="1, or a view that draws its cases",
             remedy="set data.pseudo.weight=1",
         )
-    assert not isinstance(augment, PlannedAugment)  # the view refuses it
-    return PatchDataset(cases, sampler=sampler, sites=sites, seed=seed, augment=augment)
+    on_batches = cast("Augment | None", augment)  # the view raises where it cannot be called
+    return PatchDataset(cases, sampler=sampler, sites=sites, seed=seed, augment=on_batches)
 
 
 def applied(batch: Batch, view: View) -> Batch:

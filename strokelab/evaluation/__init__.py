@@ -22,7 +22,7 @@ from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
 from strokelab.evaluation.honesty import doubts
 from strokelab.evaluation.material import evaluation_of, materials_of
-from strokelab.evaluation.outcomes import outcomes_of, save_qc, with_overlays
+from strokelab.evaluation.outcomes import outcomes_of, own_metrics, save_qc, with_overlays
 from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
 from strokelab.files import make_folder
 from strokelab.metrics.profiles import find_profile
@@ -45,6 +45,7 @@ KEYS = (
     "postprocess",
     "ensemble",
     "profile",
+    "metrics",
     "save_predictions",
     "rescore",
     "store",
@@ -173,6 +174,8 @@ def _check(settings: Settings) -> None:
                 expected=f"one of {list(allowed)}",
                 remedy=f"choose one of them, or leave {key} out",
             )
+    check_arguments({"metrics": settings["metrics"]})
+    own_metrics(settings)
     if settings.get("ensemble"):
         check_arguments({"ensemble": settings["ensemble"]})
     if settings.get("data"):

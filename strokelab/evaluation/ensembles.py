@@ -21,7 +21,7 @@ from strokelab.data.splits import Split
 from strokelab.errors import DataError
 from strokelab.evaluation.averaging import Averaging, Plan, shared
 from strokelab.evaluation.entries import Entry
-from strokelab.evaluation.outcomes import Keeper, Outcome, store_of
+from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics, store_of
 from strokelab.inference.ensemble import RunningMean
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.preparation.store import StoredCase
@@ -69,7 +69,7 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
         windows=settings.get("windows"),
     )
     rows = _rows(plan, averaging, ensemble, settings, out)
-    store = store_of(settings)
+    store, own = store_of(settings), own_metrics(settings)
     as_trained = all(entry.cohort.own for entry in plan.entries)
     preparing = ensemble.view.preparation if as_trained else partial(ensemble.preparation_of, store=store.folder)
     stored = store.prepare([one.case for one in plan.cases], preparing)
@@ -77,15 +77,15 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
     keepers = [Keeper(row.entry, settings, out, {**ensemble.provenance, "model": row.entry.label}) for row in rows]
     with ExitStack() as stack:
         scorers = [
-            stack.enter_context(Scorer(row.entry.label, keep=keeper.keep, phantom=phantom))
+            stack.enter_context(Scorer(row.entry.label, keep=keeper.keep, phantom=phantom, own=own))
             for row, keeper in zip(rows, keepers, strict=True)
         ]
         pairs = list(zip(plan.cases, stored, strict=True))
         for one, item in track(pairs, f"Averaging {len(ensemble.members)} runs"):
             part = ensemble.part([entry.folder for entry in one.members])
-            for index, own, prediction in _predictions(part, item, rows, disagreement=averaging.disagreement):
-                recipe = recipe_of(own, settings["profile"])
-                scorers[index].add(one.case, prediction, settings=own.settings, recipe=recipe)
+            for index, its, prediction in _predictions(part, item, rows, disagreement=averaging.disagreement):
+                recipe = recipe_of(its, settings["profile"])
+                scorers[index].add(one.case, prediction, settings=its.settings, recipe=recipe)
     return [
         Outcome(row.entry, scorer.scores(), again="maps are averaged", masks=keeper.finish())
         for row, scorer, keeper in zip(rows, scorers, keepers, strict=True)

@@ -69,6 +69,7 @@ def evaluation_of(
             "scores": _origin(outcomes),
         },
         profile=settings["profile"],
+        own_metrics=tuple(settings.get("metrics") or ()),
         papers=load_tables(conf_folder()),
         versions={"strokelab": environment["strokelab"], **packages},
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from strokelab.configuration import Settings
+from strokelab.configuration import Settings, build
 from strokelab.contract import Case, Prediction
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.entries import Entry
@@ -16,6 +16,7 @@ from strokelab.evaluation.overlays import KeptMasks
 from strokelab.evaluation.own_tables import own_scores
 from strokelab.grid import Orient
 from strokelab.inference.derivative import QC, Derivative
+from strokelab.metrics.own import OwnMetric, check_names
 from strokelab.nifti import read_voxels
 from strokelab.preparation.store import PreparedStore, StoredCase, default_store
 from strokelab.report.case_overlay import overlay_of
@@ -43,6 +44,17 @@ class Outcome:
 def store_of(settings: Settings) -> PreparedStore:
     """Where prepared cases lie."""
     return PreparedStore(Path(settings["store"]) if settings["store"] else default_store())
+
+
+def own_metrics(settings: Settings) -> dict[str, OwnMetric]:
+    """The user's own metrics, by the names of their columns.
+
+    Raises:
+        ConfigError: one cannot be built, or its name is taken.
+    """
+    own: dict[str, OwnMetric] = {name: build(node) for name, node in (settings.get("metrics") or {}).items()}
+    check_names(own, "metrics")
+    return own
 
 
 def outcomes_of(entries: Sequence[Entry], settings: Settings, out: Path) -> list[Outcome]:
@@ -186,6 +198,7 @@ def _predicted(entry: Entry, stored: Sequence[StoredCase], settings: Settings, o
         name=entry.label,
         keep=keeper.keep,
         phantom=entry.cohort.phantom,
+        own=own_metrics(settings),
     )
     return Outcome(entry, scores, masks=keeper.finish())
 

@@ -21,6 +21,8 @@ def own_scores(entry: Entry, settings: Settings) -> Scores | str:
     """
     if settings.get("data") or settings["part"] != "test":
         return "other cases are asked for"
+    if settings.get("metrics"):
+        return "own metrics are asked for"
     try:
         scores = read_scores(entry.folder / runs.CASES, entry.folder / runs.PROBABILITIES)
     except DataError as error:

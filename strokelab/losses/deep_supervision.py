@@ -13,7 +13,7 @@ class DeepSupervision(nn.Module):
     """Sum of a loss over logits, finest first, with weights 1, 1/2, 1/4 ... made to sum to 1.
 
     Args:
-        each: (logits, target, known) -> scalar.
+        each: (logits, target) -> scalar; called with (logits, target, known) where the data have partial labels.
         skip_coarsest: the last of the logits weighs nothing (nnU-Net's plain U-Net); with a single one it counts.
 
     Source: Huo 2022, released code; Isensee 2021.
@@ -43,7 +43,7 @@ class DeepSupervision(nn.Module):
         return total
 
     def _loss(self, logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
-        loss: Tensor = self.each(logits, target, known)
+        loss: Tensor = self.each(logits, target) if known is None else self.each(logits, target, known)
         return loss
 
 

@@ -7,7 +7,7 @@ batch is empty.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,16 @@ def lesion_dice(
     return total / count.clamp(min=1)
 
 
+def unlike_maps(loss: str, maps: int) -> ConfigError:
+    """A loss of the lesion's map alone met a network of several maps."""
+    return ConfigError(
+        "model.loss",
+        found=f"{loss}, a loss of one map, with a network of {maps} maps",
+        expected="as many maps as the loss takes",
+        remedy="choose loss=dice_ce, which takes one map or several, or a network of one map",
+    )
+
+
 def _dice(overlap: Tensor, size: Tensor, eps: float) -> Tensor:
     return (overlap + eps) / (size + eps)
 
@@ -111,8 +121,10 @@ class DiceLoss(nn.Module):
         eps: 1e-5.
 
     Raises:
-        ConfigError: another word for ``over``.
+        ConfigError: another word for ``over``; when called, logits of other maps than the target's.
     """
+
+    single_map: ClassVar[bool] = True  # the lesion alone, by a sigmoid
 
     def __init__(self, over: Over = "sample", eps: float = 1e-5) -> None:
         super().__init__()
@@ -125,5 +137,7 @@ class DiceLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
         """Scalar loss of logits (B, K, *S) against a target (B, K, *S); ``known`` (B, K) as in ``soft_dice_loss``."""
+        if logits.shape != target.shape:
+            raise unlike_maps(type(self).__name__, logits.shape[1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return soft_dice_loss(logits.sigmoid(), target, over=self.over, eps=self.eps, known=known)

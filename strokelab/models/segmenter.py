@@ -85,8 +85,9 @@ class Segmenter(L.LightningModule):
 
     Args:
         network: image (B, C, *S) -> logits (B, K, *S), in training mode also a list of them, finest first.
-        loss: (logits, target, known) -> scalar. Of a network with deep supervision it is taken at every resolution, by
-            ``DeepSupervision`` with its defaults if the loss is none itself.
+        loss: (logits, target) -> scalar; called with (logits, target, known) where the data have partial labels. Of a
+            network with deep supervision it is taken at every resolution, by ``DeepSupervision`` with its defaults if
+            the loss is none itself.
         optimizer: partial, called with the parameters of network and parts.
         scheduler: partial, called with the optimizer; steps once per epoch. None: constant rate. One that waits for a
             plateau looks at its ``monitor`` (``Plateau``), PyTorch's own at ``val/loss``.
@@ -174,7 +175,7 @@ class Segmenter(L.LightningModule):
             features = trunk.encode(halves["image"])
             logits = trunk.decode(features)
             outputs["site_loss"], outputs["site_confusion"] = self.adversary(features[-1], halves["site"])
-        segmentation_loss = self.loss(logits, target_of(halves), halves.get("known"))
+        segmentation_loss = self.loss(logits, *compared(halves))
         outputs["loss"] = segmentation_loss + outputs.get("site_loss", 0.0)
         self._note(outputs["loss"], segmentation_loss, samples=len(batch["image"]))
         return outputs
@@ -183,7 +184,7 @@ class Segmenter(L.LightningModule):
         """Segmentation loss and pooled Dice of one batch; sites play no part."""
         halves = self.condition(batch)
         logits = self.network(halves["image"])
-        loss = self.loss(logits, target_of(halves), halves.get("known"))
+        loss = self.loss(logits, *compared(halves))
         lesion = probability(logits)[:, self.lesion_channel] >= 0.5
         self.pooled_dice.update(lesion, halves["lesion"][:, 0])  # counts of halves sum up to those of wholes
         size = len(batch["image"])
@@ -285,9 +286,14 @@ def _channels_last(layer: nn.Module) -> None:
             weight.data = weight.data.contiguous(memory_format=_CHANNELS_LAST[weight.ndim])
 
 
-def target_of(batch: Batch) -> Tensor:
-    """What the loss compares with: the batch's own target, or else its lesion, (B, K, *S) float32."""
-    return cast(Tensor, batch["target"] if "target" in batch else batch["lesion"].float())
+def compared(batch: Batch) -> tuple[Tensor, ...]:
+    """What the loss compares logits with: the batch's own target, or else its lesion, (B, K, *S) float32.
+
+    Where labels are partial, also the classes that each sample knows, (B, K) bool. Without them any loss of PyTorch or
+    MONAI on (logits, target) can be called.
+    """
+    target = cast(Tensor, batch["target"] if "target" in batch else batch["lesion"].float())
+    return (target, batch["known"]) if "known" in batch else (target,)
 
 
 def probability(logits: Tensor) -> Tensor:

@@ -38,7 +38,6 @@ def cohort_folder(parent: Path, layout: str, settings: Mapping[str, Any]) -> Pat
         parent: folder of cohorts.
         layout: as ``cohort_name``.
         settings: as ``cohort_name``.
-
     """
     folder = parent / cohort_name(layout, settings)
     # The rule of version 0.1.0, which left the layout's options out.
@@ -49,6 +48,13 @@ def cohort_folder(parent: Path, layout: str, settings: Mapping[str, Any]) -> Pat
     except ConfigError:  # a number out of range, which will be said when the cohort is to be written
         return folder
     return earlier if fits else folder
+
+
+def named_earlier(folder: Path, layout: str, settings: Mapping[str, Any]) -> str:
+    """A line for the user where a cohort lies under the name that an earlier version gave it; else nothing."""
+    if not folder.name.startswith("phantom-") or folder.name == cohort_name(layout, settings):
+        return ""
+    return f"Phantom cohort under the name that an earlier version gave it: {folder}"
 
 
 def differences(folder: Path, settings: Settings) -> dict[str, tuple[Any, Any]] | None:

@@ -30,7 +30,7 @@ def case_table(evaluation: Evaluation, cases: pd.DataFrame) -> Table:
         cases: its cases ``with_sites``.
     """
     several = len(evaluation.runs) > 1
-    metrics = measured(cases, (*CASE_METRICS, MDSC, *VOLUMES))
+    metrics = measured(cases, (*CASE_METRICS, MDSC, *evaluation.own_metrics, *VOLUMES))
     places = {metric: digits(metric, evaluation.profile, single=True) for metric in metrics}
     extra = [name for name in ("scanner", "fold") if name in cases.columns and cases[name].nunique() > 1]
     rows = cases.to_dict("records")

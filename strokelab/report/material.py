@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from strokelab.metrics.profiles import CASE_METRICS, find_profile
+from strokelab.metrics.profiles import CASE_METRICS, METRICS, find_profile
 from strokelab.report.intensities import GreyValues
 from strokelab.report.paper_tables import PaperTable
 
@@ -23,6 +23,8 @@ _DIGITS = {"mm": 1, "ml": 2, "mm^3": 0, "voxels": 0, "lesions": 1}  # by unit; s
 
 def heading(metric: str, profile: str = "default") -> str:
     """Table header or axis label of a metric or volume: name, unit, and the arrow that says which way is better."""
+    if metric not in (*METRICS, *VOLUMES):
+        return metric  # the user's own
     # An arrow alone on a line of its own says nothing.
     return VOLUMES.get(metric) or find_profile(profile).header(metric).replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓")
 
@@ -31,6 +33,8 @@ def digits(metric: str, profile: str = "default", *, single: bool = False) -> in
     """Decimals a value is shown with; a count of a single case has none."""
     if metric in VOLUMES:
         return _DIGITS["ml"]
+    if metric not in METRICS:
+        return 3
     unit = find_profile(profile).unit(metric)
     return 0 if single and unit == "lesions" else _DIGITS.get(unit, 3)
 
@@ -106,6 +110,7 @@ class Evaluation:
     phantom: bool = False  # synthetic data: never comparable with a paper
     protocol: Mapping[str, str] = field(default_factory=dict)  # what was done, e.g. {"voxel spacing": "4 mm"}
     profile: str = "default"  # of the metrics
+    own_metrics: tuple[str, ...] = ()  # columns of the user's own beside the profile's
     papers: tuple[PaperTable, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""  # ISO 8601

@@ -38,7 +38,7 @@ def interval_table(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.Data
     lines = lines_of(summary, "model")
     known = {metric for _, _, metric in lines}
     rows = []
-    for metric in ("dice", *_SHARES, *CASE_METRICS[1:]):
+    for metric in ("dice", *_SHARES, *CASE_METRICS[1:], *evaluation.own_metrics):
         if metric not in known:
             continue
         own = [lines.get((model, model, metric)) for model in evaluation.models]

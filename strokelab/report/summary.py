@@ -69,7 +69,7 @@ def summary_table(evaluation: Evaluation) -> pd.DataFrame:
     cases = with_sites(evaluation.cases)
     # A site or fold that is not known is none to average over.
     raw = cases.assign(**{name: cases[name].where(cases[name] != UNKNOWN) for name in GROUPS if name in cases.columns})
-    metrics = [*CASE_METRICS, *measured(cases, [MDSC])]
+    metrics = [*CASE_METRICS, *measured(cases, [MDSC, *evaluation.own_metrics])]
     tables = []
     for level in ("model", "run", *GROUPS):
         by = list(dict.fromkeys(["model", level]))

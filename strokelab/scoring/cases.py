@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from strokelab.configuration import Settings
 from strokelab.contract import Case, Prediction
 from strokelab.errors import DataError
 from strokelab.metrics.case import score_row
+from strokelab.metrics.own import OwnMetric, score_own
 from strokelab.metrics.profiles import find_profile
 from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
 from strokelab.nifti import read_grid, read_lesion
@@ -41,6 +42,7 @@ def score_cases(
     name: str | None = None,
     keep: Callable[[Case, Prediction], object] | None = None,
     phantom: bool = False,
+    own: Mapping[str, OwnMetric] | None = None,
     progress: bool = True,
 ) -> Scores:
     """Predict and score cases on the native grid of their reference.
@@ -53,6 +55,7 @@ def score_cases(
         name: how the table calls the run; default: its own name.
         keep: called with every prediction, in the order of the cases but in another thread, e.g. to save it.
         phantom: synthetic images: what a reader knows of the real sites' scanners is not said of them.
+        own: further metrics by name, each a column of its own.
         progress: show a bar.
 
     Returns:
@@ -60,7 +63,7 @@ def score_cases(
         text; its metrics are then NaN.
     """
     recipe = recipe_of(run, profile)
-    with Scorer(name or run.name, keep=keep, phantom=phantom) as scorer:
+    with Scorer(name or run.name, keep=keep, phantom=phantom, own=own) as scorer:
         for case, stored in track(
             list(zip(cases, prepared, strict=True)), f"Predicting with {scorer.name}", disable=not progress
         ):
@@ -83,13 +86,20 @@ class Scorer:
         name: how the table calls the run.
         keep: as for ``score_cases``.
         phantom: as for ``score_cases``.
+        own: as for ``score_cases``.
     """
 
     def __init__(
-        self, name: str, *, keep: Callable[[Case, Prediction], object] | None = None, phantom: bool = False
+        self,
+        name: str,
+        *,
+        keep: Callable[[Case, Prediction], object] | None = None,
+        phantom: bool = False,
+        own: Mapping[str, OwnMetric] | None = None,
     ) -> None:
         self.name = name
         self._keep = keep
+        self._own = own or {}
         self._phantom = phantom
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._waiting: deque[Future[Scored]] = deque()
@@ -105,7 +115,9 @@ class Scorer:
             recipe: of ``recipe_of``.
         """
         row = _origin(settings, case, label=self.name, phantom=self._phantom) | recipe
-        self._waiting.append(self._thread.submit(partial(_scored, case, prediction, row=row, keep=self._keep)))
+        self._waiting.append(
+            self._thread.submit(partial(_scored, case, prediction, row=row, keep=self._keep, own=self._own))
+        )
         if len(self._waiting) > _AHEAD:
             self._rows.append(self._waiting.popleft().result())
 
@@ -158,7 +170,12 @@ def _origin(settings: Settings, case: Case, *, label: str, phantom: bool) -> Row
 
 
 def _scored(
-    case: Case, prediction: Prediction | DataError, *, row: Row, keep: Callable[[Case, Prediction], object] | None
+    case: Case,
+    prediction: Prediction | DataError,
+    *,
+    row: Row,
+    keep: Callable[[Case, Prediction], object] | None,
+    own: Mapping[str, OwnMetric],
 ) -> Scored:
     try:
         if isinstance(prediction, DataError):
@@ -167,7 +184,7 @@ def _scored(
             keep(case, prediction)
         if not case.labelled:
             return None, None
-        scores, probabilities = _scores(case, prediction, profile=row["profile"])
+        scores, probabilities = _scores(case, prediction, profile=row["profile"], own=own)
     except DataError as error:
         return row | {"error": str(error).replace("\n", " ")}, None
     if probabilities is not None:
@@ -176,13 +193,16 @@ def _scored(
     return row | scores | {"error": ""}, probabilities
 
 
-def _scores(case: Case, prediction: Prediction, profile: str) -> tuple[Row, pd.DataFrame | None]:
+def _scores(
+    case: Case, prediction: Prediction, profile: str, own: Mapping[str, OwnMetric]
+) -> tuple[Row, pd.DataFrame | None]:
     image = case.reference_image
     grid = read_grid(image)
     reference = read_lesion(case.lesions, grid, image)
     volume = grid.voxel_volume_mm3
     scores: Row = dict(score_row(prediction.mask, reference, grid.spacing, profile, voxel_volume_mm3=volume))
     row = {"lesion_ml": scores.pop("truth_ml"), **scores}
+    row |= score_own(own, prediction.mask, reference, grid.spacing)
     if prediction.probability is None:
         return row | {"mdsc": float("nan"), "mdsc_threshold": float("nan")}, None
     counts = count_probabilities(prediction.probability, reference)

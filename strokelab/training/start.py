@@ -21,6 +21,7 @@ from strokelab.configuration import (
     check_choices,
     check_fit,
     check_keys,
+    check_loss,
     command_line,
     override,
     plain,
@@ -233,6 +234,7 @@ def check_settings(settings: Settings) -> None:
     bind({name: settings[name] for name in ("data", "view", "split")}, placeholders(settings))
     check_arguments({name: settings.get(name) for name in SECTIONS})
     check_fit(settings)
+    check_loss(settings["model"])
     check_precision(settings)
     # What could be trained but neither continued nor loaded again should not be trained.
     check_buildable({name: settings.get(name) for name in SECTIONS}, allow=("",), training=True)

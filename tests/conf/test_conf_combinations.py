@@ -6,8 +6,9 @@ import re
 
 import pytest
 import torch
+import yaml
 
-from strokelab.configuration import bind, build, check_fit, compose, conf_folder, override, plain
+from strokelab.configuration import bind, build, check_fit, check_loss, compose, conf_folder, override, plain
 from strokelab.errors import ConfigError
 from strokelab.training.planning import placeholders, planned, with_open_batch
 
@@ -16,13 +17,19 @@ DISTINCT = ("nnunet", "nnunet_residual", "nnunet_topk", "sgnet")  # the others a
 PARTS = ("adversary", "hemispheres", "standardizer")
 SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
 SMALL_PATCH = {"widths": [2, 4], "kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
+LOSSES = {
+    path.stem: {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "defaults"}
+    for path in (conf_folder() / "loss").glob("dice*.yaml")
+}
 FACTS = {"in_channels": 1, "n_sites": 2, "plane": (32, 32), "patch": (16, 8, 8)}
 
 
-def composed(model: str) -> dict:
-    """With every part switched on."""
-    choices = ["adversary=site", "hemispheres=split", "standardizer=main", "run_dir=x"]
-    settings = with_open_batch(plain(compose("train", [f"model={model}", *choices])))
+ALL_ON = ("adversary=site", "hemispheres=split", "standardizer=main")
+
+
+def composed(model: str, *choices: str) -> dict:
+    """Small enough for a step."""
+    settings = with_open_batch(plain(compose("train", [f"model={model}", *choices, "run_dir=x"])))
     if settings.get("planner"):
         settings["model"]["network"].update(SMALL_PATCH)
         return settings
@@ -32,7 +39,7 @@ def composed(model: str) -> dict:
 @pytest.fixture(scope="module")
 def everything():
     """Per model, once: composing is what takes time."""
-    return {model: composed(model) for model in MODELS}
+    return {model: composed(model, *ALL_ON) for model in MODELS}
 
 
 def mixture(settings: dict, parts: tuple[str, ...]) -> dict:
@@ -122,6 +129,49 @@ def test_the_remedy_for_hemispheres_is_exact(everything):
     narrow["view"]["sampler"]["patch"] = [128, 128, 128]
     with pytest.raises(ConfigError, match=r"view\.sampler\.patch=\[192,128,128\]"):
         check_fit(narrow)
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("model", ["unet2d", "nnunet"])
+def test_a_loss_takes_the_place_of_the_models_own(model, loss, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.LightningModule.log", lambda *args, **kwargs: None)
+    settings = composed(model, f"loss={loss}")
+    assert settings["model"]["loss"] == LOSSES[loss], "nothing of the model's own is left"
+    if model == "nnunet" and loss in ("dice", "dice_bce"):
+        with pytest.raises(ConfigError) as caught:
+            check_loss(settings["model"])
+        assert "2 maps" in caught.value.found
+        settings = composed(model, *re.findall(r"loss=\w+", caught.value.remedy))
+    check_loss(settings["model"])
+    one_step(settings)
+
+
+def test_a_loss_of_one_map_sees_no_two(everything):
+    logits = torch.zeros(2, 2, 4, 4)
+    with pytest.raises(ConfigError, match="2 maps"):
+        build(LOSSES["dice_bce"])(logits, torch.zeros(2, 1, 4, 4))
+    with pytest.raises(ConfigError, match="loss=dice_ce"):
+        check_loss(composed("unet2d", "loss=none")["model"])
+
+
+@pytest.mark.parametrize("loss", ["torch.nn.BCEWithLogitsLoss", "strokelab.losses.compound.DiceCELoss"])
+def test_losses_of_two_arguments_serve_as_they_are(loss, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.LightningModule.log", lambda *args, **kwargs: None)
+    one_step(composed("unet2d", "loss=none", f"model.loss={{_target_:{loss}}}"))
+
+
+@pytest.mark.parametrize("augment", ["standard", "strong", "recipe", "none"])
+@pytest.mark.parametrize("model", ["unet2d", "sgnet", "nnunet"])
+def test_augmentations_serve_slices_and_patches(model, augment):
+    settings = composed(model, f"augment={augment}")
+    if model == "sgnet" and augment in ("standard", "strong"):
+        with pytest.raises(ConfigError, match="turns the midline") as caught:
+            check_fit(settings)
+        settings = as_told(settings, caught.value)
+    check_fit(settings)
+    facts = {**FACTS, "spacing": (1.0, 1.0, 1.0), "normalize": "zscore_volume"}
+    view = build(bind(planned(settings, {})["view"], facts))
+    assert view.augments_on_cpu == (augment == "recipe" or (augment != "none" and model != "nnunet"))
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def test_a_view_whose_parts_disagree_is_refused():
     with pytest.raises(ConfigError, match=r"view\.order[\s\S]*Shuffle"):
         a_view(order=Shuffle())
     with pytest.raises(ConfigError, match=r"view\.augment[\s\S]*Slices"):
-        a_view(MOVES, sampler=Slices(min_brain_pixels=20), windows=small_view().windows)
+        a_view(Widen(), sampler=Slices(min_brain_pixels=20), windows=small_view().windows)
 
 
 def test_orders_of_a_view_of_patches():
