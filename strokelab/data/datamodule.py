@@ -335,17 +335,16 @@ class Phantom(CohortDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(layout, root, modalities, **settings)
-        own = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
-        self.recipe: dict[str, Any] = {**own, "options": dict(layout_options or {})}
+        self.recipe: dict[str, Any] = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site}
+        self.recipe |= {"seed": phantom_seed, "options": dict(layout_options or {})}
 
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
         from strokelab.phantoms.naming import named_earlier
 
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
-        there, settings = root.exists(), dict(self.recipe)
-        settings |= settings.pop("options")
+        settings = {key: value for key, value in self.recipe.items() if key != "options"} | self.recipe["options"]
         write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **settings)
-        if there and self.progress and (said := named_earlier(root, self.dataset, self.recipe)):
+        if self.progress and (said := named_earlier(root, self.dataset, self.recipe)):
             terminal.console().print(said, markup=False, highlight=False, soft_wrap=True)
         return root

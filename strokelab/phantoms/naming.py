@@ -51,10 +51,10 @@ def cohort_folder(parent: Path, layout: str, settings: Mapping[str, Any]) -> Pat
 
 
 def named_earlier(folder: Path, layout: str, settings: Mapping[str, Any]) -> str:
-    """A line for the user where a cohort lies under the name that an earlier version gave it; else nothing."""
+    """A line for the user where a cohort lies under another name than its settings give it now; else nothing."""
     if not folder.name.startswith("phantom-") or folder.name == cohort_name(layout, settings):
         return ""
-    return f"Phantom cohort under the name that an earlier version gave it: {folder}"
+    return f"Phantom cohort under a name that an earlier version or its user gave it: {folder}"
 
 
 def differences(folder: Path, settings: Settings) -> dict[str, tuple[Any, Any]] | None:
