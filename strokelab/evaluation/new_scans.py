@@ -1,4 +1,4 @@
-"""``strokelab predict``: one run, or the mean of several, applied to scans of which nobody knows a lesion."""
+"""``strokelab predict``: one run, or the mean of several, applied to scans whose lesions are not known."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Writing:
         out: folder of the derivative.
         overwrite: replace the files of cases that were predicted before.
         resume: leave out the cases that this run has predicted already.
-        report: where to print a machine-readable account instead of the lines for people; None: no account.
+        report: where to print a machine-readable account instead of the lines for readers; None: no account.
 
     Raises:
         ConfigError: both ``overwrite`` and ``resume``.
@@ -121,7 +121,7 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
         places: run folders and sweeps first, then the scans or folders of scans.
         applying: how.
         writing: where to.
-        console: where it is told.
+        console: where to print.
 
     Returns:
         The table of lesion volumes.

@@ -43,9 +43,9 @@ def test_several_modalities_are_grouped_by_name(tmp_path):
 
 
 def test_files_named_by_modality_in_a_folder_per_case(tmp_path):
-    for person in ("p1", "p2"):
+    for subject in ("p1", "p2"):
         for name in ("dwi", "adc"):
-            write(tmp_path / person / f"{name}.nii.gz")
+            write(tmp_path / subject / f"{name}.nii.gz")
     assert [case.case_id for case in cases_of([tmp_path], ["DWI", "ADC"])] == ["p1", "p2"]
 
 
@@ -206,7 +206,7 @@ class TestFolders:
         assert line.count(".nii") == 3
 
     def test_every_scan_of_a_cohort_has_an_id_of_its_own(self, tmp_path):
-        """ATLAS v1.2: one person was scanned twice, and the visit is in the folder's name alone."""
+        """ATLAS v1.2: one subject was scanned twice, and the visit is in the folder's name alone."""
         cases = cases_of([atlas_v1_indi(tmp_path)], ["T1w"])
         assert len(cases) == 10
         assert {case.case_id for case in cases} >= {"031768", "t01_031775", "t02_031775"}

@@ -8,7 +8,7 @@ from reader_trees import FLAIR_AFFINE, mask, own_folder, write
 
 from strokelab.data import read_cases
 from strokelab.data.readers._tables import read_table
-from strokelab.errors import DataError
+from strokelab.errors import DataError, DataWarning
 from strokelab.nifti import read_grid, read_lesion
 
 
@@ -104,6 +104,14 @@ class TestFolder:
             read_cases("folder", tmp_path)
         assert error.value.where.endswith("x_lesion.nii.gz")
         assert "labels" in error.value.expected
+
+    def test_formats_that_are_not_read_are_named(self, tmp_path):
+        write(tmp_path / "images" / "p_T1w.nii.gz")
+        for folder, name in (("images", "q_T1w.nrrd"), ("labels", "p.mha")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).write_bytes(b"x")
+        with pytest.warns(DataWarning, match=r"2 files.*q_T1w\.nrrd.*p\.mha"):
+            assert len(read_cases("folder", tmp_path)) == 1
 
     def test_endings_in_any_case(self, tmp_path):
         for folder, name in (("images", "p_T1w.NII.GZ"), ("images", "q_T1w.Nii"), ("labels", "p.NII.gz")):

@@ -220,7 +220,7 @@ def test_two_arguments_are_enough(pair, tmp_path):
         name: wanted[name] for name in wanted if name not in unknown
     }
     with pytest.raises(DataError, match="positive"):
-        score_row(*pair, None)  # a table is kept: it holds no row of which nobody knows the unit
+        score_row(*pair, None)  # a table is kept: it holds no row without a unit
 
 
 def test_scoring_needs_no_torch():

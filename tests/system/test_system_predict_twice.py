@@ -70,7 +70,7 @@ def test_killed_and_resumed(trained_run, scans, doors, tmp_path, moment):
 
 
 def test_the_account(trained_run, scans, doors, tmp_path):
-    """One JSON text with what was done, failed and left out; the lines for people go to stderr."""
+    """One JSON text with what was done, failed and left out; the lines for readers go to stderr."""
     (scans / "d_T1w.nii.gz").write_bytes(b"no image")
     command = ("predict", trained_run, scans, "--out", "out", "--json")
     done = doors.strokelab(*command, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from strokelab.data.readers._tree import (
     nifti_files,
     no_twins,
     one,
+    walk,
 )
-from strokelab.errors import DataError
-from strokelab.nifti import is_volume, stem
+from strokelab.errors import DataError, DataWarning
+from strokelab.nifti import foreign_format, is_volume, stem
 
 RELEASE = Release(
     title="own files",
@@ -118,6 +120,7 @@ def _from_folders(
         return []
     if not images.is_dir():
         files = _without_masks(files, problems)
+    _warn_of_unread([folder for folder in (images, labels, brain) if folder.is_dir()] or [root])
     chosen = settings(_scans.familiar_modalities(files))
     groups = _scans.group_scans(files, chosen.modalities)
     owned: dict[str, tuple[list[Path], list[Path]]] = {case: ([], []) for case in groups}
@@ -226,6 +229,18 @@ def _by_case(table: Table) -> dict[str, Row]:
             remedy="add it, or rename the column of the ids",
         )
     return table.named(column)
+
+
+def _warn_of_unread(folders: Sequence[Path]) -> None:
+    """Images of formats that are not read look like cases that are not there."""
+    unread = [file for folder in folders for file in walk(folder) if foreign_format(file)]
+    if unread:
+        warnings.warn(
+            f"{len(unread)} files of formats that are not read were left out: {', '.join(map(str, unread[:3]))}"
+            + (" ..." if unread[3:] else ""),
+            DataWarning,
+            stacklevel=2,
+        )
 
 
 def _without_masks(files: Sequence[Path], problems: Problems | None) -> list[Path]:
