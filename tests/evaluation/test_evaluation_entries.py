@@ -54,6 +54,14 @@ def test_other_swept_settings_make_other_models(variant):
     assert [model for _, model in names([], members)] == ["sgnet lr=0.1", "sgnet lr=0.2", "unet2d"]
 
 
+def test_seeds_of_two_recipes_are_two_models(variant):
+    one, other = variant("a"), variant("b", seed=1)
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    config["model"]["loss"]["over"] = "sample"
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    assert [model for _, model in names([one, other])] == ["sgnet over=batch", "sgnet over=sample"]
+
+
 def test_runs_named_one_by_one(variant):
     one, other, third = variant("a"), variant("b", seed=1), variant("c", name="unet2d")
     assert names([one, third]) == [("sgnet", "sgnet"), ("unet2d", "unet2d")]
