@@ -120,14 +120,11 @@ class Grid:
         return np.asarray((self.matrix - other.matrix)[:3] @ np.concatenate([corners, np.ones((1, 8))]))
 
     def difference(self, other: Grid) -> str:
-        """What keeps this grid from matching another, in words and numbers, for messages."""
+        """This grid, and how far it is from another that it does not match; for messages."""
         if self.shape != other.shape:
-            return f"shape {self.shape} instead of {other.shape}"
-        spacing = " x ".join(f"{s:.4g}" for s in self.spacing)
-        return (
-            f"the same shape, but a corner {self.apart_mm(other):.3g} mm ({other.apart_voxels(self):.3g} voxels) away; "
-            f"{spacing} mm, {self.orientation}"
-        )
+            return self.describe()
+        apart = f"{self.apart_mm(other):.3g} mm ({other.apart_voxels(self):.3g} voxels)"
+        return f"{self.describe()}; up to {apart} apart"
 
     def overlaps(self, other: Grid) -> bool:
         """Whether the box around this volume, in the other's voxels, meets the other volume."""
