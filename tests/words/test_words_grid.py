@@ -97,7 +97,7 @@ def test_grids_match_within_a_hundredth_of_a_voxel_at_the_farthest_corner():
     assert grid.apart_voxels(changed(0, 3, 3, changed(1, 3, 4))) == pytest.approx(3)
 
 
-def test_the_difference_of_two_grids_is_told_in_millimetres_and_voxels():
+def test_the_difference_of_two_grids_is_stated_in_millimetres_and_voxels():
     grid = grid_of()
     matrix = grid.matrix.copy()
     matrix[2, 3] += 1.5
