@@ -294,10 +294,13 @@ def turned(array: Array, source: Grid, target: Grid) -> Array | None:
     """(..., X, Y, Z) on ``source`` as it lies on ``target``, exactly; None when that needs more than flips.
 
     The same array where the grids match; flipped and transposed where the axes of one are those of the other in
-    another order or direction; None where voxels lie elsewhere.
+    another order or direction; None where voxels lie elsewhere, or where the file of ``source`` states no place (both
+    codes 0), so that its directions are guessed.
     """
     if source.matches(target):
         return array
+    if source.forms is not None and max(source.forms.codes) <= 0:
+        return None
     orientation = np.asarray(io_orientation(np.linalg.inv(target.matrix) @ source.matrix))
     if np.isnan(orientation).any():
         return None

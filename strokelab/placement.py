@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,16 +18,12 @@ LEAST_COVERED = 0.9
 """Share of the reference's brain, or of its volume where no brain is known, that another image has to cover."""
 
 
-def has_no_place(path: Path, grid: Grid) -> bool:
+def has_no_place(grid: Grid) -> bool:
     """Whether a header does not say where the volume lies: both form codes 0, or an origin of exactly 0 without turn.
 
     Programs that lose the affine write one or the other (an identity matrix, or the voxel sizes alone).
     """
-    if at_zero(grid):
-        return True
-    header: Any = nib.load(path).header
-    codes = [int(header[name]) for name in ("qform_code", "sform_code") if name in header]
-    return bool(codes) and max(codes) <= 0
+    return at_zero(grid) or (grid.forms is not None and max(grid.forms.codes) <= 0)
 
 
 def at_zero(grid: Grid) -> bool:
@@ -76,7 +70,7 @@ def check_covers(
     """
     if grid.matches(expected):
         return
-    lost = not at_zero(expected) and has_no_place(image, grid)
+    lost = not at_zero(expected) and has_no_place(grid)
     share = share_covered(expected, grid, region)
     what = "volume" if region is None else "brain"
     if lost or share == 0:

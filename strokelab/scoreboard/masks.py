@@ -120,7 +120,7 @@ def bring_to(read: ReadMask, target: Grid, *, where: Path, strict: bool = False)
     if exact is not None:
         turned_map = None if read.probability is None else turned(read.probability, read.grid, target)
         return replace(read, mask=exact, grid=target, probability=turned_map)
-    if not at_zero(target) and has_no_place(where, read.grid):
+    if not at_zero(target) and has_no_place(read.grid):
         raise DataError(
             where,
             found=f"a header that does not say where the mask lies: {read.grid.describe()}",
