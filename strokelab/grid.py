@@ -120,14 +120,11 @@ class Grid:
         return np.asarray((self.matrix - other.matrix)[:3] @ np.concatenate([corners, np.ones((1, 8))]))
 
     def difference(self, other: Grid) -> str:
-        """What keeps this grid from matching another, in words and numbers, for messages."""
+        """This grid, and how far it is from another that it does not match; for messages."""
         if self.shape != other.shape:
-            return f"shape {self.shape} instead of {other.shape}"
-        spacing = " x ".join(f"{s:.4g}" for s in self.spacing)
-        return (
-            f"the same shape, but a corner {self.apart_mm(other):.3g} mm ({other.apart_voxels(self):.3g} voxels) away; "
-            f"{spacing} mm, {self.orientation}"
-        )
+            return self.describe()
+        apart = f"{self.apart_mm(other):.3g} mm ({other.apart_voxels(self):.3g} voxels)"
+        return f"{self.describe()}; up to {apart} apart"
 
     def overlaps(self, other: Grid) -> bool:
         """Whether the box around this volume, in the other's voxels, meets the other volume."""
@@ -297,10 +294,13 @@ def turned(array: Array, source: Grid, target: Grid) -> Array | None:
     """(..., X, Y, Z) on ``source`` as it lies on ``target``, exactly; None when that needs more than flips.
 
     The same array where the grids match; flipped and transposed where the axes of one are those of the other in
-    another order or direction; None where voxels lie elsewhere.
+    another order or direction; None where voxels lie elsewhere, or where the file of ``source`` states no place (both
+    codes 0), so that its directions are guessed.
     """
     if source.matches(target):
         return array
+    if source.forms is not None and max(source.forms.codes) <= 0:
+        return None
     orientation = np.asarray(io_orientation(np.linalg.inv(target.matrix) @ source.matrix))
     if np.isnan(orientation).any():
         return None

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.contract import Case, LesionFile
 from strokelab.errors import DataError
 from strokelab.grid import Grid
-from strokelab.nifti import binarize, check_lesion_volume, read_grid, read_voxels
+from strokelab.nifti import binarize, check_lesion_volume, onto, read_grid, read_union, read_voxels, verify
 
 Severity = Literal["error", "warning", "note"]
 
@@ -44,12 +41,12 @@ class Findings:
 
 
 def look(case: Case) -> Findings:
-    """Headers of all files of a case, and the voxels of its masks."""
+    """All files of a case: headers, length and checksum; of its masks the voxels, too."""
     findings = Findings()
     for modality, image in case.images.items():
         try:
             grid = read_grid(image)
-            _refuse_truncated(image)
+            verify(image)
             findings.grids[modality] = grid
         except DataError as error:
             findings.problems.append(problem_of(error))
@@ -57,7 +54,7 @@ def look(case: Case) -> Findings:
     masks = [mask for file in case.lesions if (mask := _look_at_mask(file, case, expected, findings)) is not None]
     if case.brain is not None:
         try:
-            _hold_against(case.brain, read_grid(case.brain), expected, case)
+            read_union((LesionFile(case.brain),), expected or read_grid(case.brain), case.reference_image)
         except DataError as error:
             findings.problems.append(problem_of(error))
     if masks and len(masks) == len(case.lesions) and expected is not None:
@@ -107,9 +104,9 @@ def _look_at_lesion(lesion: NDArray[np.uint8], case: Case, grid: Grid, findings:
 def _look_at_mask(file: LesionFile, case: Case, expected: Grid | None, findings: Findings) -> NDArray[np.uint8] | None:
     """The mask as 0/1, or None when it cannot be used."""
     try:
-        _hold_against(file.path, read_grid(file.path), expected, case)
         voxels, grid = read_voxels(file.path)
         mask = binarize(voxels, file, grid.voxel_volume_mm3)
+        mask = mask if expected is None else onto(mask, grid, expected, file=file.path, image=case.reference_image)
     except DataError as error:
         findings.problems.append(problem_of(error))
         return None
@@ -121,52 +118,3 @@ def _look_at_mask(file: LesionFile, case: Case, expected: Grid | None, findings:
     if not mask.any():
         findings.problems.append(Problem(str(file.path), "an empty mask: kept, as one without lesion", "note"))
     return mask
-
-
-def _hold_against(file: Path, grid: Grid, expected: Grid | None, case: Case) -> None:
-    if expected is not None and not grid.matches(expected):
-        raise DataError(
-            file,
-            found=grid.describe(),
-            expected=f"the grid of {case.reference_image}: {expected.describe()}",
-            remedy="resample the mask onto its image, or leave the case out with data.exclude",
-        )
-
-
-def _refuse_truncated(path: Path) -> None:
-    """Compare the number of bytes with the header's claim, without unpacking.
-
-    A gzip file ends with its unpacked length; only where that does not fit (cut off, or written in several parts) the
-    file is unpacked to count.
-
-    Raises:
-        DataError: there are fewer bytes than voxels.
-    """
-    image: Any = nib.load(path)
-    proxy = image.dataobj
-    needed = int(proxy.offset) + int(np.prod(proxy.shape)) * proxy.dtype.itemsize
-    if not path.name.endswith(".gz"):
-        there = path.stat().st_size
-    else:
-        with path.open("rb") as handle:
-            handle.seek(-4, 2)
-            length = int.from_bytes(handle.read(), "little")
-        there = needed if length == needed % 2**32 else _unpacked_bytes(path)
-    if there < needed:
-        raise DataError(
-            path,
-            found=f"{there} bytes",
-            expected=f"{needed} bytes, as the header says",
-            remedy="the file is truncated or damaged: copy or download it again",
-        )
-
-
-def _unpacked_bytes(path: Path) -> int:
-    total = 0
-    try:
-        with gzip.open(path) as handle:
-            while block := handle.read(1 << 20):
-                total += len(block)
-    except (EOFError, OSError, zlib.error):
-        return total  # what could be unpacked before the damage
-    return total

@@ -49,7 +49,8 @@ def forms_of(path: Path, header: Any, grid: Grid, factor: float) -> HeaderForms:
         DataError: a form has a code but cannot be computed.
     """
     raw = header.structarr
-    qform_code, sform_code = int(raw["qform_code"]), int(raw["sform_code"])
+    most = np.iinfo(np.int16).max  # NIfTI-2 has room for codes that NIfTI-1 has not
+    qform_code, sform_code = (int(np.clip(raw[f"{form}_code"], -most, most)) for form in ("qform", "sform"))
     pixdim = np.nan_to_num(np.array(raw["pixdim"][:4], dtype=np.float64), posinf=0, neginf=0)
     turn = np.array([raw[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
     shift = np.array([raw[f"qoffset_{axis}"] for axis in "xyz"], dtype=np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,7 @@ def read_union(files: Sequence[LesionFile], expected: Grid, image: Path) -> NDAr
     return union
 
 
-def onto(
-    mask: NDArray[np.uint8], grid: Grid, expected: Grid, *, file: str | Path, image: str | Path
-) -> NDArray[np.uint8]:
+def onto(mask: NDArray[Any], grid: Grid, expected: Grid, *, file: str | Path, image: str | Path) -> NDArray[Any]:
     """A mask (X, Y, Z) on the grid of its image: as it is, or turned where only the axes' order or direction differs.
 
     Args:

@@ -1,18 +1,22 @@
 """BIDS names, the table of volumes, and what must not be mixed up."""
 
 import json
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from strokelab.contract import Prediction
-from strokelab.errors import DataError
+from strokelab.contract import Case, Prediction
+from strokelab.errors import DataError, DataWarning
 from strokelab.files import file_digest
 from strokelab.grid import Grid
 from strokelab.inference.derivative import Derivative
+from strokelab.inference.postprocess import threshold
+from strokelab.inference.predict import to_native
 from strokelab.nifti import write_volume
+from strokelab.preparation.recipe import Preparation, prepare
 
 GRID = Grid.of((6, 5, 4), [[-2, 0, 0, 10], [0, 3, 0, -5], [0, 0, 0.5, 1], [0, 0, 0, 1]])
 
@@ -183,3 +187,26 @@ def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file"):
         Derivative(tmp_path / "file" / "out", name="x", provenance={})
+
+
+@pytest.mark.parametrize("codes", [(1, 2), (3, 0), (0, 4)])
+def test_every_map_of_a_case_has_both_header_forms_of_its_input(codes, tmp_path):
+    """qform and sform 12 mm apart: whichever a viewer takes, mask and image lie on each other."""
+    image = nib.Nifti1Image(np.arange(120, dtype=np.float32).reshape(GRID.shape), None)
+    image.header.set_qform(GRID.matrix + 12 * np.eye(4, k=1) * [[0], [0], [1], [0]], codes[0])
+    image.header.set_sform(GRID.matrix, codes[1])
+    nib.save(image, tmp_path / "in.nii.gz")
+    case = Case("c", "c", "test", None, {"T1w": tmp_path / "in.nii.gz"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        prepared = prepare(case, Preparation(("T1w",), normalize="none"))
+    chance = np.full(prepared.grid.shape, 0.7, np.float32)
+    made = to_native(prepared, chance, postprocess=threshold, disagreement=chance)
+    Derivative(tmp_path / "out", name="t", provenance={}).write(made)
+    written = sorted((tmp_path / "out").rglob("*.nii.gz"))
+    assert len(written) == 3
+    for path in written:
+        header = nib.load(path).header
+        for field in ("qform_code", "sform_code", "qoffset_z", "quatern_b", "srow_z"):
+            assert np.array_equal(header[field], nib.load(tmp_path / "in.nii.gz").header[field])
+        assert np.array_equal(header["pixdim"][:4], nib.load(tmp_path / "in.nii.gz").header["pixdim"][:4])

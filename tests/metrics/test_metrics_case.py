@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import nibabel as nib
@@ -169,9 +170,15 @@ def test_files_on_different_grids_are_never_compared_silently(pair, tmp_path):
     flipped = np.diag([-1.0, 1, 2, 1])
     flipped[0, 3] = pair[0].shape[0] - 1  # the same voxels in the world, stored from right to left
     write_volume(tmp_path / "p.nii", pair[0][::-1].astype(np.uint8), Grid.of(pair[0].shape, flipped))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)  # turning is exact: no word, and not refused
+        scores = score_case(tmp_path / "p.nii", tmp_path / "truth.nii", None)
+        assert score_row(tmp_path / "p.nii", tmp_path / "truth.nii", None, strict_grid=True)["dice"] == scores["dice"]
+    assert scores == score_case(*pair, (1, 1, 2))
+    flipped[0, 3] += 0.3
+    write_volume(tmp_path / "p.nii", pair[0][::-1].astype(np.uint8), Grid.of(pair[0].shape, flipped))
     with pytest.warns(DataWarning, match="nearest neighbour"):
         scores = score_case(tmp_path / "p.nii", tmp_path / "truth.nii", None)
-    assert scores == score_case(*pair, (1, 1, 2))
     with pytest.raises(DataError, match="the reference's grid"):
         score_row(tmp_path / "p.nii", tmp_path / "truth.nii", None, strict_grid=True)
     elsewhere = np.diag([1.0, 1, 2, 1])

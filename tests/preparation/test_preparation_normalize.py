@@ -68,3 +68,27 @@ def test_large_offsets_do_not_spoil_the_deviation(how):
     brain = np.ones(image.shape, dtype=bool)
     shifted = (image.astype(np.float64) * 3 + 4000).astype(np.float32)
     np.testing.assert_allclose(normalize(shifted, brain, how), normalize(image, brain, how), atol=5e-4)
+
+
+@pytest.mark.parametrize("how", [how for how in NORMALIZATIONS if how != "none"])
+@pytest.mark.parametrize("exponent", [-17, -8, -4, 0, 4, 8, 17])
+def test_the_unit_of_the_grey_values_changes_nothing(how, exponent):
+    """Two slices, one a thousand times weaker: limits are relative, whatever the numbers' size."""
+    image, brain = volume()
+    image[:, :, 2] = image[:, :, 2] * 1e-3 + 99
+    scaled = (image.astype(np.float64) * 10.0**exponent * 3).astype(np.float32)
+    result = normalize(scaled, brain, how)
+    np.testing.assert_allclose(result, normalize(image, brain, how), atol=2e-3)
+    assert result[:, :, 2].any()
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
+def test_rounding_is_no_contrast(unit):
+    """What interpolation leaves of a flat slice, a ten-millionth of its value, is not blown up to one SD."""
+    image, brain = volume()
+    noise = np.random.default_rng(2).integers(-1, 2, image.shape[:2]) * np.spacing(np.float32(300))
+    image[:, :, 1] = 300 + noise
+    assert not normalize((image * unit).astype(np.float32), brain)[:, :, 1].any()
+    whole = np.repeat(image[:, :, 1:2], 3, axis=2)
+    for how in ("zscore_slice_brain", "zscore_brain", "zscore_volume"):
+        assert not normalize((whole * unit).astype(np.float32), brain[:, :, :3], how).any()

@@ -3,10 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from preparation_cases import head, oriented, save
 
 from strokelab.contract import LesionFile
 from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.grid import Grid
+from strokelab.preparation.brain import estimate_brain
 from strokelab.preparation.recipe import Preparation, prepare
 from strokelab.preparation.restore import restore, restore_mask
 
@@ -208,3 +212,49 @@ def test_settings_survive_json_and_lists():
 def test_wrong_settings_are_refused_by_name(wrong):
     with pytest.raises(ConfigError, match=rf"preparation\.({'|'.join(wrong)})"):
         Preparation(**{"modalities": ("T1w",), **wrong})
+
+
+UNITS = {
+    "slices": {},
+    "resampled": {"spacing": (1.5, 1.5, 1.5), "normalize": "zscore_brain"},
+    "cubic, padded": {"spacing": (0.8, 1.3, 1.0), "interpolation": "cubic", "crop": (20, 20, 20)},
+    "nonzero": {"box": "nonzero", "normalize": "zscore_nonzero"},
+}
+
+
+@pytest.mark.parametrize("settings_of", UNITS)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(exponent=st.floats(-8, 8), shift=st.floats(-3, 3))
+def test_unit_and_origin_of_the_grey_values_change_nothing(settings_of, exponent, shift, make_case):
+    """a I + c is prepared as I is, a over 16 decades; where zeros are looked for, c stays 0."""
+    preparation = Preparation(("T1w",), **UNITS[settings_of])
+    image = head(SHAPE).astype(np.float64)
+    if settings_of == "nonzero":
+        image[:2], shift = 0, 0
+    plain = prepare(make_case(images={"T1w": image.astype(np.float32)}), preparation)
+    changed = ((image + 100 * shift) * 10**exponent).astype(np.float32)
+    other = prepare(make_case("b", images={"T1w": changed}), preparation)
+    assert other.brain_source == plain.brain_source
+    np.testing.assert_array_equal(other.brain, plain.brain)
+    np.testing.assert_allclose(other.image, plain.image, atol=1e-3)
+
+
+def test_a_grey_ramp_on_a_high_plateau_has_a_brain():
+    """Two hundred numbers of float32 lie between the darkest and the brightest voxel: no bins can be made of them."""
+    voxels = (head(SHAPE).astype(np.float64) / 50 + 2**24).astype(np.float32)
+    assert estimate_brain(voxels, Grid.of(SHAPE, oriented("RAS", SHAPE))).any()
+
+
+def test_a_mask_stored_in_another_direction_is_turned_onto_its_image(make_case):
+    lesion = np.zeros(SHAPE, dtype=np.uint8)
+    lesion[2:5, 3:4, 1:3] = 1
+    brain = (head(SHAPE) > 150).astype(np.uint8)
+    case = make_case(lesion=lesion, brain=brain)
+    plain = prepare(case, Preparation(("T1w",)))
+    affine = oriented("RAS", SHAPE)
+    turn = np.array([[0, -1, 0, SHAPE[0] - 1], [1, 0, 0, 0], [0, 0, -1, SHAPE[2] - 1], [0, 0, 0, 1]])
+    for path, voxels in ((case.lesions[0].path, lesion), (case.brain, brain)):
+        save(path, np.transpose(voxels, (1, 0, 2))[:, ::-1, ::-1], affine @ turn)
+    turned = prepare(case, Preparation(("T1w",)))
+    np.testing.assert_array_equal(turned.lesion, plain.lesion)
+    np.testing.assert_array_equal(turned.image, plain.image)

@@ -74,7 +74,7 @@ def test_several_files_are_united_on_one_grid_only(tmp_path):
 
 def test_other_grids_are_met_through_the_affines_with_a_note(tmp_path):
     flipped = AFFINE @ np.diag([-1, 1, 1, 1.0])
-    flipped[0, 3] = AFFINE[0, 0] * (SHAPE[0] - 1)
+    flipped[0, 3] = AFFINE[0, 0] * (SHAPE[0] - 1) + 0.1  # a twentieth of a voxel more than a flip
     path = save(tmp_path / "m.nii.gz", MASK[::-1], flipped)
     read = read_mask([path], MaskRule())
     brought = bring_to(read, GRID, where=path)
@@ -101,3 +101,25 @@ def test_a_map_is_thresholded_after_it_was_brought_like_before(tmp_path):
     brought = bring_to(read, fine, where=path)
     # Where the finer grid leaves the map there is 0.
     np.testing.assert_array_equal(brought.mask, brought.probability >= np.float32(0.3))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_masks_stored_in_another_direction_are_turned_without_a_note(tmp_path, strict):
+    turn = np.array([[-1, 0, 0, SHAPE[0] - 1], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    chance = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    path = save(tmp_path / "p.nii.gz", np.transpose(chance[::-1], (0, 2, 1)), AFFINE @ turn)
+    read = bring_to(read_mask([path], MaskRule(threshold=0.5)), GRID, where=path, strict=strict)
+    np.testing.assert_array_equal(read.mask, chance >= 0.5)
+    np.testing.assert_array_equal(read.probability, chance)
+    assert read.notes == ()
+    assert read.grid.matches(GRID)
+    plain = save(tmp_path / "m.nii.gz", MASK)
+    other = save(tmp_path / "t.nii.gz", np.transpose(MASK[::-1], (0, 2, 1)), AFFINE @ turn)
+    np.testing.assert_array_equal(read_mask([plain, other], MaskRule()).mask, MASK == 1)
+
+
+def test_negative_values_are_no_mask(tmp_path):
+    path = save(tmp_path / "m.nii.gz", -MASK.astype(np.int8))
+    for rule in (MaskRule(), MaskRule(threshold=0.5), MaskRule(labels=(1,))):
+        with pytest.raises(DataError, match="negative values down to -1"):
+            read_mask([path], rule)

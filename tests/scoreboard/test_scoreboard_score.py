@@ -232,7 +232,7 @@ def test_labels_and_thresholds_of_each_side(board):
 
 def test_other_grids_are_noted_or_refused(board, evaluations, monkeypatch, capsys):
     flipped = AFFINE @ np.diag([-1, 1, 1, 1.0])
-    flipped[0, 3] = AFFINE[0, 0] * (SHAPE[0] - 1)
+    flipped[0, 3] = AFFINE[0, 0] * (SHAPE[0] - 1) + 0.1  # a twentieth of a voxel more than a flip
     save(board / "tool" / "sub-r001s002_ses-1_pred.nii.gz", NEAR[::-1], flipped)
     command = ("score", board / "tool", board / "refs", "--out", board / "o")
     status, shown = run(monkeypatch, capsys, *command)

@@ -97,14 +97,12 @@ def test_grids_match_within_a_hundredth_of_a_voxel_at_the_farthest_corner():
     assert grid.apart_voxels(changed(0, 3, 3, changed(1, 3, 4))) == pytest.approx(3)
 
 
-def test_the_difference_of_two_grids_is_told_in_millimetres_and_voxels():
+def test_the_difference_of_two_grids_is_stated_in_millimetres_and_voxels():
     grid = grid_of()
     matrix = grid.matrix.copy()
     matrix[2, 3] += 1.5
-    text = Grid.of(grid.shape, matrix).difference(grid)
-    assert "1.5 mm" in text
-    assert "0.5 voxels" in text
-    assert grid.difference(grid_of(shape=(4, 5, 7))) == "shape (4, 5, 6) instead of (4, 5, 7)"
+    assert "up to 1.5 mm (0.5 voxels) apart" in Grid.of(grid.shape, matrix).difference(grid)
+    assert grid.difference(grid_of(shape=(4, 5, 7))) == grid.describe()
 
 
 @given(grids, st.sampled_from(ORIENTATIONS))

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from strokelab.contract import LesionFile
 from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Grid
 from strokelab.metrics import score_case
-from strokelab.nifti import read_grid, read_voxels, write_volume
+from strokelab.nifti import read_grid, read_lesion, read_voxels, write_volume
 
 SHAPE = (5, 6, 7)
 AFFINE = np.diag([4.0, 4, 4, 1])
@@ -236,3 +237,20 @@ def test_a_form_that_cannot_be_computed_is_refused_and_can_be_left_away(tmp_path
         read_grid(tmp_path / "a.nii")
     paste(caught.value.remedy)
     assert np.array_equal(read_grid(tmp_path / "a_mended.nii.gz").matrix, AFFINE)
+
+
+def test_a_mask_that_states_no_place_is_not_turned_by_a_guess(tmp_path):
+    """Without codes nibabel takes the first axis to run to the left: of an image to the right that is a flip."""
+    placed = affine_of((0, 0, 0), (4, 4, 4), (-8, -10, -12))
+    image = read_grid(save(tmp_path / "image.nii.gz", placed))
+    path = save(tmp_path / "m.nii.gz", placed, codes=(0, 0))
+    assert read_grid(path).orientation == "LAS"
+    with pytest.raises(DataError, match=r"m\.nii\.gz"):
+        read_lesion([LesionFile(path)], image, tmp_path / "image.nii.gz")
+    turned = read_lesion([LesionFile(write_volume(path, np.ones(SHAPE, np.uint8), bare(path)))], image, path)
+    assert turned.all()
+
+
+def bare(path):
+    grid = read_grid(path)
+    return Grid.of(grid.shape, grid.matrix)
