@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,10 +17,17 @@ def console(*, stderr: bool = False) -> Console:
     Args:
         stderr: print there.
     """
-    made = Console(stderr=stderr)
-    if made.is_terminal or made.is_jupyter:
-        return made
-    return Console(stderr=stderr, width=_ENDLESS, soft_wrap=True)
+    return Console(stderr=stderr, **limits(stderr=stderr))
+
+
+def limits(*, stderr: bool = False) -> dict[str, Any]:
+    """What a ``rich`` console is made with so that it wraps on terminals (and in notebooks) alone.
+
+    Args:
+        stderr: of the console that prints there.
+    """
+    plain = Console(stderr=stderr)
+    return {} if plain.is_terminal or plain.is_jupyter else {"width": _ENDLESS, "soft_wrap": True}
 
 
 def door_command(name: str) -> str:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
+from strokelab import terminal
+
 
 class Progress(RichProgressBar):
-    """Lightning's rich bar without the version number, with the numbers rounded."""
+    """Lightning's rich bar without the version number, with the numbers rounded, never wrapped without a terminal.
+
+    Args:
+        **settings: as Lightning's.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"console_kwargs": terminal.limits(), **settings})
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule

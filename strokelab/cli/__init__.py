@@ -1,9 +1,27 @@
 """The ``strokelab`` command: ``app`` with all its commands, and ``main``, its door."""
 
+from __future__ import annotations
+
+import sys
+
+from strokelab import terminal
 from strokelab.cli import apply, campaigns, compare, data, nnunet, train
-from strokelab.cli.app import app, main
+from strokelab.cli.app import app, console
+from strokelab.errors import StrokelabError, plain_warnings
 
 # Panels in the README's order: the help shows them as the commands come.
 app.registered_commands.sort(key=lambda command: str(command.rich_help_panel))
 
 __all__ = ["app", "apply", "campaigns", "compare", "data", "main", "nnunet", "train"]
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends with its message and status 1."""
+    plain_warnings()
+    try:
+        app()
+    except StrokelabError as error:
+        voice = terminal.console(stderr=True) if "--json" in sys.argv else console  # there stdout is JSON alone
+        voice.print(f"[bold red]{type(error).__name__}[/] ", end="")
+        voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from strokelab import __version__, terminal
-from strokelab.errors import StrokelabError, plain_warnings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,15 +36,3 @@ def about(
     ] = False,
 ) -> None:
     """The ``strokelab`` command. Nothing here is written twice: each of its commands calls its room."""
-
-
-def main() -> None:
-    """Run the command; a user's mistake ends with its message and status 1."""
-    plain_warnings()
-    try:
-        app()
-    except StrokelabError as error:
-        voice = terminal.console(stderr=True) if "--json" in sys.argv else console  # there stdout is JSON alone
-        voice.print(f"[bold red]{type(error).__name__}[/] ", end="")
-        voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from strokelab import terminal
 from strokelab.campaign.command import plan_command
 from strokelab.cli.app import COMPARE, SWEEP, app, console
+from strokelab.cli.machine_readable import one_object
 
 
 @app.command(rich_help_panel=SWEEP)
@@ -21,7 +22,7 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else there.")] = False,
 ) -> None:
     """How a sweep stands: its table at any time, also as sweep.csv. With --resume, exit status 1 if any is left."""
-    from strokelab.sweeps.table import print_sweep, sweep_json
+    from strokelab.sweeps.table import print_sweep, sweep_content
 
     folder = folder.expanduser().resolve()
     voice, left = terminal.console(stderr=True) if as_json else console, False
@@ -32,7 +33,8 @@ def sweep(
     elif not as_json:
         print_sweep(folder, voice)
     if as_json:
-        print(sweep_json(folder))
+        with one_object("strokelab.sweep/1") as content:
+            content |= sweep_content(folder)
     if left:
         raise typer.Exit(1)
 

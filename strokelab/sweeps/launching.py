@@ -8,9 +8,8 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig
-from rich.console import Console
 
-from strokelab import runs
+from strokelab import runs, terminal
 from strokelab.errors import RunError
 from strokelab.files import make_folder
 from strokelab.sweeps.ending import SweepEnd, said_and_ended
@@ -114,7 +113,7 @@ class Sweep:
 
 
 def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)
+    terminal.console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def unfinished(members: Sequence[Member]) -> list[Member]:

@@ -55,12 +55,10 @@ def training_script() -> Path | None:
     """The ``train.py`` that members are started by where no script is running: here, or beside the package.
 
     Returns:
-        None: there is none, or the one here is of something else; the package's own door serves.
+        None: there is none; the package's own door serves.
     """
     here = Path.cwd() / "train.py"
-    if here.is_file() and "strokelab" in here.read_text(encoding="utf-8", errors="replace"):
-        return here
-    return own_script()
+    return here if here.is_file() else own_script()
 
 
 def door_of(config: DictConfig) -> Door:

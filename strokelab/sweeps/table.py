@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 import statistics
 import time
 from collections import Counter
@@ -95,8 +93,8 @@ def write_table(states: Mapping[Member, MemberState], folder: Path) -> Path:
     return folder / SWEEP_CSV
 
 
-def sweep_json(folder: Path) -> str:
-    """How a sweep stands, as JSON: ``folder``, ``members``, ``finished``, ``dice``, ``settings`` (docs/sweeps.md).
+def sweep_content(folder: Path) -> dict[str, Any]:
+    """How a sweep stands, as plain data; ``docs/sweeps.md`` says what is in it.
 
     Args:
         folder: the sweep's.
@@ -114,23 +112,13 @@ def sweep_json(folder: Path) -> str:
         for member, state in states.items()
     ]
     dices = [state.dice for state in states.values() if state.state == "finished" and state.dice is not None]
-    content = {
+    return {
         "folder": str(folder),
         "members": members,
         "finished": sum(state.state == "finished" for state in states.values()),
         "dice": dict(zip(("mean", "sd"), _mean_sd(dices), strict=True)) if dices else None,
         "settings": [dict(zip(("setting", "members", "mean", "sd"), row, strict=True)) for row in means],
     }
-    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(node: Any) -> Any:
-    """Plain data with null for every number that JSON does not have."""
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_finite(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def value_means(states: Mapping[Member, MemberState]) -> list[tuple[str, int, float, float]]:

@@ -86,13 +86,15 @@ def test_without_a_terminal_nothing_is_wrapped_and_no_name_is_taken_for_markup(t
     assert row.split()[:2] == ["runs[lr=0.1]", "finished"]
     as_json = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, cwd=tmp_path)
     content = json.loads(as_json.stdout)
+    assert (content["schema"], content["ok"]) == ("strokelab.sweep/1", True)
     assert (content["folder"], content["finished"], content["dice"]) == (str(folder), 1, None)
     (member,) = content["members"]
     assert (member["folder"], member["state"], member["minutes"]) == (str(run), "finished", 1.0)
     assert member["overrides"] == ["seed=1"]
     none = subprocess.run([*command[:-1], str(tmp_path), "--json"], capture_output=True, text=True, cwd=tmp_path)
-    assert (none.returncode, none.stdout) == (1, "")
-    assert str(tmp_path) in none.stderr
+    refused = json.loads(none.stdout)
+    assert (none.returncode, refused["ok"]) == (1, False)
+    assert str(tmp_path) in refused["error"]["where"]
 
 
 def test_consoles_fold_on_a_terminal_alone(monkeypatch):
