@@ -26,12 +26,15 @@ OF_A_CALL = {
     "strokelab/report/conventions.py:_distances",
 }
 # Options of other programs.
-FOREIGN = {"--shm-size", "--me"}
+FOREIGN = {"--shm-size", "--me", "--help"}
+# Examples of a form, whose words stand for others.
+EXAMPLES = {"+key=value", "nnunet=results/nnunet", "hydra.launcher.NAME=...", f"bn_momentum={HOLE}", "size_limit=2000"}
 # Together these hold every key that a text names.
 BASES = (
     *([], ["logger=wandb"], ["model=unet2d"], ["model=nnunet"], ["experiment=mapping_default"], ["split=kfold"]),
     *(["split=holdout"], ["split=from_file"], ["data=isles2022"], ["data=folder"], ["logger=tensorboard"]),
     *(["model=nnunet", "augment=strong"], ["experiment=mapping_selftraining"]),
+    *(["split=all"], ["postprocess=small_components"]),
 )
 
 
@@ -94,7 +97,7 @@ def missing(text: Text) -> list[str]:
     wrong = []
     if text.place not in OF_A_CALL:
         for word in words(text.text):
-            wrong += [] if _known(*word.partition("=")[::2]) else [word]
+            wrong += [] if word in EXAMPLES or _known(*word.partition("=")[::2]) else [word]
     for option in OPTION.findall(text.text):
         wrong += [] if option in FOREIGN or any(option in options for options in commands().values()) else [option]
     for command in COMMAND.findall(text.text):
