@@ -16,10 +16,10 @@ def console(*, stderr: bool = False) -> Console:
     Args:
         stderr: print there.
     """
-    made = Console(stderr=stderr)
+    made = Console(stderr=stderr, emoji=False)
     if made.is_terminal or made.is_jupyter:
         return made
-    return Console(stderr=stderr, width=_ENDLESS, soft_wrap=True)
+    return Console(stderr=stderr, emoji=False, width=_ENDLESS, soft_wrap=True)
 
 
 def door_command(name: str) -> str:

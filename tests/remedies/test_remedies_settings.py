@@ -1,6 +1,5 @@
 """Remedies of settings that contradict each other: followed, they compose and the check passes."""
 
-
 import numpy as np
 import pytest
 import torch
