@@ -17,7 +17,7 @@ def console(*, stderr: bool = False) -> Console:
     Args:
         stderr: print there.
     """
-    return Console(stderr=stderr, **limits(stderr=stderr))
+    return Console(stderr=stderr, emoji=False, **limits(stderr=stderr))
 
 
 def limits(*, stderr: bool = False) -> dict[str, Any]:

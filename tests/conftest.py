@@ -1,6 +1,6 @@
 """What every test may ask for: phantom cohorts written once per session, tiny trained runs, warm doors.
 
-Nothing a test does touches the user's cache or data: both places point into the session's temporary folder.
+Nothing a test does touches the user's cache or data: all places point into the session's temporary folder.
 """
 
 import os
@@ -27,6 +27,7 @@ def _private_places(session_folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STROKELAB_STORE", str(session_folder / "store"))
         patch.setenv("STROKELAB_DATA", str(session_folder / "data"))
+        patch.setenv("XDG_STATE_HOME", str(session_folder / "state"))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strokelab.command_words import setting
+from strokelab.command_words import setting, word
 from strokelab.errors import ConfigError
 
 # What the sections of a run folder's config may build: rooms of modules whose sizes `size.py` counts, else exact names.
@@ -102,8 +103,7 @@ def check_buildable(
             section = path.split(".")[1]
             if not _is_buildable(value, _listed(section, training)):
                 expected = f"a class or function on the allow-list of {section!r}"
-                remedy = f"if it is yours, add {setting('allow', [_prefix(value)])} to the command"
-                _refuse(where, path, f"the target {value!r}", expected, own=remedy)
+                _refuse(where, path, f"the target {value!r}", expected, own=_own(value))
 
 
 def check_allow(allow: Any) -> tuple[str, ...]:
@@ -171,8 +171,13 @@ def _is_called_by_lightning(found: Any) -> bool:
     return inspect.isclass(found) and issubclass(found, (Callback, Logger, ClusterEnvironment))
 
 
-def _prefix(target: Any) -> str:
-    return f"{str(target).partition('.')[0]}."
+def _own(target: Any) -> str:
+    """How to vouch for a class: for a package of the user's, or this one class of a library."""
+    package = str(target).partition(".")[0]
+    if not isinstance(target, str) or package in sys.stdlib_module_names:
+        return ""
+    name = target if package in ("strokelab", "torch", "lightning", "hydra", "numpy") else f"{package}."
+    return f"if it is yours, add {setting('allow', [name])} to the command (strokelab predict: --allow {word(name)})"
 
 
 def _refuse(where: str | Path, path: str, found: str, expected: str, *, own: str) -> None:
@@ -180,7 +185,7 @@ def _refuse(where: str | Path, path: str, found: str, expected: str, *, own: str
         where,
         found=f"{found} at {path.lstrip('.')}",
         expected=expected,
-        remedy=f"do not run this folder unless you trust its author; {own}",
+        remedy="; ".join(filter(None, ("do not run this folder unless you trust its author", own))),
     )
 
 

@@ -57,7 +57,7 @@ def check_choices(overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: the result would bear the row's name and be another model.
     """
-    chosen = {item.get_key_element(): item.get_value_element_as_str() for item in parsed(overrides)}
+    chosen = {item.key_or_group: item.get_value_element_as_str() for item in parsed(overrides)}
     if chosen.get("ablation", "null") == "null":
         return
     parts = [name for name in ("adversary", "hemispheres", "standardizer") if name in chosen]

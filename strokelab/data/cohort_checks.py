@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from strokelab.command_words import setting
 from strokelab.contract import Case
 from strokelab.data.readers._tree import as_id
 from strokelab.data.split_file import Split
@@ -84,7 +85,7 @@ def check_modalities(cases: Sequence[Case], modalities: Sequence[str]) -> None:
                 f"{case.case_id} ({case.reference_image.parent})",
                 found=f"modalities {sorted(case.images)}",
                 expected=f"also {missing}, as data.modalities says",
-                remedy=f"set data.modalities, or leave the case out with data.exclude=[{case.case_id}]",
+                remedy=f"set data.modalities, or leave the case out with {setting('data.exclude', [case.case_id])}",
             )
             error.images = tuple(case.images)
             raise error

@@ -82,5 +82,5 @@ def refuse_unlabelled(cases: Sequence[Case]) -> None:
             "split",
             found=f"{len(cases)} cases without a lesion mask in training: {names}",
             expected="labelled cases in the train and val parts",
-            remedy="leave them out with data.labelled_only=true or data.exclude, or put them into test",
+            remedy="leave them out with ++data.labelled_only=true or data.exclude, or put them into test",
         )

@@ -166,7 +166,7 @@ def _check_cases(cases: Sequence[Case], channels: Sequence[str]) -> None:
                 f"case {case.case_id}",
                 found=f"no {', '.join(missing)}" if missing else "an id that is no file name",
                 expected=f"the modalities {', '.join(channels)}" if missing else "letters, digits, dots and dashes",
-                remedy="choose --modalities that all cases have" if missing else "rename the case",
+                remedy="choose modalities that all cases have with --modality" if missing else "rename the case",
             )
 
 

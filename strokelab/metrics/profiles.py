@@ -139,9 +139,9 @@ def find_profile(profile: str | Profile) -> Profile:
         return profile
     if profile not in PROFILES:
         raise ConfigError(
-            "metrics.profile",
+            "profile",
             found=repr(profile),
             expected=f"one of {', '.join(PROFILES)}",
-            remedy="set metrics.profile=default",
+            remedy="set profile=default (strokelab score: --profile default)",
         )
     return PROFILES[profile]

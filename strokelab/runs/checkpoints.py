@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strokelab.command_words import setting
 from strokelab.errors import RunError
 from strokelab.files import replacing
 from strokelab.runs.folder import CHECKPOINTS
@@ -31,7 +32,8 @@ def find_checkpoint(folder: Path, name: str) -> Path:
         candidates[0],
         found="no such file" + (f"; there are {there}" if there else "; the run has no checkpoint yet"),
         expected="a checkpoint of this run",
-        remedy="wait for the first epoch to end, resume the run, or choose another with checkpoint=",
+        remedy="wait for the first epoch to end, or resume the run"
+        + (f"; or choose {setting('checkpoint', Path(there[0]).stem)}" if there else ""),
     )
 
 

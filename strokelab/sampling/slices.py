@@ -36,7 +36,7 @@ class Slices:
                 "view.sampler.axis",
                 found=str(self.axis),
                 expected="2: axial slices, for which preparation counts the brain pixels",
-                remedy="set view.sampler.axis=2",
+                remedy="set ++view.sampler.axis=2",
             )
         if self.min_brain_pixels < 0:
             raise ConfigError(

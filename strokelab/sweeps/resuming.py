@@ -19,7 +19,7 @@ from strokelab import runs
 from strokelab.command_words import quoted, setting
 from strokelab.configuration import check_buildable, compose, conf_folder, plain
 from strokelab.configuration.places import check_places
-from strokelab.errors import RunError, StrokelabError
+from strokelab.errors import ConfigError, RunError, StrokelabError
 from strokelab.sweeps.launching import unfinished
 from strokelab.sweeps.members import Door, Member
 from strokelab.sweeps.processes import train_members
@@ -88,8 +88,11 @@ def _trusted_settings(folder: Path, member: Member) -> dict[str, Any]:
         if group and not re.fullmatch(r"[\w.-]*|\[[\w., -]*\]", value):
             raise _refusal(folder, f"the override {item!r}", f"an option of conf/{key}")
     settings = plain(compose("train", [*member.overrides, f"run_dir={quoted(str(member.folder))}"]))
-    check_buildable(settings, where=folder / SWEEP, training=True)
-    check_places(settings, member.folder.resolve(), where=folder / SWEEP)
+    try:
+        check_buildable(settings, where=folder / SWEEP, training=True)
+        check_places(settings, member.folder.resolve(), where=folder / SWEEP)
+    except ConfigError as error:  # what its remedy adds to a command cannot be said here
+        raise _refusal(folder, error.found, error.expected) from error
     known = not member.digest or runs.settings_digest(settings) == member.digest
     if not known and not runs.as_before(settings, member.digest, member.overrides):
         raise _refusal(

@@ -2,15 +2,8 @@
 
 import pytest
 
-from strokelab.configuration import check_keys, compose, conf_folder, override, plain
+from strokelab.configuration import check_keys, compose, conf_folder, plain
 from strokelab.errors import ConfigError
-
-SETTINGS = {
-    "run_dir": "/somewhere/run",
-    "trainer": {"max_epochs": 3, "precision": "32-true"},
-    "model": {"network": {"base": 64, "???": 1}, "adversary": None},
-    "list": [1, 2],
-}
 
 
 def test_the_config_tree_is_found_and_composes():
@@ -44,36 +37,3 @@ def test_unknown_keys_come_with_the_nearest_known_one():
         check_keys({"sede": 1}, ("seed", "name"), "here")
     with pytest.raises(ConfigError, match="remove it"):
         check_keys({"xyz": 1}, ("seed", "name"), "here")
-
-
-@pytest.mark.parametrize(
-    ("item", "place", "value"),
-    [
-        ("trainer.max_epochs=80", ("trainer", "max_epochs"), 80),
-        ("trainer.precision=bf16-mixed", ("trainer", "precision"), "bf16-mixed"),
-        ("run_dir='a=b'", ("run_dir",), "a=b"),
-        ("list=[3,4]", ("list",), [3, 4]),
-        ("model.adversary=null", ("model", "adversary"), None),
-        ("trainer.max_epochs=1e3", ("trainer", "max_epochs"), 1000.0),
-    ],
-)
-def test_finished_settings_take_single_values(item, place, value):
-    changed = override(SETTINGS, [item])
-    node = changed
-    for key in place:
-        node = node[key]
-    assert node == value
-    assert SETTINGS["trainer"]["max_epochs"] == 3, "a copy is changed"
-    assert changed["model"]["network"] == SETTINGS["model"]["network"]
-
-
-@pytest.mark.parametrize(
-    "item", ["trainer=gpu", "model/network=unet", "trainer.epochs=3", "new=1", "trainer.max_epochs.x=1"]
-)
-def test_finished_settings_take_nothing_else(item):
-    with pytest.raises(ConfigError, match="remedy"):
-        override(SETTINGS, [item])
-
-
-def test_nothing_to_override_changes_nothing():
-    assert override(SETTINGS, []) == SETTINGS

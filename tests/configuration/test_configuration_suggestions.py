@@ -1,0 +1,45 @@
+"""Suggestions: the full path of a setting, and never one that does not compose."""
+
+import shlex
+
+import pytest
+
+from strokelab.configuration import compose
+from strokelab.configuration.suggestions import suggestions
+
+SLIPS = {
+    "optimizer.lr=0.01": "model.optimizer.lr=0.01",
+    "lr=0.1": "model.optimizer.lr=0.1",
+    "epochs=3": "trainer.max_epochs=3",
+    "max_epochs=3": "trainer.max_epochs=3",
+    "batch_size=4": "data.batch_size=4",
+    "fold=1": "split.fold=1",
+    "devices=2": "trainer.devices=2",
+    "data.dir=x": "data.root=x",
+    "model=sg_net": "model=sgnet",
+    "model=sgnet_small": "experiment=sgnet_small",
+    "experiment=sgnet_smal": "experiment=sgnet_small",
+    "+trainer.max_epochs=3": "trainer.max_epochs=3",
+    "trainer.gradient_clip_val=1": "+trainer.gradient_clip_val=1",
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_and_what_was_meant(slip):
+    (line,) = suggestions("train", [slip, "seed=1"])
+    meant = shlex.split(line.rpartition("did you mean ")[2].rstrip("?"))
+    assert meant == [SLIPS[slip]]
+    compose("train", meant)
+
+
+@pytest.mark.parametrize(
+    "right", ["+trainer.max_time=00:00:10:00", "+callbacks.early._target_=x", "~callbacks.best", "data=atlas_v1"]
+)
+def test_what_is_right_or_like_nothing_gets_none(right):
+    assert suggestions("train", [right]) == []
+    assert suggestions("train", [right, "xyzzyx=1"]) == []
+
+
+def test_a_run_that_goes_on_has_settings_of_its_own():
+    assert suggestions("train", ["resume=run", "trainer.gradient_clip_val=1"]) == []
+    assert suggestions("evaluate", ["rnus=[a]"]) == ["rnus=[a]: did you mean 'runs=[a]'?"]
