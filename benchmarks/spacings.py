@@ -113,8 +113,9 @@ def _report(family: str, run: Path, held: list[Case], folder: Path) -> None:
     from strokelab.runs import load_run
 
     model = load_run(run)
-    print(f"| {family} | mean Dice | loss | of the masks alone | beyond | what was done |\n{'| --- ' * 6}|")
-    at_trained = 0.0
+    names = [family, "mean Dice", "loss", "masks alone", "beyond", "in the worst subject", "what was done"]
+    print(f"| {' | '.join(names)} |\n{'| --- ' * len(names)}|")
+    at_trained: list[float] = []
     for name in GRIDS:
         dices, masks, done = [], [], ""
         for case in held:
@@ -127,10 +128,11 @@ def _report(family: str, run: Path, held: list[Case], folder: Path) -> None:
             dices.append(_dice(prediction.mask, truth))
             masks.append(_dice(_brought(coarse, coarse_grid, grid), truth))
             done = prediction.provenance["preparation"]
-        dice, mask = statistics.mean(dices), statistics.mean(masks)
-        at_trained = at_trained or dice
-        loss, cost = at_trained - dice, 1 - mask
-        print(f"| {name} | {dice:.3f} | {loss:.3f} | {cost:.3f} | {loss - cost:.3f} | {done} |", flush=True)
+        at_trained = at_trained or dices
+        losses = [usual - dice for usual, dice in zip(at_trained, dices, strict=True)]
+        beyond = [loss - (1 - mask) for loss, mask in zip(losses, masks, strict=True)]
+        numbers = [statistics.mean(dices), statistics.mean(losses), 1 - statistics.mean(masks), statistics.mean(beyond)]
+        print(f"| {name} | {' | '.join(f'{number:.3f}' for number in [*numbers, max(beyond)])} | {done} |", flush=True)
 
 
 def _brought(mask: object, grid: Grid, target: Grid) -> object:

@@ -12,6 +12,7 @@ from strokelab.configuration import Settings, build
 from strokelab.contract import Case
 from strokelab.data import read_cases
 from strokelab.data.cohort_checks import MissingModalityError
+from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs import Run
 from strokelab.runs.training_scans import check_contrasts
@@ -56,7 +57,9 @@ class Cohorts:
         else:
             cases = self.recorded(own, run.folder)
         part = self.settings["part"]
-        own_part = all(described.get(key) == own.get(key) for key in ("dataset", "phantom"))
+        same = all(described.get(key) == own.get(key) for key in ("dataset", "phantom"))
+        # Two folders of own files are two datasets of one kind: without a common case they are not the same.
+        own_part = same and (described is own or not _known(run).isdisjoint(case.case_id for case in cases))
         if own_part:
             cases = part_of(run, cases, part, where=described["root"])
         cases = [case for case in cases if case.labelled]
@@ -124,6 +127,11 @@ class Cohorts:
                 check_contrasts(error.images, run.modalities, where=run.folder, data=error.where)
                 raise
         return self._chosen[run.modalities]
+
+
+def _known(run: Run) -> set[str]:
+    """Ids of all cases in the run's split."""
+    return {case_id for part in PARTS for case_id in getattr(run.split, part)}
 
 
 def _spacing(run: Run) -> str:

@@ -14,9 +14,9 @@ from strokelab.contract import Case
 from strokelab.files import digest, write_json
 from strokelab.grid import Grid, places_in
 from strokelab.lesions import label_lesions, lesion_sizes
-from strokelab.nifti import read_voxels
 from strokelab.preparation.brain import find_brain
 from strokelab.preparation.digests import FileDigests
+from strokelab.preparation.recipe import read_image
 
 Triple = tuple[float, float, float]
 _EXTENT_VERSION = 1
@@ -76,7 +76,7 @@ def measured(case: Case, grid: Grid, store: Path | None = None) -> Extent:
         store: folder of a prepared store, which remembers what was measured; None: measured anew.
 
     Raises:
-        DataError: a file is missing or unreadable, or no brain is found.
+        DataError: a file is missing, unreadable or constant.
         OSError: the store cannot be written to.
     """
     note = None
@@ -90,7 +90,7 @@ def measured(case: Case, grid: Grid, store: Path | None = None) -> Extent:
             return Extent(_triple(known["low"]), _triple(known["high"]), float(known["ml"]))
         except (OSError, ValueError, KeyError, TypeError):
             pass
-    voxels, native = read_voxels(case.reference_image)
+    voxels, native = read_image(case.reference_image)
     brain, _ = find_brain(case, native, voxels)
     found = extent_of(brain, native, grid)
     if note is not None:

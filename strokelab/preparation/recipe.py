@@ -57,7 +57,7 @@ class Preparation:
         interpolation: of images, ``"linear"`` or ``"cubic"``; masks are linear, cut at one half.
         orientation: ``"RAS"``, or ``"file"``: axes run as in the case's own file, and X, Y, Z above are the file's.
         onto: a grid in the world that the case is brought to before the crop, in place of ``spacing``; None: the
-            case's own field of view. No setting of a config: ``preparation.trained_on`` chooses it for single scans.
+            case's own field of view. No setting of a config: ``preparation.adaptation`` chooses it for single scans.
 
     Raises:
         ConfigError: a setting has the wrong length or range.
@@ -142,13 +142,13 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         read_grid(case.images[modality])
     read: dict[Path, Image] = {}
     if preparation.box or preparation.normalize == "zscore_nonzero":  # all are looked at before one is prepared
-        read = {case.images[name]: _read_image(case.images[name]) for name in preparation.modalities}
+        read = {case.images[name]: read_image(case.images[name]) for name in preparation.modalities}
     steps = plan_steps(native, preparation, nonzero_box([*read.values()], native) if preparation.box else None)
     target = steps[-1].target
     if math.prod(target.shape) > MOST_VOXELS:
         raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
     drawn = read_lesion(case.lesions, native, case.reference_image) if case.labelled else None
-    reference = read.get(case.reference_image) or _read_image(case.reference_image)
+    reference = read.get(case.reference_image) or read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])
     brain = _stored(mask_onto(native_brain, steps))
     if not brain.any():
@@ -165,7 +165,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     image = np.empty((len(preparation.modalities), *target.shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
     for channel, modality in zip(image, preparation.modalities, strict=True):
         path = case.images[modality]
-        voxels, grid = reference if path == case.reference_image else read.get(path) or _read_image(path)
+        voxels, grid = reference if path == case.reference_image else read.get(path) or read_image(path)
         check_covers(path, grid, case.reference_image, native, native_brain)
         channel[...] = image_onto(voxels, grid, steps, preparation.interpolation)
         _model_units(channel, brain, region, modality=modality, path=path, how=preparation.normalize)
@@ -268,7 +268,12 @@ def _model_units(
         )
 
 
-def _read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
+def read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """The voxels (X, Y, Z) of an image that shows something, and its grid.
+
+    Raises:
+        DataError: as ``nifti.read_voxels``, and when all voxels are the same.
+    """
     voxels, grid = read_voxels(path)
     low, high = float(voxels.min()), float(voxels.max())
     if low == high:

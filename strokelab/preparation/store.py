@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 Preparing = Preparation | Callable[[Case], Preparation]
-"""One preparation for all cases, or each case's own (``runs.Run.preparing``)."""
+"""One preparation for all cases, or each case's own (``runs.Run.preparation_of``)."""
 
 
 class StoreError(DataError):

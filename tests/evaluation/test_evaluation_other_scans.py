@@ -65,6 +65,17 @@ def test_each_case_of_another_dataset_is_prepared_for_itself(trained_run, study,
     ]
 
 
+def test_another_folder_of_own_files_is_another_dataset(trained_run, study, tmp_path):
+    """A run trained on ``data=folder``, evaluated on another folder: no case in common, so all of them are taken."""
+    copy = shutil.copytree(trained_run, tmp_path / "run")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["cohort"]["dataset"] = "folder"
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    entry = entries_of([str(copy)], [], evaluation_settings(data=folder_data(study)))[0]
+    assert [case.case_id for case in entry.cohort.cases] == ["a", "b"]
+    assert not entry.cohort.own
+
+
 def test_entries_of_the_own_split_are_those_of_the_training(trained_run, tmp_path):
     entry = entries_of([str(trained_run)], [], evaluation_settings())[0]
     assert entry.cohort.own

@@ -178,6 +178,13 @@ def test_what_is_no_head_of_this_size_is_refused_by_name(trained, tmp_path, fact
     assert "72x80x60 mm" in caught.value.expected
 
 
+def test_a_constant_image_is_named_before_its_brain_is_looked_for(trained, tmp_path):
+    grid = FINE.resized((2.0, 2.0, 2.0))
+    flat = write_volume(tmp_path / "flat.nii.gz", np.full(grid.shape, 7, np.float32), grid)
+    with pytest.raises(DataError, match="every voxel is 7"):
+        preparation_for(Case("a", "a", "test", None, {"T1w": flat}), SGNET, trained)
+
+
 def test_without_a_common_grid_the_spacing_becomes_the_trainings_and_the_crop_finds_the_brain(trained, tmp_path):
     native = replace(trained, frame=None)
     centred = replace(SGNET, offset=None)
