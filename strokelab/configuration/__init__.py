@@ -11,6 +11,7 @@ from strokelab.configuration.composition import (
     check_keys,
     compose,
     conf_folder,
+    door,
     plain,
 )
 from strokelab.configuration.fit import check_fit, check_loss
@@ -35,6 +36,7 @@ __all__ = [
     "check_loss",
     "compose",
     "conf_folder",
+    "door",
     "exit_with_suggestions",
     "override",
     "plain",

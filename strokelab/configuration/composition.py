@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +30,17 @@ def conf_folder() -> Path:
     raise ConfigError(
         package, found="no conf folder", expected="conf/train.yaml", remedy="reinstall strokelab (pip install .)"
     )
+
+
+def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """``hydra.main`` with our own config tree, wherever the decorated function lies.
+
+    Args:
+        config_name: ``"train"`` or ``"evaluate"``.
+    """
+    import hydra
+
+    return hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=config_name)
 
 
 def compose(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:

@@ -1,13 +1,12 @@
 """Evaluate runs from anywhere: ``strokelab evaluate runs=[outputs/a]``, the same door as ``evaluate.py`` of a clone."""
 
-import hydra
 from omegaconf import DictConfig
 
-from strokelab.configuration import conf_folder
+from strokelab.configuration import door
 from strokelab.doors import enter
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="evaluate")
+@door("evaluate")
 def main(cfg: DictConfig) -> None:
     """Compose the config, then hand over."""
     from strokelab.evaluation import evaluate_or_exit  # torch only when there is work

@@ -1,13 +1,12 @@
 """Train a model from anywhere: ``strokelab train experiment=sgnet_small``, the same door as ``train.py`` of a clone."""
 
-import hydra
 from omegaconf import DictConfig
 
-from strokelab.configuration import conf_folder
+from strokelab.configuration import door
 from strokelab.doors import enter
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
+@door("train")
 def main(cfg: DictConfig) -> float | None:
     """Compose the config, then hand over."""
     from strokelab.training import train_or_exit  # torch only when there is work
