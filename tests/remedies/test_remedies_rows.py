@@ -17,6 +17,7 @@ _CLUSTER = "a cluster or a GPU"
 _CHOICE = "names an option; the command has it"
 _OTHER = "not executed yet: its words exist and are overrides in Hydra's grammar"
 EXIST_ONLY = {
+    "strokelab/view.py:__post_init__": _OTHER,
     "strokelab/configuration/fit.py:_unlike_halves": _OTHER,
     "strokelab/configuration/fit.py:check_loss": _OTHER,
     "strokelab/contract.py:_present": _OTHER,
