@@ -24,11 +24,21 @@ OF_A_CALL = {
     "strokelab/phantoms/cohort.py:_reusable",
     "strokelab/runs/checkpoints.py:read_checkpoint",
     "strokelab/report/conventions.py:_distances",
+    "strokelab/contract.py:save",
+    "strokelab/contract.py:_present",
+    "strokelab/data/new_scans.py:_refused",
 }
 # Options of other programs.
 FOREIGN = {"--shm-size", "--me", "--help"}
 # Examples of a form, whose words stand for others.
-EXAMPLES = {"+key=value", "nnunet=results/nnunet", "hydra.launcher.NAME=...", f"bn_momentum={HOLE}", "size_limit=2000"}
+EXAMPLES = {
+    "+key=value",
+    "nnunet=results/nnunet",
+    "hydra.launcher.NAME=...",
+    "+callbacks.NAME._target_=...",
+    f"bn_momentum={HOLE}",
+    "size_limit=2000",
+}
 # Together these hold every key that a text names.
 BASES = (
     *([], ["logger=wandb"], ["model=unet2d"], ["model=nnunet"], ["experiment=mapping_default"], ["split=kfold"]),
@@ -102,7 +112,7 @@ def missing(text: Text) -> list[str]:
         wrong += [] if option in FOREIGN or any(option in options for options in commands().values()) else [option]
     for command in COMMAND.findall(text.text):
         name = command.removeprefix("strokelab ")
-        known = not command.startswith("strokelab ") or name in commands() or name in ("clips",)
+        known = not command.startswith("strokelab ") or name in commands() or name in ("clips", "knows")
         wrong += [] if known else [command]
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     wrong += [name for names in EXTRA.findall(text.text) for name in names.split(",") if name not in extras]

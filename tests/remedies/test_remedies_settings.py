@@ -243,15 +243,6 @@ def test_orders_without_sites():
     mended(check, ["experiment=sgnet_balanced"])
 
 
-@executes("strokelab/view.py:__post_init__")
-def test_augmentation_of_another_view():
-    def check(settings):
-        build(bind(settings["view"], DEFAULT_FACTS))
-
-    mended(check, ["augment=standard"], "augment=none")
-    mended(check, ["augment=standard"], "augment=as_model")
-
-
 @executes("strokelab/training/planning.py:check_batch", "strokelab/training/precision.py:check_precision")
 def test_batches_and_precisions():
     from strokelab.training.planning import check_batch
