@@ -18,7 +18,7 @@ import numpy as np
 
 from strokelab.contract import Case
 from strokelab.data import readers
-from strokelab.data.check_case import Findings, Problem, look, look_deep, problem_of
+from strokelab.data.check_case import Findings, Problem, look, look_deep, look_whole, problem_of
 from strokelab.data.readers._tree import Release
 from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Grid
@@ -104,8 +104,7 @@ def check_cohort(
         with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
             findings = list(pool.map(look, cases))
             voxels_read = deep or _voxels(findings) <= FREE_VOXELS
-            if voxels_read:
-                list(pool.map(look_deep, cases, findings))
+            list(pool.map(look_deep if voxels_read else look_whole, cases, findings))
     release = readers.reader(dataset).RELEASE
     problems = [problem_of(error) for error in found]
     problems += [problem for finding in findings for problem in finding.problems]

@@ -41,13 +41,11 @@ class Findings:
 
 
 def look(case: Case) -> Findings:
-    """All files of a case: headers, length and checksum; of its masks the voxels, too."""
+    """Headers of all files of a case, and the voxels of its masks."""
     findings = Findings()
     for modality, image in case.images.items():
         try:
-            grid = read_grid(image)
-            verify(image)
-            findings.grids[modality] = grid
+            findings.grids[modality] = read_grid(image)
         except DataError as error:
             findings.problems.append(problem_of(error))
     expected = findings.grids.get(case.label_modality or next(iter(case.images)))
@@ -79,6 +77,15 @@ def look_deep(case: Case, findings: Findings) -> None:
             findings.problems.append(Problem(str(image), message, "error"))
         else:
             findings.digests[hashlib.blake2b(voxels.tobytes(), digest_size=16).hexdigest()] = image
+
+
+def look_whole(case: Case, findings: Findings) -> None:
+    """Length and checksum of those images of a case whose headers are sound; adds to its findings."""
+    for modality in findings.grids:
+        try:
+            verify(case.images[modality])
+        except DataError as error:
+            findings.problems.append(problem_of(error))
 
 
 def problem_of(error: DataError) -> Problem:

@@ -255,3 +255,23 @@ def test_two_hundred_cases_take_seconds(tmp_path):
     report = check_cohort(tmp_path, "folder")
     assert time.perf_counter() - begin < 15
     assert (report.ok, report.cases, report.voxels_read) == (True, 200, True)
+
+
+@pytest.mark.parametrize("free", [0, check.FREE_VOXELS])
+@pytest.mark.parametrize("kind", ["images", "labels", "brain"])
+def test_what_gzip_refuses_is_not_ready(tmp_path, monkeypatch, kind, free):
+    """One bit of the checksum: all voxels can still be unpacked."""
+    monkeypatch.setattr(check, "FREE_VOXELS", free)
+    shape = (6, 7, 8)
+    name = "case_T1w.nii.gz" if kind == "images" else "case.nii.gz"
+    write(tmp_path / "images" / "case_T1w.nii.gz", np.random.default_rng(0).normal(100, 20, shape))
+    for folder in ("labels", "brain"):
+        write(tmp_path / folder / "case.nii.gz", mask((1, 1, 1), shape=shape), kind=np.uint8)
+    assert check_cohort(tmp_path, "folder").ok
+    path = tmp_path / kind / name
+    whole = bytearray(path.read_bytes())
+    whole[-8] ^= 1
+    path.write_bytes(whole)
+    report = check_cohort(tmp_path, "folder")
+    assert not report.ok
+    assert [*problems(report, "error")] == [str(path)]

@@ -56,7 +56,7 @@ def of_older_code(stored, **changes):
 def test_header_forms_travel_with_an_entry_and_are_read_again_for_older_ones(make_case, store, prepared_now):
     case = make_case(lesion=lesion_at(5, 6, 4))
     written = nib.load(case.reference_image)
-    image = nib.Nifti1Image(np.array(written.dataobj), written.affine)
+    image = nib.Nifti1Image(written.get_fdata(dtype=np.float32).copy(), written.affine)
     image.set_sform(image.affine, 1)
     image.set_qform(image.affine, 3)
     nib.save(image, case.reference_image)
