@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from strokelab.errors import DataError
 from strokelab.grid import Grid, Step
+from strokelab.nifti import ANY_LABEL as ANY_LABEL  # masks of a case: their words are the nifti room's
+from strokelab.nifti import LesionFile as LesionFile
 from strokelab.nifti import write_volume
 
 if TYPE_CHECKING:
@@ -23,22 +25,8 @@ if TYPE_CHECKING:
 
 _WRITTEN = (".nii", ".nii.gz")
 
-
-ANY_LABEL = tuple(range(256))
-"""``LesionFile.allowed`` of a file that may hold any label value."""
-
 CURVES_ONLY = "curves_only"
 """What numbers of cases that test are logged under, ``curves_only/loss``: nothing may be chosen by them."""
-
-
-@dataclass(frozen=True)
-class LesionFile:
-    """One mask of a case and the rule by which its voxels become 0/1 (``nifti.read_lesion``)."""
-
-    path: Path
-    values: tuple[int, ...] | None = None  # label values that mean lesion; None: above a share of the maximum
-    allowed: tuple[int, ...] = (0, 1, 2)  # label values the file may hold when it is read by value
-    above: float = 0.5  # share of the file's maximum; 0 reproduces loaders that take everything non-zero
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +17,27 @@ from strokelab.lesions import label_volumes
 from strokelab.nifti.endings import beside, python_command, text
 from strokelab.nifti.voxels import read_voxels
 
-if TYPE_CHECKING:
-    from strokelab.contract import LesionFile
-
+ANY_LABEL = tuple(range(256))
+"""``LesionFile.allowed`` of a file that may hold any label value."""
 
 ROUNDING = 0.01
 """Share of its maximum by which interpolation may take a smooth mask below 0."""
-
-_ANY = 256  # so many allowed label values mean any (contract.ANY_LABEL)
 
 LARGEST_LESION_ML = 1000.0
 """Twice the largest lesions of ATLAS v2.0 and ISLES 2022 (about 500 and 482 ml), and two thirds of a brain (1,450 ml).
 
 A mask of the brain, an inverted one, or one of everything but the lesion inside the brain is larger.
 """
+
+
+@dataclass(frozen=True)
+class LesionFile:
+    """One mask of a case and the rule by which its voxels become 0/1 (``nifti.read_lesion``)."""
+
+    path: Path
+    values: tuple[int, ...] | None = None  # label values that mean lesion; None: above a share of the maximum
+    allowed: tuple[int, ...] = (0, 1, 2)  # label values the file may hold when it is read by value
+    above: float = 0.5  # share of the file's maximum; 0 reproduces loaders that take everything non-zero
 
 
 def read_lesion(files: Sequence[LesionFile], expected: Grid, image: Path) -> NDArray[np.uint8]:
@@ -125,7 +133,7 @@ def binarize(voxels: NDArray[np.float32], file: LesionFile, voxel_mm3: float | N
     if file.values is not None:
         rounded = np.rint(voxels)
         strange = sorted(set(np.unique(rounded).astype(int).tolist()) - set(file.allowed))
-        if strange and len(file.allowed) < _ANY:
+        if strange and file.allowed != ANY_LABEL:
             raise DataError(
                 file.path,
                 found=f"label values {strange[:8]}",
