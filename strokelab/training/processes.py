@@ -60,14 +60,14 @@ def _alone(cfg: DictConfig) -> bool:
             settings = plain(cfg)
         else:
             settings = override(runs.read_settings(resumed_folder(cfg)), typed_on_resume())
-        return int(settings["trainer"]["num_nodes"]) * _devices(settings["trainer"]) == 1
+        return int(settings["trainer"].get("num_nodes") or 1) * _devices(settings["trainer"]) == 1
     except (StrokelabError, AttributeError, KeyError, TypeError, ValueError):
         return True
 
 
 def _devices(trainer: Settings) -> int:
     """How many devices of this machine the trainer's settings ask for."""
-    devices = trainer["devices"]
+    devices = trainer.get("devices") or "auto"
     if str(devices) in ("auto", "-1"):
         return torch.cuda.device_count() if device_of(trainer) == "cuda" else 1
     if isinstance(devices, list):
