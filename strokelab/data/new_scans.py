@@ -171,9 +171,10 @@ def _refused(file: Path, modalities: Sequence[str], reason: str) -> DataError:
             expected=f"<case>_<modality>.nii.gz with one of {list(modalities)}",
             remedy="rename the file, or predict with a model of one modality",
         )
+    said = contrast_of(file)
     return DataError(
         file,
-        found=f"a template or a scan of {contrast_of(file) or 'no contrast'} by its name",
+        found=f"a scan of {said} by its name" if said else "a template by its name",
         expected=f"{modalities[0]}, which the run was trained on",
         remedy=f"if it is {modalities[0]} all the same: --as {modalities[0]} (in Python as_modality={modalities[0]!r})",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,13 @@ def _by_nibabel(path: Path) -> str:
     return f"convert it: {with_nibabel(path)}"
 
 
+def _unpack(program: str) -> Callable[[Path], str]:
+    def command(path: Path) -> str:
+        return f"unpack it: {program} {shlex.quote(str(path))}"
+
+    return command
+
+
 def _from_dicom(path: Path) -> str:
     folder = shlex.quote(str(path.parent))
     return (
@@ -125,6 +133,9 @@ _FOREIGN = {
     ".rec": ("Philips PAR/REC", _by_nibabel),
     ".dcm": ("DICOM", _from_dicom),
     ".ima": ("DICOM", _from_dicom),
+    ".nii.bz2": ("NIfTI packed by bzip2", _unpack("bunzip2 --keep")),
+    ".nii.xz": ("NIfTI packed by xz", _unpack("unxz --keep")),
+    ".nii.zst": ("NIfTI packed by zstd", _unpack("zstd -d")),
     ".npy": ("a NumPy array", _without_geometry),
     ".npz": ("NumPy arrays", _without_geometry),
     ".mat": ("MATLAB", _without_geometry),

@@ -1,6 +1,9 @@
 """File names of volumes: what is taken, what it is called without its ending, what is named as foreign."""
 
+import bz2
+import lzma
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -52,6 +55,9 @@ def test_the_two_files_of_a_pair_know_each_other(one, other, tmp_path):
         ("a.dcm", "DICOM", "dcm2niix"),
         ("a.npy", "NumPy", "affine"),
         ("a.mnc", "MINC", "nibabel"),
+        ("a.nii.BZ2", "bzip2", "bunzip2"),
+        ("a.nii.xz", "xz", "unxz"),
+        ("a.nii.zst", "zstd", "zstd"),
     ],
 )
 def test_foreign_formats_are_named_with_a_remedy(name, title, word, tmp_path):
@@ -77,3 +83,17 @@ def test_the_lines_that_convert_work_when_pasted(tmp_path):
         voxels, grid = read_voxels(folder / result)
         assert np.array_equal(voxels, read_voxels(volume)[0])
         assert grid.matches(GRID)
+
+
+@pytest.mark.parametrize(("ending", "pack"), [("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_the_lines_that_unpack_work_when_pasted(ending, pack, tmp_path):
+    folder = tmp_path / "it's $HOME"
+    volume = write_volume(folder / "a.nii", np.arange(24.0, dtype=np.float32).reshape(2, 3, 4), GRID)
+    packed = folder / f"b.nii.{ending}"
+    packed.write_bytes(pack(volume.read_bytes()))
+    line = foreign_format(packed).remedy.removeprefix("unpack it: ")
+    if not shutil.which(shlex.split(line)[0]):
+        pytest.skip(f"no {shlex.split(line)[0]} here")
+    subprocess.run(["bash", "-c", line], check=True)
+    assert packed.is_file()
+    assert (folder / "b.nii").read_bytes() == volume.read_bytes()
