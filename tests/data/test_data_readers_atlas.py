@@ -48,6 +48,13 @@ class TestV1Indi:
             grid = read_grid(case.reference_image)
             assert read_lesion(files, grid, case.reference_image).sum() == voxels
 
+    def test_a_mask_of_another_name_is_left_out_with_a_warning(self, tmp_path):
+        root = atlas_v1_indi(tmp_path)
+        write(root / "Site1/031768/t01/031768_LesionSmooth_stx_old.nii.gz")
+        with pytest.warns(DataWarning, match=r"1 masks .*031768_LesionSmooth_stx_old"):
+            case = by_id(read_cases("atlas_v1", root))["031768_t01"]
+        assert [file.path.name for file in case.lesions] == ["031768_LesionSmooth_stx.nii.gz"]
+
     def test_a_singleton_axis_is_dropped(self, tmp_path):
         case = by_id(read_cases("atlas_v1", atlas_v1_indi(tmp_path)))["031769_t01"]
         assert lesion(case).shape == (4, 5, 6)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from strokelab.contract import Case
+from strokelab.data.readers._names import is_mask
 from strokelab.data.readers._tables import Row, find_table, whole_number
 from strokelab.data.readers._tree import (
     Lead,
@@ -24,7 +26,7 @@ from strokelab.data.readers._tree import (
     nifti_files,
     one,
 )
-from strokelab.errors import DataError
+from strokelab.errors import DataError, DataWarning
 from strokelab.nifti import stem
 
 log = logging.getLogger(__name__)
@@ -162,9 +164,23 @@ def _group(files: Sequence[Path], space: Space) -> dict[tuple[Path, str], tuple[
             scans.setdefault((file.parent, match["id"]), ([], []))[0].append(file)
         else:
             log.debug("not a file of ATLAS v1.2 in %s space: %s", space, file)
+    _warn_of_masks(files)
     for key, masks in numbered.items():
         scans[key][1].extend(file for _, file in sorted(masks))
     return scans
+
+
+def _warn_of_masks(files: Sequence[Path]) -> None:
+    """Masks whose names are those of no release look like lesions that are not there."""
+    known = [mask for _, mask in _PATTERNS.values()]
+    unread = [file for file in files if is_mask(file) and not any(name.fullmatch(stem(file)) for name in known)]
+    if unread:
+        warnings.warn(
+            f"{len(unread)} masks whose names are not those of ATLAS v1.2 were left out: "
+            f"{', '.join(map(str, unread[:3]))}{' ...' if unread[3:] else ''}",
+            DataWarning,
+            stacklevel=2,
+        )
 
 
 def _person(name: str, folder: Path) -> tuple[str, str]:
