@@ -108,7 +108,8 @@ def _grid_for(case: Case, native: Grid, trained: TrainedOn, frame: Grid, store: 
     usual = Extent(*_usual_box(trained, frame), ml=trained.brain_ml.median[0])
     apart = (_anchor(brain) - _anchor(usual)) * frame.spacing
     sizes = (brain.size_mm(frame) / usual.size_mm(frame))[:2]
-    if (np.abs(apart) <= SAME_SPACE_MM).all() and (sizes >= SAME_SIZE[0]).all() and (sizes <= SAME_SIZE[1]).all():
+    near = np.maximum(SAME_SPACE_MM, np.maximum(frame.spacing, max(native.spacing)))  # boxes end at voxels
+    if (np.abs(apart) <= near).all() and (sizes >= SAME_SIZE[0]).all() and (sizes <= SAME_SIZE[1]).all():
         _check_head(case, brain, frame, trained)
         return frame
     oriented = Orient(native).target
