@@ -21,6 +21,7 @@ SLIPS = {
     "experiment=sgnet_smal": "experiment=sgnet_small",
     "+trainer.max_epochs=3": "trainer.max_epochs=3",
     "trainer.gradient_clip_val=1": "+trainer.gradient_clip_val=1",
+    "model.monitor=val/loss": "+model.monitor=val/loss",  # and not the section model.network, which is no word
 }
 
 
