@@ -95,9 +95,9 @@ def _paths(sign: str, key: str, value: str, tree: Mapping[str, Any]) -> Iterator
     called = f"{parent}.{_CALLED[last]}".lstrip(".") if last in _CALLED else ""
     for ending in filter(None, (key, called)):
         yield from (f"{path}{value}" for path in known if path == ending or path.endswith(f".{ending}"))
+    yield from (f"{path}{value}" for path in difflib.get_close_matches(key, known, n=2, cutoff=0.75))
     if not sign and last in _arguments(tree, parent):
         yield f"+{key}{value}"
-    yield from (f"{path}{value}" for path in difflib.get_close_matches(key, known, n=2, cutoff=0.75))
     alike = difflib.get_close_matches(last, {path.rpartition(".")[2] for path in known}, n=1, cutoff=0.75)
     yield from (f"{path}{value}" for path in known if path.rpartition(".")[2] in alike and path.startswith(parent))
 
