@@ -87,7 +87,8 @@ def _options(group: str, value: str, groups: Mapping[str, Sequence[str]]) -> Ite
 
 def _paths(sign: str, key: str, value: str, tree: Mapping[str, Any]) -> Iterator[str]:
     """The settings that may have been meant: the same end below a section, another name of it, an alike key."""
-    known = sorted(_keys(tree), key=_rank)
+    whole = value[1:2] in ("{", "")  # of a section
+    known = sorted(_keys(tree, sections=whole), key=_rank)
     parent, _, last = key.rpartition(".")
     if sign:
         yield f"{key}{value}"  # it exists, or is alike one
@@ -138,9 +139,10 @@ def _composes(config_name: str, overrides: Sequence[str]) -> bool:
     return True
 
 
-def _keys(node: Any, path: str = "") -> Iterator[str]:
+def _keys(node: Any, path: str = "", *, sections: bool = True) -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             name = f"{path}.{key}" if path else str(key)
-            yield name
-            yield from _keys(value, name)
+            if sections or not isinstance(value, Mapping):
+                yield name
+            yield from _keys(value, name, sections=sections)

@@ -82,6 +82,9 @@ def meet(trainer: Settings) -> None:
     Args:
         trainer: the trainer's settings. The group is Lightning's own, which it finds and uses later.
     """
+    if not trainer.get("plugins") and int(trainer["num_nodes"]) * _devices(trainer) == 1:
+        # Lightning refuses several tasks of a job without asking how many of them train together.
+        os.environ.pop("SLURM_NTASKS", None)
     if not any(name in os.environ for name in _STARTED_OUTSIDE):
         return
     quiet = {"precision": "32-true", "logger": False, "enable_progress_bar": False, "enable_checkpointing": False}

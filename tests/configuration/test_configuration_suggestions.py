@@ -33,7 +33,11 @@ def test_a_slip_and_what_was_meant(slip):
 
 
 @pytest.mark.parametrize(
-    "right", ["+trainer.max_time=00:00:10:00", "+callbacks.early._target_=x", "~callbacks.best", "data=atlas_v1"]
+    "right",
+    [
+        *("+trainer.max_time=00:00:10:00", "+callbacks.early._target_=x", "~callbacks.best", "data=atlas_v1"),
+        "model.monitor=val/loss",  # alike is model.network, a section, which no word replaces
+    ],
 )
 def test_what_is_right_or_like_nothing_gets_none(right):
     assert suggestions("train", [right]) == []

@@ -110,7 +110,14 @@ def test_the_same_batches_again_and_again(settings, doors, tmp_path):
 
 
 def test_one_process_is_the_first_whatever_its_environment_says(settings, doors, tmp_path):
-    leftover = {"RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "1", "WORLD_SIZE": "2", "PMI_RANK": "1"}
+    leftover = {
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+        "SLURM_PROCID": "1",
+        "WORLD_SIZE": "2",
+        "PMI_RANK": "1",
+        "SLURM_NTASKS": "2",
+    }
     command = [*settings, "run_dir=run", "score_test=false"]
     first = doors.start("train", *command, "trainer.max_epochs=200", cwd=tmp_path, env=leftover)
     deadline = time.monotonic() + 120
@@ -135,3 +142,13 @@ def test_nothing_is_written_into_the_working_folder(settings, doors, tmp_path):
     refused = doors.train(*settings, f"run_dir={tmp_path / 'no'}", "data.batch_size=0", cwd=Path("/proc"))
     assert refused.status == 1
     assert {path.name for path in tmp_path.iterdir()} == {"run", "out"}
+    for nowhere, setting in (
+        (doors.train(*settings, cwd=Path("/proc")), "run_dir"),
+        (
+            doors.evaluate(f"runs=[{run}]", cwd=Path("/proc")),
+            "out",
+        ),
+    ):
+        assert nowhere.status == 1
+        assert "Traceback" not in nowhere.output
+        assert f"{setting}=FOLDER" in nowhere.output
