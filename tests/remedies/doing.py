@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from printed import OPTION, words
+from typer.testing import CliRunner
 
+from strokelab.cli import app
 from strokelab.configuration import compose, plain
 from strokelab.errors import StrokelabError
 
@@ -70,3 +72,12 @@ def mended(check: Callable[[dict], object], base: Sequence[str], *chosen: str, d
     assert found, remedy
     check(settings(*base, *(chosen or found), door=door))
     return found
+
+
+def strokelab(*typed: object, status: int = 0) -> str:
+    """What a command prints; an error that it would print is raised."""
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [str(word) for word in typed])
+    if isinstance(done.exception, StrokelabError):
+        raise done.exception
+    assert done.exit_code == status, done.output
+    return done.output
