@@ -6,6 +6,8 @@ A row is a test function with ``@executes("strokelab/file.py:function")`` above 
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache
 
 import pytest
 from printed import OPTION, words
@@ -55,6 +57,11 @@ def options(remedy: str) -> list[str]:
 
 def settings(*overrides: str, door: str = "train") -> dict:
     """A command's settings."""
+    return deepcopy(_composed(door, *overrides))
+
+
+@cache
+def _composed(door: str, *overrides: str) -> dict:
     return plain(compose(door, [*overrides, *(["run_dir=run"] if door == "train" else [])]))
 
 
