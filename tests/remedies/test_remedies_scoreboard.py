@@ -125,9 +125,10 @@ def test_grids_and_workers(monkeypatch):
     assert bring_to(mask, target, where=Path("x"), strict=False).notes
 
     def dying(work, jobs, processes):
-        if processes > 1:
-            raise WorkerDiedError(jobs)
-        return [(job, work(job)) for job in jobs]
+        for job in jobs:
+            if processes > 1:
+                raise WorkerDiedError(jobs)
+            yield job, work(job)
 
     monkeypatch.setattr(workers, "outcomes", dying)
     given: list[int] = []
