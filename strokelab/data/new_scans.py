@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from strokelab.command_words import word
 from strokelab.contract import Case
 from strokelab.data.readers._names import CONTRASTS, contrast_of, contrast_said, is_mask, is_template
 from strokelab.data.readers._scans import Named, group_scans, split_name, subject_of
@@ -105,7 +106,10 @@ def _check_given(as_modality: str | None, modalities: Sequence[str]) -> None:
             remedy=f"rename the files to <case>_<modality>.nii.gz with each of {', '.join(modalities)}",
         )
     raise ConfigError(
-        "--as", found=repr(as_modality), expected=f"the run's modality, {modalities[0]}", remedy=f"--as {modalities[0]}"
+        "--as",
+        found=repr(as_modality),
+        expected=f"the run's modality, {modalities[0]}",
+        remedy=f"--as {word(modalities[0])}",
     )
 
 
@@ -176,7 +180,8 @@ def _refused(file: Path, modalities: Sequence[str], reason: str) -> DataError:
         file,
         found=f"a scan of {said} by its name" if said else "a template by its name",
         expected=f"{modalities[0]}, which the run was trained on",
-        remedy=f"if it is {modalities[0]} all the same: --as {modalities[0]} (in Python as_modality={modalities[0]!r})",
+        remedy=f"if it is {modalities[0]} all the same: --as {word(modalities[0])} "
+        f"(in Python as_modality={modalities[0]!r})",
     )
 
 
@@ -186,7 +191,7 @@ def _none(where: Path, files: Sequence[Path], left_out: Mapping[Path, str], moda
     remedy = "check the path, or rename the files"
     if contrasts and len(modalities) == 1:
         remedy = f"apply a run that was trained on {' or '.join(dict.fromkeys(contrasts))}; "
-        remedy += f"if these are {modalities[0]} all the same: --as {modalities[0]}"
+        remedy += f"if these are {modalities[0]} all the same: --as {word(modalities[0])}"
     return DataError(
         where,
         found="; ".join(grouped(left_out)) if images else listing(images),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strokelab import runs
+from strokelab.command_words import word
 from strokelab.configuration import Settings, bind, build, compose, plain
 from strokelab.configuration.building import MISSING
 from strokelab.data import read_cases
@@ -130,7 +131,7 @@ def _version(folder: Path) -> int:
                 folder,
                 found="a single fold",
                 expected=f"the folder with {plans}, which holds the folds",
-                remedy=f"name {folder.parent} and add --fold {folder.name.removeprefix('fold_')}",
+                remedy=f"name {word(folder.parent)} and add --fold {folder.name.removeprefix('fold_')}",
             )
     raise RunError(
         folder,

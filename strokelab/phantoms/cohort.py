@@ -17,6 +17,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from strokelab import terminal
+from strokelab.command_words import setting, word
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import locked, make_folder, write_json, write_text
 from strokelab.phantoms.layouts import layout_module
@@ -123,8 +124,8 @@ def _reusable(root: Path, settings: Settings, overwrite: bool) -> bool:
             if differs
             else f"a phantom cohort whose {RECORD} cannot be read",
             expected=", ".join(f"{key} = {asked!r}" for key, (_, asked) in (differs or {}).items()) or "one that can",
-            remedy=f"write it into another folder: data.root={free} (train.py), --out {free} (strokelab phantom); or "
-            "remove this one",
+            remedy=f"write it into another folder: {setting('data.root', free)} (train.py), --out {word(free)} "
+            "(strokelab phantom); or remove this one",
         )
     return False
 

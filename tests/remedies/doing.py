@@ -6,10 +6,14 @@ A row is a test function with ``@executes("strokelab/file.py:function")`` above 
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache
 
 import pytest
 from printed import OPTION, words
+from typer.testing import CliRunner
 
+from strokelab.cli import app
 from strokelab.configuration import compose, plain
 from strokelab.errors import StrokelabError
 
@@ -53,6 +57,11 @@ def options(remedy: str) -> list[str]:
 
 def settings(*overrides: str, door: str = "train") -> dict:
     """A command's settings."""
+    return deepcopy(_composed(door, *overrides))
+
+
+@cache
+def _composed(door: str, *overrides: str) -> dict:
     return plain(compose(door, [*overrides, *(["run_dir=run"] if door == "train" else [])]))
 
 
@@ -70,3 +79,12 @@ def mended(check: Callable[[dict], object], base: Sequence[str], *chosen: str, d
     assert found, remedy
     check(settings(*base, *(chosen or found), door=door))
     return found
+
+
+def strokelab(*typed: object, status: int = 0) -> str:
+    """What a command prints; an error that it would print is raised."""
+    done = CliRunner(env={"COLUMNS": "300"}).invoke(app, [str(word) for word in typed])
+    if isinstance(done.exception, StrokelabError):
+        raise done.exception
+    assert done.exit_code == status, done.output
+    return done.output

@@ -5,11 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from doing import executes, options, said, settings, told
-from typer.testing import CliRunner
+from doing import executes, options, said, settings, strokelab, told
 
 from strokelab import runs
-from strokelab.cli import app
 from strokelab.configuration.overriding import override, typed_value
 
 RUN = {
@@ -17,13 +15,6 @@ RUN = {
     "logger": {"wandb": {"_target_": "strokelab.callbacks.weights_and_biases.WeightsAndBiases"}},
     "data": {"_target_": "strokelab.data.datamodule.Phantom", "workers": 2},
 }
-
-
-def strokelab(*words: str) -> str:
-    """What a command prints when it ends well."""
-    done = CliRunner().invoke(app, list(words))
-    assert done.exit_code == 0, done.output
-    return done.output
 
 
 @executes("strokelab/callbacks/finite_loss.py:_remedy")

@@ -104,7 +104,7 @@ def read_scans(
             root,
             found=f"{len(scans)} cases, none of them for {subset}",
             expected=f"cases for {subset}" + (", with labels" if subset == "training" else ""),
-            remedy=f"set the option subset={'testing' if subset == 'training' else 'training'}",
+            remedy=f"set data.options.subset={'testing' if subset == 'training' else 'training'}",
         )
 
     def lead(scan: Scan) -> Lead:
@@ -149,7 +149,9 @@ def label_file(scan: Scan, case_id: str, part: str, pattern: str) -> Path:
         case=case_id,
         pattern=f"{pattern} below {scan.folder}",
         around=scan.files,
-        remedy="" if scan.labels else "copy the label; cases without one belong under Testing (subset=testing)",
+        remedy=""
+        if scan.labels
+        else "copy the label; cases without one belong under Testing (data.options.subset=testing)",
     )
 
 

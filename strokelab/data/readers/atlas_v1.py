@@ -107,7 +107,7 @@ def read(
             root,
             found=f"only scans in {elsewhere} space",
             expected=f"scans in {space} space",
-            remedy=f"set the option space={elsewhere}",
+            remedy=f"set data.options.space={elsewhere}",
         )
     rows = _rows_by_scan(root, metadata)
 
@@ -129,7 +129,7 @@ def read(
                     case=case_id,
                     pattern=f"{_mask_name(name, space)} {where}",
                     around=around,
-                    remedy="copy the mask, or keep scans without one with the option include_unlabelled=true",
+                    remedy="copy the mask, or keep scans without one with data.options.include_unlabelled=true",
                 )
             return Case(
                 case_id=case_id,

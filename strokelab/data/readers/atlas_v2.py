@@ -116,7 +116,9 @@ def read(
                     case=case_id,
                     pattern=f"{case_id}_*_label-L_*_mask.nii[.gz] in {folder}",
                     around=around,
-                    remedy="" if masks else "copy the mask; scans without one belong under Testing (subset=testing)",
+                    remedy=""
+                    if masks
+                    else "copy the mask; scans without one belong under Testing (data.options.subset=testing)",
                 )
             return Case(
                 case_id=case_id,
@@ -142,8 +144,8 @@ def read(
             root,
             found=f"{len(scans)} scans, none of them for {subset}",
             expected=f"scans for {subset}" + (", with masks" if subset == "training" else ""),
-            remedy=f"set the option subset={'testing' if subset == 'training' else 'training'}, or point to the whole "
-            "release; scans without masks can be predicted, not trained on",
+            remedy=f"set data.options.subset={'testing' if subset == 'training' else 'training'}, or point to the "
+            "whole release; scans without masks can be predicted, not trained on",
         )
     return build_cases(leads, root=root, exclude=exclude, problems=problems)
 

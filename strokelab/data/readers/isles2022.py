@@ -111,7 +111,9 @@ def read(
                     case=case_id,
                     pattern=f"derivatives/.../{case_id}_msk.nii.gz",
                     around=around,
-                    remedy="" if masks else "copy the mask, or keep such cases with the option include_unlabelled=true",
+                    remedy=""
+                    if masks
+                    else "copy the mask, or keep such cases with data.options.include_unlabelled=true",
                 )
             return Case(
                 case_id=case_id,

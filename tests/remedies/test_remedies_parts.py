@@ -1,0 +1,146 @@
+"""Remedies about views, networks and losses, and about predictions that lie in a folder already."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import typer
+from doing import executes, options, said, settings, told
+from rich.console import Console
+
+from strokelab.cli import app
+from strokelab.configuration import build
+from strokelab.contract import Prediction
+from strokelab.evaluation.new_scans import Writing, _to_do
+from strokelab.grid import Grid
+from strokelab.inference.derivative import TABLE, Derivative
+
+GRID = Grid.of((4, 4, 4), np.eye(4))
+
+
+@dataclass(frozen=True)
+class ForPatches:
+    """Augmentation that patches alone can have."""
+
+    def draw(self, stream, channels, patch):
+        """Nothing to draw."""
+
+    def apply(self, batch, plans):
+        """Nothing to change."""
+
+
+@executes("strokelab/view.py:__post_init__")
+def test_augmentation_of_slices():
+    from strokelab.view import View
+
+    parts = {key: build(node) for key, node in settings()["view"].items() if key != "_target_" and node is not None}
+    words = told(said(View, **parts | {"augment": ForPatches()}).remedy)
+    for word in words:
+        augment = settings(word)["view"]["augment"]
+        assert View(**parts | {"augment": build(augment) if augment else None}).augment is None
+    assert words == ["augment=none", "augment=as_model"]
+
+
+@executes("strokelab/losses/dice.py:unlike_maps")
+def test_losses_of_one_map():
+    from strokelab.losses.dice import DiceLoss
+
+    two, one = torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4)
+    (word,) = told(said(DiceLoss(), two, one).remedy)
+    loss = build(settings(word)["model"]["loss"])
+    assert torch.isfinite(loss(two, torch.zeros_like(two)))
+    assert torch.isfinite(loss(one, torch.zeros_like(one)))
+    assert torch.isfinite(DiceLoss()(one, one))
+
+
+@executes("strokelab/models/adversary.py:__init__", "strokelab/models/segmenter.py:u_shaped")
+@executes("strokelab/networks/hemispheres.py:split", "strokelab/networks/masked_adain.py:__init__")
+def test_parts_that_are_switched_off():
+    from strokelab.models.adversary import SiteAdversary
+    from strokelab.models.segmenter import Segmenter
+    from strokelab.networks.hemispheres import split
+    from strokelab.networks.masked_adain import MaskedAdaIN
+
+    network, loss = torch.nn.Conv2d(1, 1, 1), torch.nn.BCEWithLogitsLoss()
+    slices = torch.zeros(1, 1, 5, 4)
+    odd = slices.transpose(-1, -2)
+    attempts = {
+        "adversary": (lambda: SiteAdversary(4, n_sites=1), lambda: SiteAdversary(4, n_sites=2)),
+        "hemispheres": (lambda: split(odd), lambda: split(slices)),
+        "standardizer": (lambda: MaskedAdaIN(1, (4, 4, 4)), lambda: MaskedAdaIN(1, (4, 4))),
+    }
+    for part, (wrong, other) in attempts.items():
+        (word,) = told(said(wrong).remedy)
+        assert settings(word)["model"][part] is None
+        assert other() is not None
+    (word,) = told(said(Segmenter, network, loss, torch.optim.Adam, adversary=SiteAdversary).remedy)
+    assert Segmenter(network, loss, torch.optim.Adam, adversary=settings(word)["model"]["adversary"])
+    assert "view.preparation.crop" in said(split, odd).remedy
+    split(torch.zeros(1, 1, settings()["view"]["preparation"]["crop"][1], settings()["view"]["preparation"]["crop"][0]))
+
+
+@executes("strokelab/inference/timing.py:time_case")
+def test_samples_that_are_timed():
+    from strokelab.inference.timing import time_case
+
+    volume = np.ones((1, 4, 4, 4), np.float32)
+
+    def windows(image, predict, brain):
+        return predict(image[None], brain[None, None])
+
+    def check(samples: int):
+        return time_case(volume, volume[0], predict=lambda image, brain: image, windows=windows, samples=samples)
+
+    _, option, value = said(check, -1).remedy.split()
+    cost = typer.main.get_command(app).commands["cost"]  # type: ignore[attr-defined]
+    assert check(cost.make_context("cost", ["unet2d", option, value]).params["samples"]).samples == 1
+
+
+@executes("strokelab/inference/derivative.py:check_images", "strokelab/inference/derivative.py:check_new")
+@executes("strokelab/inference/derivative.py:write")
+def test_predictions_that_are_there_already(tmp_path):
+    command = typer.main.get_command(app).commands["predict"]  # type: ignore[attr-defined]
+
+    def a(voxel: int, name: str = "a") -> Prediction:
+        mask = np.zeros(GRID.shape, np.uint8)
+        mask[voxel, 0, 0] = 1
+        return Prediction(name, GRID, mask, None, {})
+
+    def writing(*typed: str) -> Writing:
+        """What is typed behind ``strokelab predict RUN SCAN``."""
+        given = command.make_context("predict", ["run", "scan", "--out", str(tmp_path / "out"), *typed]).params
+        return Writing(given["out"], overwrite=given["overwrite"], resume=given["resume"])
+
+    def derivative(*typed: str) -> Derivative:
+        asked = writing(*typed)
+        return Derivative(asked.out, name="x", provenance={}, overwrite=asked.overwrite)
+
+    other = ("--out", str(tmp_path / "other"))
+    images = [tmp_path / name / "a.nii.gz" for name in ("one", "two")]
+    derivative().write(a(0), image=images[0])
+    remedy = said(derivative().check_new, ["a", "b"]).remedy
+    assert options(remedy) == ["--out", "--resume", "--overwrite"]
+    derivative("--overwrite").check_new(["a", "b"])
+    derivative(*other).check_new(["a", "b"])
+    cases = [SimpleNamespace(case_id=name, reference_image=images[0]) for name in "ab"]
+    todo = _to_do(cases, derivative("--resume"), writing("--resume"), Console(quiet=True))  # type: ignore[arg-type]
+    assert [case.case_id for case in todo] == ["b"]
+
+    remedy = said(derivative("--overwrite").write, a(1), image=images[1]).remedy
+    assert options(remedy) == ["--out"]
+    derivative(*other).check_images({"a": images[1]})
+    derivative().check_images({"renamed": images[1]})
+
+    mask = derivative().write(a(0, "c")).mask
+    table = tmp_path / "out" / TABLE
+    without = "".join(line for line in table.read_text().splitlines(True) if not line.startswith("c\t"))
+    table.write_text(without)
+    remedy = said(derivative().write, a(1, "c")).remedy
+    assert options(remedy) == ["--out", "--overwrite"]
+    derivative("--out", str(tmp_path / "third")).write(a(1, "c"))
+    moved = mask.rename(tmp_path / "moved.nii.gz")
+    derivative().write(a(1, "c"))
+    table.write_text(without)
+    moved.rename(mask)
+    derivative("--overwrite").write(a(1, "c"))
