@@ -4,8 +4,10 @@ A row is a test function with ``@executes("strokelab/file.py:function")`` above 
 ``said`` gives the error; ``told`` takes the words out of its remedy.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 from printed import OPTION, words
@@ -53,6 +55,11 @@ def options(remedy: str) -> list[str]:
 
 def settings(*overrides: str, door: str = "train") -> dict:
     """A command's settings."""
+    return copy.deepcopy(_settings(door, *overrides))
+
+
+@cache
+def _settings(door: str, *overrides: str) -> dict:
     return plain(compose(door, [*overrides, *(["run_dir=run"] if door == "train" else [])]))
 
 
