@@ -21,7 +21,9 @@ from strokelab.training.processes import check_shares
 from strokelab.training.start import Start, check_cohort
 
 CROP = ["view.preparation.crop=[16,16,null]", "view.preparation.offset=null"]
-HALVES = ["model=nnunet", "hemispheres=split", "view.sampler.patch=[64,64,64]", "view.windows.patch=[64,64,64]"]
+HALVES = ["model=nnunet", "hemispheres=split", "view.preparation.box=null", "view.preparation.crop=[64,null,null]"]
+HALVES += ["view.sampler.patch=[64,64,64]", "view.windows.patch=[64,64,64]"]
+NO_TURNS = ["view.augment.elastic_p=0"]
 
 
 def strokelab(*words: str) -> str:
@@ -39,15 +41,20 @@ def strokelab(*words: str) -> str:
         ["view.preparation.orientation=file"],
         ["view.preparation.crop=[100,null,null]"],
         ["view.sampler.patch=[60,64,32]", "view.windows.patch=[60,64,32]"],
+        ["view.preparation.orientation=file", "view.preparation.crop=[100,null,null]", "view.augment.rotation_p=0.2"],
     ],
 )
 def test_patches_that_are_two_halves(wrong):
-    whole = [*HALVES, "augment=none", "view.preparation.box=null", "view.preparation.crop=[64,null,null]"]
-    check_fit(settings(*whole))
-    words = mended(check_fit, [*whole, *wrong], "hemispheres=none")
-    followed = [word for word in words if word != "hemispheres=none"]
-    assert {word.partition("=")[0] for word in wrong} <= {word.partition("=")[0] for word in followed}
-    check_fit(settings(*whole, *wrong, *followed))
+    base = override(settings(*HALVES), ["view.augment.keep_midline=false", "view.augment.rotation_p=0", *NO_TURNS])
+    check_fit(base)
+    remedy = said(check_fit, override(base, wrong)).remedy
+    words = told(remedy)
+    assert {word.partition("=")[0] for word in wrong if "rotation" not in word} <= {
+        word.partition("=")[0] for word in words
+    }
+    check_fit(override(override(base, wrong), words[:-1]))
+    assert words[-1] == "hemispheres=none"
+    check_fit(settings(*HALVES, words[-1]))
 
 
 @executes("strokelab/configuration/fit.py:check_loss")
@@ -59,18 +66,20 @@ def test_a_model_without_a_loss():
 
 @executes("strokelab/training/logged.py:_remedy", "strokelab/training/logged.py:check_logged")
 def test_numbers_that_are_never_logged():
-    best = ["checkpoint=best"]
-    seldom = [*best, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=10"]
-    for word in mended(check_logged, seldom, "checkpoint=last"):
-        check_logged(settings(*seldom, word))
-    remedy = said(check_logged, settings(*best), validates=False).remedy
-    check_logged(settings(*best, told(remedy)[-1]), validates=False)
+    best = settings("checkpoint=best")
+    check_logged(best)
+    seldom = override(best, ["trainer.max_epochs=3", "trainer.check_val_every_n_epoch=10"])
+    words = told(said(check_logged, seldom).remedy)
+    assert len(words) == 2
+    for word in words:
+        check_logged(override(seldom, [word]))
+    remedy = said(check_logged, best, validates=False).remedy
     assert "a split with a validation part" in remedy
-    check_logged(settings(*best), validates=True)
-    for base in ([*best, "callbacks.best.monitor=val/pooled_dic"], ["objective=val/pooled_dic"]):
-        mended(check_logged, base)
-    remedy = said(check_logged, settings(*best, "callbacks.best.mode=min")).remedy
-    check_logged(settings(*best, "callbacks.best.mode=min", remedy.removeprefix("add ")))
+    check_logged(override(best, told(remedy)[1:]), validates=False)
+    for wrong in ("callbacks.best.monitor=val/pooled_dic", "objective=val/pooled_dic", "callbacks.best.mode=min"):
+        remedy = said(check_logged, override(best, [wrong])).remedy
+        check_logged(override(best, [wrong, remedy.split()[1]]))
+        check_logged(settings("checkpoint=best", wrong, remedy.split()[1]))
 
 
 @executes("strokelab/training/start.py:check_cohort")

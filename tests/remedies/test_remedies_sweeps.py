@@ -80,7 +80,7 @@ def test_sweeps_that_do_not_tell_their_members(tmp_path):
 @executes("strokelab/sweeps/slurm/submission.py:check_here", "strokelab/sweeps/slurm/submission.py:submit")
 @executes("strokelab/sweeps/slurm/launch.py:_sent")
 def test_a_cluster_that_says_no(tmp_path, monkeypatch):
-    from strokelab.sweeps.slurm.launch import Launch
+    from strokelab.sweeps.slurm.launch import SlurmSweep
     from strokelab.sweeps.slurm.queue import JobList
     from strokelab.sweeps.slurm.settings import SlurmSettings
     from strokelab.sweeps.slurm.submission import Work, check_here, sbatch_text, submit
@@ -110,10 +110,10 @@ def test_a_cluster_that_says_no(tmp_path, monkeypatch):
 
     JobList(tmp_path / "jobs").add({"a": "12"})
     launch = SimpleNamespace(jobs=tmp_path / "jobs")
-    command = said(Launch._sent, launch, [], None).remedy.split("`")[1].split()
+    command = said(SlurmSweep._sent, launch, [], None).remedy.split("`")[1].split()
     assert command == ["squeue", "--me"]
     program("squeue", "exit 0")
-    assert Launch._sent(launch, [], None) == {}
+    assert SlurmSweep._sent(launch, [], None) == {}
 
 
 @executes("strokelab/sweeps/search/study.py:open_study")
@@ -130,24 +130,25 @@ def test_a_study_whose_path_is_wrong(tmp_path):
 
 
 @executes("strokelab/self_training/settings.py:_refuse_own", "strokelab/self_training/settings.py:plan_of")
-def test_what_the_loop_is_asked_for(t1_cohort, tmp_path):
+def test_what_the_loop_is_asked_for(tmp_path):
     from strokelab.phantoms.cohort import write_cohort
 
-    labelled = ["data=atlas_v1", f"data.root={t1_cohort}", "data.n_sites=3"]
-    remedy = said(plan_of, [*labelled, "data.pseudo.weight=2"], tmp_path).remedy
+    root = write_cohort("atlas_v2", tmp_path / "v2", spacing=8.0, sites=1, cases_per_site=2, testing=1, progress=False)
+    base = ["data=atlas_v2", f"data.root={root}"]
+    remedy = said(plan_of, [*base, "data.pseudo.weight=2"], tmp_path).remedy
     shown = CliRunner().invoke(app, ["self-train", "--help"]).output
     assert {option for option in options(remedy) if option not in shown} == set()
-
-    remedy = said(plan_of, labelled, tmp_path).remedy
-    assert settings(*labelled, told(remedy)[-1])["split"]["folds"] > 1  # the sweep, without self-training
-    root = write_cohort("atlas_v2", tmp_path / "v2", spacing=8.0, sites=1, cases_per_site=6, progress=False)
-    half = ["data=atlas_v2", f"data.root={root}"]
-    assert plan_of(half, tmp_path).datamodule.unlabelled
-    words = told(said(plan_of, [*half, "split=holdout"], tmp_path).remedy)
-    (tmp_path / "folds.csv").touch()
+    words = told(said(plan_of, [*base, "split=holdout"], tmp_path).remedy)
+    assert len(words) == 3
     for word in words:
-        more = [f"split.file={tmp_path / 'folds.csv'}", "split.folds=5"] if "from_file" in word else []
-        assert plan_of([*half, "split=holdout", word, *more], tmp_path).folds == 5
+        more = ["split.path=folds.csv"] if "from_file" in word else []
+        assert plan_of([*base, "split=holdout", word, *more], tmp_path).folds == 5
+
+    (unlabelled,) = plan_of(base, tmp_path).datamodule.unlabelled
+    lacking = [*base, f"data.exclude=[{unlabelled.case_id}]"]
+    remedy = said(plan_of, lacking, tmp_path).remedy
+    assert "data.exclude" in remedy
+    assert settings(*lacking, told(remedy)[-1])["split"]["folds"] > 1  # the sweep, without self-training
 
 
 @executes("strokelab/self_training/teachers.py:_dice", "strokelab/self_training/teachers.py:_of_scheme")
@@ -158,7 +159,7 @@ def test_teachers_without_scores_and_folders_of_two_loops(tmp_path):
         """A fold's tables as its training leaves them."""
         folder.mkdir(exist_ok=True)
         table = pd.DataFrame([{"case": "a", "dice": dice, "error": "" if math.isfinite(dice) else "broken"}])
-        table.reindex(columns=[*ORIGIN, *RECIPE, "case", "dice", "error"][-99:]).assign(seed=0).to_csv(
+        table.reindex(columns=[*ORIGIN, *RECIPE, "dice", "error"]).assign(seed=0).to_csv(
             folder / "cases.csv", index=False
         )
         (folder / "probabilities.csv").write_text("run,case,bin,lesion,healthy,mass\n")
