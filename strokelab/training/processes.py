@@ -124,7 +124,7 @@ def check_shares(batch_size: int, processes: int, resumed: Mapping[str, Any] | N
             found=f"a checkpoint within epoch {int(resumed['epoch']) + 1} of a training of {before} process(es), "
             f"and {processes} process(es) to go on with it",
             expected="as many as before; only at the end of an epoch may their number change",
-            remedy=f"add trainer.devices={before} trainer.num_nodes=1 to the command, or others whose product is {before}",
+            remedy=f"add trainer.devices={before} trainer.num_nodes=1 to the command: their product counts",
         )
 
 

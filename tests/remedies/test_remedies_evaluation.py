@@ -152,7 +152,7 @@ def test_scans_that_fail_and_masks_that_were_edited(trained_run, t1_cohort, tmp_
 
     masks = sorted(out.rglob("*_mask.nii.gz"))
     assert len(masks) == 2
-    shutil.copyfile(masks[1], masks[0])
+    masks[0].write_bytes(masks[0].read_bytes() + b"\0")
     derivative = Derivative(out, name="strokelab", provenance=run.provenance, overwrite=True)
     (word,) = told(said(outcomes._refuse_edited, derivative).remedy)
     other = evaluated(f"{word}{tmp_path / 'other'}")["out"]

@@ -13,7 +13,6 @@ HERE = Path(__file__).resolve().parent
 REMEDIES = {text.place for text in texts() if text.told and text.part == "remedy"}
 
 _INSTALLS = "installs or logs in: its extra or command exists"
-_CLUSTER = "a cluster or a GPU"
 _CHOICE = "names an option; the command has it"
 _OTHER = "not executed yet: its words exist and are overrides in Hydra's grammar"
 EXIST_ONLY = {
