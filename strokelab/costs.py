@@ -164,7 +164,7 @@ def print_costs(
     for name in names or every_model():
         with console.status(f"{name}: counting{' and timing' if seconds else ''}"):
             measured.append(measure(name, seconds=seconds, samples=samples, device=device))
-    tables = [cost_table(measured, machine=machine_of(device)), beside_the_paper(measured)]
+    tables = [cost_table(measured, machine=machine_of(device if seconds else "cpu")), beside_the_paper(measured)]
     found = [table for table in tables if table is not None]
     for table in found:
         console.print(_upright(table))

@@ -127,7 +127,7 @@ def check_shares(batch_size: int, processes: int, resumed: Mapping[str, Any] | N
             found=f"a checkpoint within epoch {int(resumed['epoch']) + 1} of a training of {before} process(es), "
             f"and {processes} process(es) to go on with it",
             expected="as many as before; only at the end of an epoch may their number change",
-            remedy=f"resume with trainer.devices x trainer.num_nodes = {before}",
+            remedy=f"add trainer.devices={before} trainer.num_nodes=1 to the command: their product counts",
         )
 
 

@@ -4,9 +4,9 @@ A row is a test function with ``@executes("strokelab/file.py:function")`` above 
 ``said`` gives the error; ``told`` takes the words out of its remedy.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import cache
 
 import pytest
@@ -57,7 +57,7 @@ def options(remedy: str) -> list[str]:
 
 def settings(*overrides: str, door: str = "train") -> dict:
     """A command's settings."""
-    return deepcopy(_composed(door, *overrides))
+    return copy.deepcopy(_composed(door, *overrides))
 
 
 @cache

@@ -13,55 +13,18 @@ HERE = Path(__file__).resolve().parent
 REMEDIES = {text.place for text in texts() if text.told and text.part == "remedy"}
 
 _INSTALLS = "installs or logs in: its extra or command exists"
-_CLUSTER = "a cluster or a GPU"
 _CHOICE = "names an option; the command has it"
 _TRAINS = "its command trains models: strokelab self-train, which tests/self_training runs and continues"
 _OTHER = "not executed yet: its words exist and are overrides in Hydra's grammar"
 EXIST_ONLY = {
-    "strokelab/configuration/fit.py:_unlike_halves": _OTHER,
-    "strokelab/configuration/fit.py:check_loss": _OTHER,
+    "strokelab/configuration/composition.py:conf_folder": _INSTALLS,
     "strokelab/contract.py:_present": _OTHER,
     "strokelab/contract.py:save": _OTHER,
-    "strokelab/evaluation/new_scans.py:__post_init__": _OTHER,
-    "strokelab/evaluation/new_scans.py:segment": _OTHER,
-    "strokelab/evaluation/outcomes.py:_refuse_edited": _OTHER,
-    "strokelab/processes.py:check_main_guard": _OTHER,
-    "strokelab/runs/given.py:_one_case": _OTHER,
-    "strokelab/training/logged.py:_remedy": _OTHER,
-    "strokelab/callbacks/rescue.py:on_fit_start": _OTHER,
-    "strokelab/campaign/plan.py:refusal": _CHOICE,
-    "strokelab/campaign/recipes.py:write_recipes": _CHOICE,
-    "strokelab/configuration/cohort.py:phantom_settings": _OTHER,
-    "strokelab/configuration/composition.py:compose": _CHOICE,
-    "strokelab/configuration/composition.py:conf_folder": _INSTALLS,
-    "strokelab/configuration/multirun.py:_content": _OTHER,
-    "strokelab/costs.py:_time": _CHOICE,
-    "strokelab/dashboard.py:__post_init__": _CHOICE,
     "strokelab/dashboard.py:_need_library": _INSTALLS,
     "strokelab/dashboard.py:publish": _INSTALLS,
     "strokelab/data/pseudo.py:_check_same": _TRAINS,
     "strokelab/data/readers/_tables.py:_excel_lines": _INSTALLS,
-    "strokelab/evaluation/averaging.py:plan_averaging": _OTHER,
-    "strokelab/evaluation/cohort.py:of": _OTHER,
-    "strokelab/evaluation/cohort.py:part_of": _OTHER,
-    "strokelab/evaluation/cohort.py:recorded": _OTHER,
-    "strokelab/evaluation/entries.py:_refuse_result_twice": _OTHER,
-    "strokelab/evaluation/new_scans.py:_members": _CHOICE,
-    "strokelab/evaluation/outcomes.py:_own": _OTHER,
-    "strokelab/evaluation/sweep.py:gather_all": _OTHER,
-    "strokelab/runs/checkpoints.py:read_checkpoint": _OTHER,
-    "strokelab/runs/trained.py:_onto": _OTHER,
-    "strokelab/self_training/settings.py:_refuse_own": _CHOICE,
-    "strokelab/self_training/settings.py:plan_of": _OTHER,
-    "strokelab/self_training/teachers.py:_dice": _OTHER,
-    "strokelab/self_training/teachers.py:_of_scheme": _CHOICE,
-    "strokelab/sweeps/members.py:door_of": _OTHER,
-    "strokelab/sweeps/record.py:told_record": _OTHER,
     "strokelab/sweeps/search/study.py:_optuna": _INSTALLS,
-    "strokelab/sweeps/search/study.py:open_study": _INSTALLS,
-    "strokelab/sweeps/slurm/launch.py:_sent": _CLUSTER,
-    "strokelab/sweeps/slurm/submission.py:check_here": _INSTALLS,
-    "strokelab/sweeps/slurm/submission.py:submit": _CLUSTER,
 }
 
 
