@@ -29,7 +29,7 @@ OF_A_CALL = {
     "strokelab/data/new_scans.py:_refused",
 }
 # Options of other programs.
-FOREIGN = {"--shm-size", "--me", "--help"}
+FOREIGN = {"--shm-size", "--me", "--help", "--keep"}
 # Examples of a form, whose words stand for others.
 EXAMPLES = {
     "+key=value",
@@ -42,7 +42,14 @@ EXAMPLES = {
 # Together these hold every key that a text names.
 BASES = (
     *([], ["logger=wandb"], ["model=unet2d"], ["model=nnunet"], ["experiment=mapping_default"], ["split=kfold"]),
-    *(["split=holdout"], ["split=from_file"], ["data=isles2022"], ["data=folder"], ["logger=tensorboard"]),
+    *(
+        ["split=holdout"],
+        ["split=from_file"],
+        ["data=isles2022"],
+        ["data=atlas_v1"],
+        ["data=folder"],
+        ["logger=tensorboard"],
+    ),
     *(["model=nnunet", "augment=strong"], ["experiment=mapping_selftraining"]),
     *(["split=all"], ["postprocess=small_components"]),
 )
