@@ -81,7 +81,7 @@ def test_cohorts_that_are_gone_or_empty(trained_run, t1_cohort):
     (word,) = told(said(part_of, run, cohort.cases[1:], "test", where="x").remedy)
     assert part_of(run, cohort.cases, "test", where="x")
     assert word == words[2]
-    for damaged in ({"root": None}, {"options": {"no_such": 1}}):
+    for damaged in ({"root": None}, {"options": {1: 2}}):
         broken = SimpleNamespace(
             **own | {"settings": {**run.settings, "cohort": {**run.settings["cohort"], **damaged}}}
         )
