@@ -7,11 +7,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from doing import executes, mended, options, said, settings, told
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from strokelab.cli import app
 from strokelab.configuration import bind, build, check_fit, compose
 from strokelab.configuration.building import DEFAULT_FACTS
+from strokelab.configuration.output import OneOutput
 from strokelab.configuration.overriding import override
 from strokelab.data.loaders import batch_loader
 from strokelab.preparation.parallel import outcomes
@@ -208,3 +210,20 @@ def test_what_a_board_groups_by():
     (option,) = options(error.remedy)
     assert option in strokelab("dashboard", "--help")
     assert Board(vary=["model.optimizer.weight_decay"]).vary == ["model.optimizer.weight_decay"]
+
+
+@executes("strokelab/configuration/output.py:_make")
+def test_the_folder_named_in_the_remedy_takes_the_results(tmp_path, monkeypatch, capsys):
+    (tmp_path / "outputs").write_text("a file")
+    monkeypatch.chdir(tmp_path)
+    config = compose("train", [])
+    OmegaConf.set_struct(config, False)
+    config.hydra = {"run": {"dir": "outputs/${now:%Y}"}}
+    with pytest.raises(SystemExit):
+        OneOutput().on_run_start(config)
+    setting = told(capsys.readouterr().err)[-1].replace("FOLDER", "elsewhere")
+    config = compose("train", [setting])
+    OmegaConf.set_struct(config, False)
+    config.hydra = {"run": {"dir": "outputs/${now:%Y}"}}
+    OneOutput().on_run_start(config)
+    assert config.hydra.run.dir == "."
