@@ -14,7 +14,7 @@ REMEDIES = {text.place for text in texts() if text.told and text.part == "remedy
 
 _INSTALLS = "installs or logs in: its extra or command exists"
 _CHOICE = "names an option; the command has it"
-_TRAINS = "its command trains models: strokelab self-train, which tests/self_training runs and continues"
+_TRAINS = "its command trains models, strokelab self-train: the command exists"
 _OTHER = "not executed yet: its words exist and are overrides in Hydra's grammar"
 EXIST_ONLY = {
     "strokelab/configuration/composition.py:conf_folder": _INSTALLS,
