@@ -13,13 +13,12 @@ HERE = Path(__file__).resolve().parent
 REMEDIES = {text.place for text in texts() if text.told and text.part == "remedy"}
 
 _INSTALLS = "installs or logs in: its extra or command exists"
-_CHOICE = "names an option; the command has it"
 _TRAINS = "its command trains models, strokelab self-train: the command exists"
-_OTHER = "not executed yet: its words exist and are overrides in Hydra's grammar"
+_CALL = "arguments of a call in Python, not of a command"
 EXIST_ONLY = {
     "strokelab/configuration/composition.py:conf_folder": _INSTALLS,
-    "strokelab/contract.py:_present": _OTHER,
-    "strokelab/contract.py:save": _OTHER,
+    "strokelab/contract.py:_present": _CALL,
+    "strokelab/contract.py:save": _CALL,
     "strokelab/dashboard.py:_need_library": _INSTALLS,
     "strokelab/dashboard.py:publish": _INSTALLS,
     "strokelab/data/pseudo.py:_check_same": _TRAINS,

@@ -155,7 +155,6 @@ def test_rules_of_masks():
 
 
 @executes("strokelab/sweeps/resuming.py:_refusal", "strokelab/sweeps/members.py:_refuse_places")
-@executes("strokelab/sweeps/ending.py:on_multirun_start")
 def test_folders_of_sweeps(tmp_path):
     from strokelab.sweeps.members import _refuse_places
     from strokelab.sweeps.resuming import _refusal
