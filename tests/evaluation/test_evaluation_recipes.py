@@ -1,0 +1,50 @@
+"""A row of a paper's table is met by its experiment alone: what a run has otherwise is named, table by table."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from strokelab.configuration import compose, plain
+from strokelab.evaluation.recipes import unlike_recipes
+
+ALL = frozenset({"standardizer", "adversary", "hemispheres"})
+SCHEMES = ("default", "dtk10", "resunet", "selftraining")
+
+
+def a_run(*overrides, members=()):
+    settings = plain(compose("train", list(overrides)))
+    settings["cohort"] = {"dataset": "atlas_v2" if settings["name"].startswith(("nnunet", "mapping")) else "atlas_v1"}
+    return SimpleNamespace(name=settings["name"], settings=settings, members=members)
+
+
+def of(found, paper):
+    return {word for table, words in found.items() if table.startswith(paper) for word in words}
+
+
+def test_the_experiment_itself_meets_every_table():
+    assert of(unlike_recipes(a_run("experiment=sgnet_atlas"), ALL), "sgnet") == set()
+    plain_unet = a_run("experiment=sgnet_atlas", "model=unet2d")
+    assert of(unlike_recipes(plain_unet, frozenset()), "sgnet") == set()
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [("loss=dice_bce", "loss"), ("trainer.max_epochs=5", "length"), ("model.optimizer.lr=0.1", "optimiser")],
+)
+def test_what_differs_is_named(override, word):
+    words = of(unlike_recipes(a_run("experiment=sgnet_atlas", "model=unet2d", override), frozenset()), "sgnet")
+    assert words
+    assert any(word in phrase for phrase in words), words
+
+
+def test_another_network_is_no_row_of_the_slices():
+    assert of(unlike_recipes(a_run("experiment=sgnet_atlas"), None), "sgnet") == set()
+
+
+def test_an_ensemble_is_the_papers_with_all_of_its_schemes():
+    members = tuple(a_run(f"experiment=mapping_{scheme}", "data.pseudo=null") for scheme in SCHEMES)
+    whole = of(unlike_recipes(SimpleNamespace(name="ensemble", settings={}, members=members), None), "mapping")
+    without = of(unlike_recipes(SimpleNamespace(name="ensemble", settings={}, members=members[:3]), None), "mapping")
+    missing = {word for word in without if word.startswith("members: none of")}
+    assert missing
+    assert not missing & whole
