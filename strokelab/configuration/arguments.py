@@ -22,7 +22,8 @@ def check_arguments(settings: Mapping[str, Any]) -> None:
         for key in node:
             if known is None or key in known or str(key).startswith("_"):
                 continue
-            if (experiment := _experiment()) and not _is_typed(f"{path}.{key}"):
+            slip = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.8)
+            if not slip and (experiment := _experiment()) and not _is_typed(f"{path}.{key}"):
                 others = [f"~{path}.{name}" for name in node if name not in known and not str(name).startswith("_")]
                 raise ConfigError(
                     f"{path}.{key}",

@@ -32,14 +32,14 @@ def check_places(settings: Settings, folder: Path, *, typed: Sequence[str] = (),
     Args:
         settings: of somebody's run, resolved, its own folder's name already the present one.
         folder: of the run, in full.
-        typed: keys that the command line sets; what they say is the user's own word.
+        typed: keys or settings of the command line; what they say is the user's own word.
         where: the file the settings came from, for messages.
 
     Raises:
         ConfigError: naming the setting, and how to agree to it.
     """
     for found, key, value in _wrong(settings, folder):
-        if not f"{key}.".startswith(tuple(f"{name}." for name in typed)):
+        if not f"{key}.".startswith(tuple(f"{name.lstrip('+~').partition('=')[0]}." for name in typed)):
             raise ConfigError(
                 where,
                 found=f"{key}={value!r}, {found}",

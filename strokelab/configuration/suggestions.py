@@ -64,7 +64,9 @@ def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
         elif (sign == "" and key in _keys(tree)) or (sign and _composes(config_name, [*choices, item])):
             continue
         else:
-            found = _paths(sign, key, value, tree)
+            near_groups = difflib.get_close_matches(key, groups, n=_MOST, cutoff=0.6)
+            choices_meant = (f"{group}{value}" for group in near_groups if value[1:] in groups[group])
+            found = itertools.chain(choices_meant, _paths(sign, key, value, tree))
         near = next((each for each in itertools.islice(found, _MOST) if _composes(config_name, [*choices, each])), None)
         if near:
             lines.append(f"{item}: did you mean {word(near)}?")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from strokelab.contract import Case, PreparedCase
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step, places_in, resample
-from strokelab.nifti import read_grid, read_lesion, read_voxels
+from strokelab.nifti import read_grid, read_lesion, read_union, read_voxels
 from strokelab.placement import check_covers
 from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
 from strokelab.preparation.brain import find_brain
@@ -147,7 +147,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     target = steps[-1].target
     if math.prod(target.shape) > MOST_VOXELS:
         raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
-    drawn = read_lesion(case.lesions, native, case.reference_image) if case.labelled else None
+    read_masks = read_union if "pseudo" in case.meta else read_lesion  # a model's mask may be as large as it likes
+    drawn = read_masks(case.lesions, native, case.reference_image) if case.labelled else None
     reference = read.get(case.reference_image) or read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])
     brain = _stored(mask_onto(native_brain, steps))

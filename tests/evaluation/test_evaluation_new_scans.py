@@ -11,7 +11,7 @@ from sibling_runs import sibling
 
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, RunError
-from strokelab.evaluation.new_scans import Applying, members_and_inputs, segment
+from strokelab.evaluation.new_scans import Applying, Writing, members_and_inputs, segment
 from strokelab.runs import load_ensemble
 
 
@@ -31,7 +31,7 @@ def case(t1_cohort):
 
 
 def predicted(places, out, **settings):
-    segment(places, Applying(**settings), out=out, console=Console(quiet=True))
+    segment(places, Applying(**settings), Writing(out), console=Console(quiet=True))
     (mask,) = out.rglob("*_mask.nii.gz")
 
     def read(suffix):

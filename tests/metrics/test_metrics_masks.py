@@ -117,7 +117,6 @@ NO_MASK = {
     "an image": (lambda m: np.arange(m.size).reshape(m.shape), r"\(335 in all\)"),
     "a picture of two": (lambda m: m[0], "2 dimensions"),
     "channels": (lambda m: np.stack([m, ~m]), "4 dimensions"),
-    "an image object": (lambda m: nib.Nifti1Image(m.astype(np.uint8), np.eye(4)), "Nifti1Image"),
     "ragged lists": (lambda m: [[1], [1, 2]], "a list"),
 }
 

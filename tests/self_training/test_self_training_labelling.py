@@ -40,6 +40,9 @@ class StandIn:
     def preparation(self):
         return Preparation(("T1w",))
 
+    def preparation_of(self, case, store=None):
+        return self.preparation
+
     def predict_prepared(self, prepared):
         self.drawn.append((self.fold, prepared.case_id))
         probability = np.full(prepared.native.shape, 0.4, np.float32)

@@ -50,7 +50,7 @@ def test_the_table_names_all_members_and_means(tmp_path):
     assert ["model=unet", "1", "0.200"] in rows
     assert ["seed=1", "2", "0.350", "0.212"] in rows
     assert "data=phantom" not in text
-    assert f"evaluate.py sweep='{tmp_path / 's'}'" in text
+    assert f"evaluate sweep={tmp_path / 's'}" in text.replace("evaluate.py", "evaluate")
     table = list(csv.DictReader((tmp_path / "s/sweep.csv").open()))
     assert [(row["folder"], row["model"], row["seed"], row["state"], row["dice"]) for row in table] == [
         ("sgnet_1", "sgnet", "1", "finished", "0.5"),

@@ -244,7 +244,10 @@ EVALUATE = {
     "no such device": (["device=cuda:7"], ["device=cuda:7", "cpu"]),
     "no device at all": (["device=toaster"], ["toaster"]),
     "post-processing of nobody": (["+postprocess._target_=os.system"], ["os.system"]),
-    "another dataset without its modality": (["data=isles2022", "data.root={isles}"], ["modalities", "T1w"]),
+    "another dataset without its modality": (
+        ["data=isles2022", "data.root={isles}"],
+        ["T1w, which this run was trained on", "FLAIR"],
+    ),
     "another dataset that is not there": (["data=atlas_v2", "data.root=nowhere"], ["nowhere"]),
     "misspelt": (["+porfile=atlas"], ["porfile", "did you mean 'profile'?"]),
     "misspelt in the data": (["data=atlas_v1", "+data.modalites=[T1w]"], ["data.modalites", "data.modalities?"]),
