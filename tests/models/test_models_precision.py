@@ -112,7 +112,7 @@ def gradient(model: L.LightningModule, batch: dict, dtype: torch.dtype | None) -
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_are_finite_and_masks_are_the_same(family, tmp_path):
     unseen = batch_of(10_000, size=32)
-    last = []
+    first, last = [], []
     for precision in ("32-true", "bf16-mixed"):
         model, losses = trained(family, precision, tmp_path)
         assert len(losses.steps) == STEPS
@@ -121,8 +121,11 @@ def test_losses_are_finite_and_masks_are_the_same(family, tmp_path):
         assert losses.logits == {torch.bfloat16 if precision == "bf16-mixed" else torch.float32}
         kept = [value for value in model.state_dict().values() if value.is_floating_point()]
         assert {value.dtype for value in kept} == {torch.float32}
+        first.append(torch.stack(losses.steps[:10]).mean().item())
         last.append(torch.stack(losses.steps[-10:]).mean().item())
-    assert last[1] == pytest.approx(last[0], rel=0.02)
+    assert first[1] == pytest.approx(first[0], rel=0.02)
+    # Two trainings part in time: 3.4 % on a processor that only emulates bf16, 0.4 % on one that computes in it.
+    assert last[1] == pytest.approx(last[0], rel=0.05)
     full = model.predict_scores(unseen["image"], unseen["brain"])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = model.predict_scores(unseen["image"], unseen["brain"])
