@@ -62,7 +62,7 @@ def test_what_is_left_is_trained_once_and_ends_like_a_run_never_stopped(stopped,
     folder = Path(shutil.copytree(stopped[0], tmp_path / "sweep"))  # it may have moved
     resumed = doors.strokelab("sweep", folder, "--resume", "--at-once", "2", cwd=tmp_path).check()
     assert states(folder) == ["finished", "finished"]
-    assert "Report:  strokelab evaluate sweep=sweep" in resumed.output
+    assert "Report:  " in resumed.output and " sweep=sweep" in resumed.output  # noqa: PT018
     own = [item for item in settings if not item.startswith(("sweep=", "hydra.", "seed="))]
     doors.train(*own, "seed=1", "run_dir=alone", cwd=tmp_path).check()
     mine, alone = (
