@@ -48,7 +48,7 @@ def test_it_goes_on_where_it_was_killed(loop):
     assert "nnunet-fold0-seed0: started" not in killed + resumed  # finished before, trained once
     assert "2 unlabelled cases beside 8 labelled" in resumed
     assert "4 of 4 members finished" in resumed
-    assert "python evaluate.py ensemble=mapping sweep=" in resumed
+    assert "evaluate ensemble=mapping sweep=" in resumed
     table = pd.read_csv(here / OUT / "pseudo_labels/labels.csv")
     assert table["fold"].value_counts().to_dict() == {"fold0": 2, "fold1": 2, "all": 2}
     folds = pd.read_csv(here / OUT / "folds.csv")
