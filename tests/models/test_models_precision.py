@@ -124,8 +124,8 @@ def test_losses_are_finite_and_masks_are_the_same(family, tmp_path):
         first.append(torch.stack(losses.steps[:10]).mean().item())
         last.append(torch.stack(losses.steps[-10:]).mean().item())
     assert first[1] == pytest.approx(first[0], rel=0.02)
-    # Two trainings part in time: 3.4 % on a processor that only emulates bf16, 0.4 % on one that computes in it.
-    assert last[1] == pytest.approx(last[0], rel=0.05)
+    # Two trainings part in time: by 3.4 % on a processor that only emulates bf16 (seen), else by 0.4 %.
+    assert last[1] == pytest.approx(last[0], rel=0.02 if torch.cpu._is_avx512_bf16_supported() else 0.05)
     full = model.predict_scores(unseen["image"], unseen["brain"])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = model.predict_scores(unseen["image"], unseen["brain"])
