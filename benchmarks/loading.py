@@ -8,44 +8,47 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchio as tio
+from numpy.typing import NDArray
 
 from benchmarks.material import SGNET, WHOLE, full_size_cases
 from benchmarks.measure import Row, interleaved
 from strokelab.contract import Case
-from strokelab.data.datasets import PatchDataset
 from strokelab.data.loaders import batch_loader
+from strokelab.data.samples import Samples
 from strokelab.preparation.recipe import Preparation
-from strokelab.preparation.store import PreparedStore
-from strokelab.sampling.boxes import Boxes, Sampled
-from strokelab.sampling.order import EpochBatchSampler
+from strokelab.preparation.store import PreparedStore, StoredCase
+from strokelab.sampling.boxes import Drawing, Places
+from strokelab.sampling.order import EpochBatchSampler, Key
 from strokelab.sampling.slices import Slices
+from strokelab.seeding import stream
 
 GOAL = 5.0
 PER_VOLUME = 8  # samples that TorchIO takes of a volume once it is read
 
 
-@dataclass(frozen=True)
-class RandomBoxes:
-    """Cubes anywhere in the volume, new ones in every epoch."""
+class Cubes:
+    """Places of cubes anywhere in the volume, new ones in every epoch."""
 
-    edge: int = 128
-    per_case: int = 32
-    fixed: bool = False
+    size = (128, 128, 128)
+    rows = None
 
-    def draw(self, case: Sampled, stream: np.random.Generator) -> Boxes:
-        room = np.asarray(case.grid.shape) - self.edge + 1
-        return Boxes(stream.integers(0, room, size=(self.per_case, 3)), (self.edge,) * 3)
+    def __init__(self, cases: list[StoredCase], per_case: int = 32) -> None:
+        self.cases, self.per_case = cases, per_case
 
-    def sample_shape(self, crop: object) -> tuple[int, ...]:
-        return (self.edge,) * 3
+    def __len__(self) -> int:
+        return len(self.cases) * self.per_case
+
+    def at(self, keys: Sequence[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        cases = np.array([index // self.per_case for _, index in keys])
+        rooms = [np.asarray(self.cases[case].grid.shape) - self.size + 1 for case in cases]
+        return cases, np.stack([stream(0, *key).integers(0, room) for key, room in zip(keys, rooms, strict=True)])
 
 
 def rows(folder: Path, rounds: int) -> list[Row]:
@@ -54,8 +57,8 @@ def rows(folder: Path, rounds: int) -> list[Row]:
     store = PreparedStore(folder / "store")
     lines = []
     torch.set_num_threads(1)  # as in loader workers; waiting for each other's threads would be measured otherwise
-    slices = _ours(cases, store, SGNET, Slices(), batch=16)
-    cubes = _ours(cases, store, WHOLE, RandomBoxes(), batch=2)
+    slices = _ours(cases, store, SGNET, lambda stored: Slices().places(stored, Drawing("train", 0, 16)), batch=16)
+    cubes = _ours(cases, store, WHOLE, Cubes, batch=2)
     jobs = [
         ("slices 224 x 192 from the store", slices, (192, 224, 1), PER_VOLUME, 16, 10, "slices/s"),
         ("the same, the queue emptying each volume", slices, (192, 224, 1), 152, 16, 40, "slices/s"),
@@ -70,10 +73,16 @@ def rows(folder: Path, rounds: int) -> list[Row]:
     return lines
 
 
-def _ours(cases: list[Case], store: PreparedStore, preparation: Preparation, sampler: Any, batch: int) -> Iterator[Any]:
+def _ours(
+    cases: list[Case],
+    store: PreparedStore,
+    preparation: Preparation,
+    places: Callable[[list[StoredCase]], Places],
+    batch: int,
+) -> Iterator[Any]:
     stored = store.prepare(cases, preparation, progress=False)
     sites = {site: index for index, site in enumerate(sorted({case.site or "" for case in stored}))}
-    dataset = PatchDataset(stored, sampler=sampler, sites=sites, seed=0)
+    dataset = Samples(stored, places(stored), sites=sites, seed=0)
     order = EpochBatchSampler(len(dataset), batch, 0, sites=dataset.sites, drop_last=True)
     loader = batch_loader(dataset, order)
     for epoch in itertools.count():

@@ -24,10 +24,11 @@ from benchmarks.peer import NoPeerError, in_peer, peer_python
 from strokelab.augment.nnunet import NNUNetAugmentation
 from strokelab.data.loaders import batch_loader
 from strokelab.data.open_cases import cut
-from strokelab.data.random_patches import RandomPatches
 from strokelab.data.read_ahead import announce
+from strokelab.data.samples import Samples
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, StoredCase
+from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.foreground import ForegroundPatches
 from strokelab.sampling.order import EpochBatchSampler, InOrder
 
@@ -108,15 +109,8 @@ def _reads(stored: list[StoredCase], count: int, *, cold: bool) -> None:
 
 
 def _batches(stored: list[StoredCase], *, augmented: bool, workers: int) -> Iterator[Any]:
-    dataset = RandomPatches(
-        stored,
-        sampler=ForegroundPatches(PATCH),
-        part="train",
-        batch_size=BATCH,
-        sites={},
-        seed=0,
-        augment=NNUNetAugmentation() if augmented else None,
-    )
+    places = ForegroundPatches(PATCH).places(stored, Drawing("train", seed=0, batch_size=BATCH))
+    dataset = Samples(stored, places, sites={}, seed=0, augment=NNUNetAugmentation() if augmented else None)
     order = EpochBatchSampler(len(dataset), BATCH, 0, order=InOrder(fixed=False))
     loader = batch_loader(dataset, order, workers=workers)
     for epoch in itertools.count():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,67 @@ CURVES_ONLY = "curves_only"
 """What numbers of cases that test are logged under, ``curves_only/loss``: nothing may be chosen by them."""
 
 
+Kind = Literal["intensity", "label", "fraction", "mask"]
+"""What the values of a map mean, which decides how they are read, moved and changed:
+
+=========  =======  =============================================  =======  ==============================
+kind       dtype    interpolation                                  outside  augmentation
+=========  =======  =============================================  =======  ==============================
+intensity  float32  the preparation's, the augmentation's          0        changes place and grey values
+label      uint8    nearest                                        0        changes place
+fraction   float32  linear                                         0        changes place
+mask       uint8    linear, 1 from one half on                     0        changes place
+=========  =======  =============================================  =======  ==============================
+"""
+KINDS: Mapping[str, Kind] = {"image": "intensity", "lesion": "mask", "brain": "mask"}
+"""The maps that every sample has."""
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """What a further map of a case holds: tissue fractions, an anatomical labelling, a mask.
+
+    Args:
+        kind: of its values; further maps are no intensities.
+        channels: names of its channels; of a label map, which has one, names of its classes.
+        values: of a label map: the value of each class.
+
+    Raises:
+        ValueError: no channel, or other than one value for each class of a label map.
+    """
+
+    kind: Kind
+    channels: tuple[str, ...]
+    values: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.channels or self.kind == "intensity" or len(self.values) != len(self.channels) * self.is_label:
+            raise ValueError(f"{self}: expected a kind that is no intensity, names, and a value for each label")
+
+    @property
+    def is_label(self) -> bool:
+        """Whether classes are values of one channel."""
+        return self.kind == "label"
+
+    @property
+    def dtype(self) -> type[np.float32] | type[np.uint8]:
+        """Of its arrays."""
+        return np.float32 if self.kind == "fraction" else np.uint8
+
+    @property
+    def length(self) -> int:
+        """Channels of its arrays."""
+        return 1 if self.is_label else len(self.channels)
+
+
+@dataclass(frozen=True)
+class MapFiles:
+    """A further map of a case on disk: one file for each channel, one file in all for labels."""
+
+    layout: MapLayout
+    files: tuple[Path, ...]
+
+
 @dataclass(frozen=True)
 class Case:
     """One scan session on disk. Paths only: nothing is loaded. Made by readers, consumed by preparation."""
@@ -42,6 +103,7 @@ class Case:
     label_modality: str = ""  # the modality on whose grid the lesion lies; "" = the first image
     brain: Path | None = None
     meta: Mapping[str, str | float] = field(default_factory=dict)
+    maps: Mapping[str, MapFiles] = field(default_factory=dict)  # name -> e.g. tissue fractions
 
     @property
     def labelled(self) -> bool:
@@ -79,6 +141,8 @@ class PreparedCase:
     steps: tuple[Step, ...]  # native -> prepared; ``preparation.restore`` plays them backwards
     native: Grid  # where predictions must end
     brain_source: str = "file"  # "file" | "nonzero" | "mni152" | "estimated"
+    maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # further ones, (C, X, Y, Z) each
+    layouts: Mapping[str, MapLayout] = field(default_factory=dict)  # of these
 
 
 class Sample(TypedDict):
@@ -88,7 +152,8 @@ class Sample(TypedDict):
     lesion: Tensor  # (1, *S) uint8
     brain: Tensor  # (1, *S) uint8
     target: NotRequired[Tensor]  # (K, *S) float32, sums to 1; only where it is not derived from the lesion
-    known: NotRequired[Tensor]  # (K,) bool: the classes this item knows
+    known: NotRequired[Tensor]  # (K,) bool: the classes that are labelled in this item
+    kinds: NotRequired[dict[str, Kind]]  # of further maps, each a key of its own, (C, *S)
     site: Tensor  # () int64, index into sites.json; -1 = unknown
     case_id: str
     origin: Tensor  # (3,) int64: where the box starts on the prepared grid, (x, y, z)
@@ -204,6 +269,23 @@ def check_unique(cases: Sequence[Case], where: str | Path) -> None:
                 remedy="rename or remove one of the two, or name it in data.exclude",
             )
         seen[case.case_id] = case
+
+
+def plane_axis(size: tuple[int, int, int]) -> int | None:
+    """The axis of a box that is a slice (the only one of length 1); None for a box with volume."""
+    thin = [axis for axis, length in enumerate(size) if length == 1]
+    return thin[0] if len(thin) == 1 else None
+
+
+def shape_of(size: tuple[int, int, int]) -> tuple[int, ...]:
+    """Spatial shape S of a sample from a box (x, y, z): rows, then columns of a slice; else (X, Y, Z)."""
+    axis = plane_axis(size)
+    return size if axis is None else tuple(length for other, length in enumerate(size) if other != axis)[::-1]
+
+
+def kinds_of(content: Mapping[str, Any]) -> dict[str, Kind]:
+    """The maps of a sample or batch by name, each with its kind."""
+    return {**KINDS, **content.get("kinds", {})}
 
 
 def _check_tensors(content: Mapping[str, Any], lead: int) -> None:

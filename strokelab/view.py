@@ -7,32 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import numpy as np
 from torch import Tensor
 
+from strokelab.augment.recipes import OnBatch
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
 from strokelab.preparation.recipe import Preparation
-from strokelab.sampling.boxes import Part, PatchSampler, Sampler
+from strokelab.sampling.boxes import Part, Sampler
 from strokelab.sampling.order import InOrder, Order, Shuffle
 
 Windows = Callable[[Tensor, Callable[[Tensor, Tensor], Tensor], Tensor], Tensor]
 """``(image (C, X, Y, Z), predict, brain (X, Y, Z)) -> scores (K, X, Y, Z)``; see ``inference``."""
-Augment = Callable[[Batch, Sequence[np.random.Generator]], Batch]
-"""``(batch, one stream per sample) -> batch``; see ``augment.recipes.Recipe``."""
 
 
-@runtime_checkable
-class PlannedAugment(Protocol):
-    """Augmentation of patches in two phases: draw before anything is read, apply to a batch on whatever device."""
+class Augment(Protocol):
+    """Augmentation in two phases: draw before anything is read, apply to a batch wherever its tensors are."""
+
+    @property
+    def pure(self) -> bool:
+        """Whether ``apply`` is a pure function of its arguments, on any device and in any thread."""
 
     def draw(self, stream: np.random.Generator, channels: int, patch: tuple[int, int, int]) -> Any:
-        """All parameters of one sample; ``source`` (x, y, z) says how large a box around the patch must be read."""
+        """All parameters of one sample; ``source`` (x, y, z), if it has one, says how large a box must be read."""
 
     def apply(self, batch: Batch, plans: Sequence[Any]) -> Batch:
-        """The changed batch, of the contract; takes ``batch["sources"]`` in (see ``data.random_patches``)."""
+        """The changed batch, of the contract; takes ``batch["sources"]`` in (see ``data.samples``)."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,22 @@ class View:
         preparation: how a case is brought onto the model's grid.
         sampler: which boxes of it are samples.
         windows: how a whole volume is predicted from such samples.
-        augment: random changes of training samples; None = none.
-        order: in which order an epoch visits its samples; None: shuffled, or as they are drawn.
+        augment: random changes of training samples, in two phases or a callable on (batch, one stream per sample);
+            None = none.
+        order: in which order an epoch visits its samples; None: shuffled, or as the sampler wants it.
+        classes: what the K maps of the network are, for a network that learns more than the lesion (``data.targets``):
+            ``background``, ``lesion`` and channels of ``preparation.maps``; None: the lesion alone.
 
     Raises:
-        ConfigError: training and inference would see different slices or patches, or augmentation or order need
-            other samples than these.
+        ConfigError: training and inference would see different slices or patches, or the sampler needs another order.
     """
 
     preparation: Preparation
-    sampler: Sampler | PatchSampler
+    sampler: Sampler
     windows: Windows
-    augment: Augment | PlannedAugment | None = None
+    augment: Augment | None = None
     order: Order | None = None
+    classes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for setting in ("min_brain_pixels", "axis", "patch"):
@@ -67,29 +72,16 @@ class View:
                     expected=f"{seen[0]}, as in view.sampler.{setting}",
                     remedy="set both alike, or leave them as conf/view has them",
                 )
-        if isinstance(self.sampler, PatchSampler):
-            self._check_order()
-        elif isinstance(self.augment, PlannedAugment) and not callable(self.augment):
-            raise ConfigError(
-                "view.augment",
-                found=f"{type(self.augment).__name__}, made for patches",
-                expected=f"augmentation of the samples of {type(self.sampler).__name__}",
-                remedy="choose augment=none, or augment=as_model for what the model brings",
-            )
-
-    def _check_order(self) -> None:
-        if self.order not in (None, InOrder(fixed=False)):
+        if self.augment is not None and not hasattr(self.augment, "draw"):
+            object.__setattr__(self, "augment", OnBatch(cast(Any, self.augment)))
+        wanted = self.sampler.order("train")
+        if wanted is not None and self.order not in (None, wanted):
             raise ConfigError(
                 "view.order",
-                found=f"{type(self.order).__name__} with {type(self.sampler).__name__}, which draws its cases itself",
-                expected="strokelab.sampling.order.InOrder with fixed=false",
+                found=f"{type(self.order).__name__} with {type(self.sampler).__name__}, whose places are its order",
+                expected=f"{wanted}",
                 remedy="leave view.order as conf/view has it",
             )
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """The channels of a sample, in order."""
-        return tuple(self.preparation.modalities)
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:
@@ -98,12 +90,10 @@ class View:
 
     @property
     def augments_on_cpu(self) -> bool:
-        """Whether batches are augmented before they get to the device, wherever that is."""
-        planned = isinstance(self.sampler, PatchSampler) and isinstance(self.augment, PlannedAugment)
-        return self.augment is not None and not planned
+        """Whether batches are augmented before they get to the device: slices always, volumes where it is not pure."""
+        return self.augment is not None and not (self.augment.pure and len(self.input_shape or ()) == 3)
 
     def order_of(self, part: Part) -> Order:
         """In which order training or validation samples are visited."""
-        if part == "train":
-            return self.order or (InOrder(fixed=False) if isinstance(self.sampler, PatchSampler) else Shuffle())
-        return InOrder(fixed=self.sampler.fixed_validation if isinstance(self.sampler, PatchSampler) else True)
+        own = self.sampler.order(part)
+        return own or ((self.order or Shuffle()) if part == "train" else InOrder())

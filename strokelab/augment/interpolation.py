@@ -1,4 +1,4 @@
-"""Volumes read at arbitrary positions: linear or cubic for images, linear for masks. Knows indices; draws nothing.
+"""Volumes read at arbitrary positions: linear, cubic or nearest, masks by their corners. Knows indices; draws nothing.
 
 Volumes are dense (Z, Y, X). The corners of a sample are gathered from the flat volume by one index and fixed
 offsets; a mask's eight corners are packed into the bits of one byte first, so that one gather fetches them all.
@@ -51,6 +51,12 @@ class Positions:
 def linear(flat: Tensor, at: Positions) -> Tensor:
     """Trilinear interpolation (N,) of a flat float volume."""
     return _blend(at.corners(flat, 0, 2), at.fraction)
+
+
+def nearest(flat: Tensor, at: Positions) -> Tensor:
+    """Values (N,) of the voxels nearest to the positions, of any dtype; halves go up."""
+    up = [(fraction >= 0.5).to(torch.int32) * stride for fraction, stride in zip(at.fraction, at.strides, strict=True)]
+    return flat.index_select(0, at.index + up[0] + up[1] + up[2])
 
 
 def cubic(flat: Tensor, at: Positions) -> Tensor:

@@ -2,13 +2,13 @@
 
 Steps, order and ranges: Isensee 2021; as MAPPING uses them: Huo 2022. Drawing comes first so that the reader knows
 which box a patch needs: patches that neither rotate nor zoom nor deform are read at their own size and never
-interpolated. A slice is a patch of one voxel along z that moves in its plane; where it reads beyond its border, the
-border is repeated.
+interpolated. A slice is a patch of one voxel along z that moves in its plane; beyond it nothing is read, its border is
+repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,17 +19,17 @@ from torch.nn.functional import pad
 
 from strokelab.augment.axis_filters import blur, low_resolution
 from strokelab.augment.intensity import contrast_, gamma_, half_and_half, noise_
-from strokelab.augment.interpolation import Positions, corner_bits, cubic, linear, linear_mask
+from strokelab.augment.interpolation import Positions, corner_bits, cubic, linear, linear_mask, nearest
 from strokelab.augment.patch_plan import PatchPlan, PerChannel
 from strokelab.augment.warp import Elastic, Warp, rotation_matrix, sampling_positions
-from strokelab.contract import Batch
+from strokelab.contract import Batch, Kind, kinds_of
 from strokelab.errors import ConfigError
 
 Range = tuple[float, float]
+Size = tuple[int, int, int]
 Boxes = dict[str, Tensor]
-"""``image`` (C, ...), ``lesion`` and ``brain`` (1, ...)."""
+"""Maps by name, (C, ...)."""
 _TAPS = {"linear": 2, "cubic": 4}
-_MASKS = ("lesion", "brain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,8 @@ class NNUNetAugmentation:
             always linear.
         keep_midline: the mid-sagittal plane stays the patch's middle (for models that split hemispheres): rotation
             about x alone (slices: none), no elastic deformation.
-        normalize: of the preparation; with ``"zscore_nonzero"`` voxels that are 0 in all channels after the change
-            of place are 0 again at the end.
+        normalize: of the preparation, one rule or one for each channel; with ``"zscore_nonzero"`` voxels that are 0 in
+            all channels after the change of place are 0 again at the end.
 
     Raises:
         ConfigError: a probability outside 0..1, a range in the wrong order, an unknown axis or interpolation.
@@ -108,7 +108,7 @@ class NNUNetAugmentation:
     mirror: str = "xyz"
     interpolation: str = "linear"
     keep_midline: bool = False
-    normalize: str = "zscore_volume"
+    normalize: str | Mapping[str, str] = "zscore_volume"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -124,6 +124,11 @@ class NNUNetAugmentation:
             _refuse("mirror", self.mirror, "some of the letters x, y and z")
         if self.interpolation not in _TAPS:
             _refuse("interpolation", self.interpolation, "linear or cubic")
+
+    @property
+    def pure(self) -> bool:
+        """True: what is drawn decides everything, on any device and in any thread."""
+        return True
 
     def draw(self, stream: np.random.Generator, channels: int, patch: Sequence[int]) -> PatchPlan:
         """Everything that happens to one sample.
@@ -151,7 +156,7 @@ class NNUNetAugmentation:
 
         return PatchPlan(
             patch=size,
-            source=size if warp is None else warp.source(size, _TAPS[self.interpolation]),
+            source=size if warp is None or size[2] == 1 else warp.source(size, _TAPS[self.interpolation]),
             warp=warp,
             noise=(float(stream.uniform(0, self.noise_sd)), _seed(stream)) if drawn(self.noise_p) else None,
             blur=each(uniform(self.blur_sd), self.blur_channel_p) if drawn(self.blur_p) else (),
@@ -167,28 +172,13 @@ class NNUNetAugmentation:
         )
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, streams: Sequence[np.random.Generator]) -> Batch:
-        """Change slices (``image`` (B, C, Y, X), masks (B, 1, Y, X)), sample i with ``streams[i]``."""
-        volumes = {key: batch[key].unsqueeze(2).contiguous() for key in ("image", *_MASKS)}
-        _, channels, _, rows, columns = volumes["image"].shape
-        plans = [self.draw(stream, channels, (columns, rows, 1)) for stream in streams]
-        wide = {index: plan for index, plan in enumerate(plans) if plan.source != plan.patch}
-        sources = {
-            index: {key: _with_border(volume[index], plan) for key, volume in volumes.items()}
-            for index, plan in wide.items()
-        }
-        with torch.autocast(volumes["image"].device.type, enabled=False):
-            self._apply(volumes, sources, plans)
-        return {**batch, **{key: volume.squeeze(2) for key, volume in volumes.items()}}
-
-    @torch.no_grad()
     def apply(self, batch: Batch, plans: Sequence[PatchPlan]) -> Batch:
         """Do what was drawn, on the device the tensors lie on; a pure function of its arguments.
 
         Args:
-            batch: ``image`` (B, C, X, Y, Z), ``lesion`` and ``brain`` (B, 1, X, Y, Z); changed in place where their
-                memory runs along x first, as the store's does. ``sources`` holds, for each sample whose plan reads
-                a larger box, {index: {"image": (C, *source), "lesion": (1, *source), "brain": (1, *source)}}.
+            batch: maps (B, C, X, Y, Z), or slices (B, C, Y, X); changed in place where their memory runs along x
+                first, as the store's does. ``sources`` holds, for each sample whose plan reads a larger box,
+                {index: {map: (C, *source)}}.
             plans: one for each sample.
 
         Returns:
@@ -197,23 +187,28 @@ class NNUNetAugmentation:
         Raises:
             ValueError: a sample's box is missing or is not of its plan's size.
         """
-        sources = batch.get("sources") or {}
-        volumes = {key: _z_first(batch[key]) for key in ("image", *_MASKS)}
+        sources, kinds = batch.get("sources") or {}, kinds_of(batch)
+        flat = batch["image"].ndim == 4
+        volumes = {key: batch[key].unsqueeze(2).contiguous() if flat else _z_first(batch[key]) for key in kinds}
         with torch.autocast(volumes["image"].device.type, enabled=False):  # grey values and positions are float32
-            self._apply(volumes, sources, plans)
+            for index, plan in enumerate(plans):
+                sample = {key: volume[index] for key, volume in volumes.items()}
+                self._apply(sample, kinds, sources.get(index), plan, index)
         rest = {key: value for key, value in batch.items() if key != "sources"}
-        return {**rest, **{key: volume.permute(0, 1, 4, 3, 2) for key, volume in volumes.items()}}
+        changed = {key: value.squeeze(2) if flat else value.permute(0, 1, 4, 3, 2) for key, value in volumes.items()}
+        return {**rest, **changed}
 
-    def _apply(self, volumes: Boxes, sources: Mapping[int, Boxes], plans: Sequence[PatchPlan]) -> None:
-        for index, plan in enumerate(plans):
-            sample = {key: volume[index] for key, volume in volumes.items()}
-            if plan.warp is not None:
-                self._move(sample, _read(sample, sources.get(index), plan, index), plan, plan.warp)
-            self._change_values(sample["image"], plan)
-            if plan.mirror:
-                axes = ["zyx".index(axis) + 1 for axis in plan.mirror]
-                for value in sample.values():
-                    value.copy_(value.flip(axes))
+    def _apply(
+        self, sample: Boxes, kinds: Mapping[str, Kind], source: Boxes | None, plan: PatchPlan, index: int
+    ) -> None:
+        if plan.warp is not None:
+            reach = plan.warp.source(plan.patch, _TAPS[self.interpolation])
+            self._move(sample, kinds, _read(sample, source, plan, reach, index), plan.warp, plan.patch, reach)
+        self._change_values(sample["image"], plan)
+        if plan.mirror:
+            axes = ["zyx".index(axis) + 1 for axis in plan.mirror]
+            for value in sample.values():
+                value.copy_(value.flip(axes))
 
     def _draw_warp(self, stream: np.random.Generator, patch: tuple[int, int, int]) -> Warp | None:
         elastic: Elastic | None = None
@@ -238,20 +233,30 @@ class NNUNetAugmentation:
         warp = Warp.of(matrix, elastic)
         return None if warp == Warp() else warp
 
-    def _move(self, sample: Boxes, source: Boxes, plan: PatchPlan, warp: Warp) -> None:
-        interpolate = cubic if self.interpolation == "cubic" else linear
-        images = [channel.flatten() for channel in source["image"]]
-        bits = {key: corner_bits(source[key][0]) for key in _MASKS}
-        for part, coordinates in sampling_positions(warp, plan.patch, plan.source, sample["image"].device):
-            at = Positions.of(coordinates, plan.source)
-            for channel, flat in zip(sample["image"], images, strict=True):
-                channel[part] = interpolate(flat, at).view_as(channel[part])
-            for key, packed in bits.items():
-                sample[key][0, part] = linear_mask(packed, at).view_as(sample[key][0, part])
+    def _move(
+        self, sample: Boxes, kinds: Mapping[str, Kind], source: Boxes, warp: Warp, patch: Size, reach: Size
+    ) -> None:
+        readers: dict[Kind, Callable[[Tensor, Positions], Tensor]] = {
+            "intensity": cubic if self.interpolation == "cubic" else linear,
+            "fraction": linear,
+            "label": nearest,
+            "mask": linear_mask,
+        }
+        # A mask's corners are packed once; all else is read as it lies.
+        flat = {
+            key: [corner_bits(channel) if kind == "mask" else channel.flatten() for channel in source[key]]
+            for key, kind in kinds.items()
+        }
+        for part, coordinates in sampling_positions(warp, patch, reach, sample["image"].device):
+            at = Positions.of(coordinates, reach)
+            for key, kind in kinds.items():
+                for channel, values in zip(sample[key], flat[key], strict=True):
+                    channel[part] = readers[kind](values, at).view_as(channel[part])
 
     def _change_values(self, image: Tensor, plan: PatchPlan) -> None:
         """Steps after the change of place, on (C, Z, Y, X), in place."""
-        outside = (image == 0).all(0) if self.normalize == "zscore_nonzero" else None
+        rules = [self.normalize] if isinstance(self.normalize, str) else [*self.normalize.values()]
+        outside = (image == 0).all(0) if "zscore_nonzero" in rules else None
         if plan.noise is not None:
             noise_(image, *plan.noise)
         for channel, sd in plan.blur:
@@ -273,8 +278,10 @@ class NNUNetAugmentation:
             image.masked_fill_(outside, 0)
 
 
-def _read(sample: Boxes, source: Boxes | None, plan: PatchPlan, index: int) -> Boxes:
+def _read(sample: Boxes, source: Boxes | None, plan: PatchPlan, reach: Size, index: int) -> Boxes:
     """The box to interpolate in, memory along x first: what was read for it, or a copy of the patch."""
+    if plan.source != reach:  # a slice: nothing is read beyond it
+        return {key: _with_border(value, plan.patch, reach) for key, value in sample.items()}
     if source is None:
         if plan.source != plan.patch:
             raise ValueError(f"sample {index}: no source box, its plan needs {plan.source}")
@@ -285,11 +292,11 @@ def _read(sample: Boxes, source: Boxes | None, plan: PatchPlan, index: int) -> B
     return {key: source[key].permute(0, 3, 2, 1).contiguous() for key in sample}
 
 
-def _with_border(volume: Tensor, plan: PatchPlan) -> Tensor:
-    """A slice (C, 1, Y, X) in the box (C, *source) that its plan reads, its border repeated."""
-    margins = [(long - side) // 2 for long, side in zip(plan.source, plan.patch, strict=True) for _ in range(2)]
+def _with_border(volume: Tensor, patch: Size, reach: Size) -> Tensor:
+    """A slice (C, 1, Y, X) in the box (C, Z, Y, X) that its warp reads, its border repeated."""
+    margins = [(long - side) // 2 for long, side in zip(reach, patch, strict=True) for _ in range(2)]
     padded = pad(volume[None].float(), margins, mode="replicate")[0]
-    return padded.to(volume.dtype).permute(0, 3, 2, 1)
+    return padded.to(volume.dtype).contiguous()
 
 
 def _z_first(batch: Tensor) -> Tensor:

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from strokelab.contract import Batch
+from strokelab.contract import KINDS, Batch, kinds_of, shape_of
 from strokelab.errors import ConfigError
 
-SPATIAL = ("image", "lesion", "brain")
 Tensors = dict[str, Tensor]
-"""One sample's ``image`` (C, *S) float32, ``lesion`` (1, *S) uint8 and ``brain`` (1, *S) uint8."""
+"""One sample's maps by name: ``image`` (C, *S) float32, ``lesion`` and ``brain`` (1, *S) uint8, and further ones."""
 
 
 @runtime_checkable
@@ -49,17 +48,51 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "transforms", tuple(_transform(item) for item in self.transforms))
 
-    def __call__(self, batch: Batch, streams: Sequence[np.random.Generator]) -> Batch:
-        """Change ``image``, ``lesion`` and ``brain`` (B, ., *S) in place, sample i with ``streams[i]``."""
-        for index, stream in enumerate(streams):
-            sample: Tensors = {key: batch[key][index] for key in SPATIAL}
-            for transform in self.transforms:
-                drawn = transform.draw(stream, tuple(sample["image"].shape))
+    @property
+    def pure(self) -> bool:
+        """False: transforms of other libraries seed the process's random numbers."""
+        return False
+
+    def draw(self, stream: np.random.Generator, channels: int, patch: tuple[int, int, int]) -> list[Any]:
+        """What each transform does to one sample, None where it leaves it."""
+        shape = (channels, *shape_of(patch))
+        return [transform.draw(stream, shape) for transform in self.transforms]
+
+    def apply(self, batch: Batch, plans: Sequence[Sequence[Any]]) -> Batch:
+        """Change all maps (B, ., *S) of a batch in place."""
+        kinds = kinds_of(batch)
+        for index, plan in enumerate(plans):
+            sample: Tensors = {key: batch[key][index] for key in kinds}
+            for transform, drawn in zip(self.transforms, plan, strict=True):
                 if drawn is not None:
                     sample = transform.apply(sample, drawn)
-            for key in SPATIAL:
+            for key in kinds:
                 batch[key][index] = sample[key]
         return batch
+
+
+@dataclass(frozen=True)
+class OnBatch:
+    """A callable on (batch, one stream per sample) -> batch, as an augmentation in two phases.
+
+    Args:
+        change: the callable; what is drawn for a sample is the stream that it gets.
+    """
+
+    change: Callable[[Batch, Sequence[np.random.Generator]], Batch]
+
+    @property
+    def pure(self) -> bool:
+        """False: it is not known to be."""
+        return False
+
+    def draw(self, stream: np.random.Generator, channels: int, patch: tuple[int, int, int]) -> np.random.Generator:
+        """The stream itself."""
+        return stream
+
+    def apply(self, batch: Batch, plans: Sequence[np.random.Generator]) -> Batch:
+        """What the callable makes of the batch."""
+        return self.change(batch, plans)
 
 
 @dataclass(frozen=True)
@@ -67,7 +100,8 @@ class Foreign:
     """A transform of another library, made repeatable: its global randomness is seeded from the sample's stream.
 
     Args:
-        transform: a TorchIO transform (gets a ``Subject``; slices have Z = 1 there); a callable with the attribute
+        transform: a TorchIO transform (gets a ``Subject`` whose image is a ``ScalarImage`` and whose other maps are
+            ``LabelMap``; slices have Z = 1 there); a callable with the attribute
             ``keys`` (MONAI's dictionary transforms: gets and returns a dict of channel-first tensors); or any other
             callable, which gets the image (C, *S) alone.
         p: share of samples it is applied to, beside the transform's own probability.
@@ -97,7 +131,7 @@ class Foreign:
                 changed = {**sample, **self.transform({key: value.clone() for key, value in sample.items()})}
             else:
                 changed = {**sample, "image": self.transform(sample["image"].clone())}
-        return {key: _restored(changed[key], like=sample[key], key=key, kind=kind) for key in SPATIAL}
+        return {key: _restored(changed[key], like=value, key=key, kind=kind) for key, value in sample.items()}
 
     def _through_subject(self, sample: Tensors) -> Mapping[str, Any]:
         torchio: Any = importlib.import_module("torchio")  # heavy, and loaded already by who made the transform
@@ -109,7 +143,7 @@ class Foreign:
             for key, value in volumes.items()
         }
         subject = cast(Any, self.transform)(torchio.Subject(**images))
-        return {key: subject[key].data.squeeze(-1).mT if flat else subject[key].data for key in SPATIAL}
+        return {key: subject[key].data.squeeze(-1).mT if flat else subject[key].data for key in sample}
 
 
 def _transform(item: Any) -> Transform:
@@ -134,7 +168,9 @@ def _restored(value: Any, *, like: Tensor, key: str, kind: str) -> Tensor:
             expected=f"the shape it was given, {tuple(like.shape)}",
             remedy="use a transform that keeps shapes, or crop in view.preparation",
         )
-    return tensor.to(like.dtype) if like.is_floating_point() else (tensor > 0.5).to(like.dtype)
+    if like.is_floating_point():
+        return tensor.to(like.dtype)
+    return (tensor > 0.5 if KINDS.get(key) == "mask" else tensor.round()).to(like.dtype)
 
 
 @contextmanager

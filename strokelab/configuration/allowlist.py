@@ -50,7 +50,10 @@ TRAINING: Mapping[str, tuple[str, ...]] = {
             *("intensity.Contrast", "intensity.Gamma", "intensity.Noise"),
         )
     ),
-    "data": ("strokelab.data.datamodule.", "strokelab.data.pseudo.PseudoLabels"),
+    "data": (
+        *("strokelab.data.datamodule.", "strokelab.data.pseudo.PseudoLabels"),
+        "strokelab.sampling.alternate.Alternate",
+    ),
     "split": ("strokelab.data.splits.",),
     "planner": ("strokelab.planning.Planner",),
     "trainer": ("lightning.pytorch.Trainer", "strokelab.callbacks.slurm_environment.SlurmEnvironment"),

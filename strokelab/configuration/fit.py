@@ -25,6 +25,7 @@ def check_fit(settings: Settings) -> None:
     """
     model, view = settings["model"], settings["view"]
     _check_dimensions(model, view, plans=bool(settings.get("planner")))
+    _check_classes(model, view)
     if model.get("standardizer") and not _is_slices(view):
         raise ConfigError(
             "standardizer",
@@ -84,6 +85,21 @@ def _check_dimensions(model: Mapping[str, Any], view: Mapping[str, Any], *, plan
             found=f"a network of {dimensions} dimensions with a view of {seen}",
             expected=f"{expected}",
             remedy=f"choose a view of {other}, or a network of {expected} dimensions",
+        )
+
+
+def _check_classes(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
+    """A network has one map for each class that the view names, and knows which one is the lesion."""
+    classes, maps = view.get("classes"), (model.get("network") or {}).get("out_channels")
+    if not classes or not isinstance(maps, int):
+        return
+    wanted = (len(classes), classes.index("lesion") if "lesion" in classes else None)
+    if (maps, model.get("lesion_channel")) != wanted:
+        raise ConfigError(
+            "view.classes",
+            found=f"{list(classes)} with a network of {maps} maps whose lesion is number {model.get('lesion_channel')}",
+            expected="a map for each class, lesion among them",
+            remedy=f"set model.network.out_channels={wanted[0]} model.lesion_channel={wanted[1] or 0}",
         )
 
 

@@ -22,14 +22,15 @@ from strokelab.data.description import described_use
 from strokelab.data.loaders import batch_loader
 from strokelab.data.people import Volumes
 from strokelab.data.progress import progress_of
-from strokelab.data.pseudo import PseudoLabels
-from strokelab.data.serving import applied, samples_of
+from strokelab.data.samples import SampleSet, completed
+from strokelab.data.sources import Source, Training, samples_of, training_samples
 from strokelab.data.splits import Split
 from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.data.worker_count import Workers, fitting_workers
 from strokelab.errors import ConfigError
 from strokelab.files import natural_key
 from strokelab.preparation.store import PreparedStore, StoredCase, default_store
+from strokelab.sampling.alternate import Alternate
 from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
@@ -54,12 +55,13 @@ class CohortDataModule(LightningDataModule):
         labelled_only: leave out cases without a lesion mask.
         only_sites: keep the cases of these sites alone; None = all.
         limit_per_site: only the first persons of each site, for trials; None = all.
-        pseudo: masks that models drew for the unlabelled cases, which then train as well; None = none do.
+        pseudo: masks by models for the unlabelled cases, which then train as well: a source; None = none do.
+        sources: further sources of training samples, by name.
+        mixing: ``sampling.alternate.Alternate``, strictly in turn; None: one stream, cases sampled by weight.
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
         batch_size: samples per step, over all processes of a training: each gets an equal share.
-        workers: loader processes; 0 reads in the training process, fastest unless augmentation is dear; "auto", and
-            what happens where not so many fit: ``worker_count``.
+        workers: loader processes; 0 reads in the training process; "auto" and what fits: ``worker_count``.
         prepare_workers: processes that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
@@ -81,7 +83,9 @@ class CohortDataModule(LightningDataModule):
         labelled_only: bool = False,
         only_sites: Sequence[str] | None = None,
         limit_per_site: int | None = None,
-        pseudo: PseudoLabels | None = None,
+        pseudo: Source | None = None,
+        sources: Mapping[str, Source] | None = None,
+        mixing: Alternate | None = None,
         n_sites: int | None = None,
         store: str | Path | None = None,
         batch_size: int = 16,
@@ -95,17 +99,17 @@ class CohortDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.dataset, self.root, self.modalities = dataset, root, tuple(modalities)
-        chosen: tuple[Any, ...] = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
+        chosen = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
         self.choice = CaseChoice(dataset, self.modalities, *chosen)
-        self.view, self.split, self.pseudo, self.curves = view, split, pseudo, curves
+        self.view, self.split, self.curves, self.mixing = view, split, curves, mixing
+        self.sources = ({} if pseudo is None else {"pseudo": pseudo}) | dict(sources or {})
         self.release_sites = n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
         self.drop_last, self.seed, self.progress = drop_last, seed, progress
-        self.pseudo_labelled: list[Case] = []  # known once there is a split
         self._stored: dict[str, StoredCase] = {}
         self._resumed = (0, 0)
-        check_channels(self.modalities, view.modalities)
+        check_channels(self.modalities, view.preparation.modalities)
 
     @cached_property
     def cases(self) -> list[Case]:
@@ -115,8 +119,7 @@ class CohortDataModule(LightningDataModule):
             DataError: the folder is missing or holds no such dataset, a case is incomplete or lacks a modality.
             ConfigError: an unknown dataset, option or excluded id.
         """
-        root = self._root()
-        cases = self.choice.cases(root)
+        cases = self.choice.cases(root := self._root())
         check_site_count(cases, self.release_sites, root)
         return cases
 
@@ -131,28 +134,28 @@ class CohortDataModule(LightningDataModule):
         return lesion_volumes_ml(self.cases, workers=self.prepare_workers)
 
     @cached_property
-    def split_result(self) -> Split:
-        """Who trains, validates and tests; pseudo-labelled cases train.
+    def training(self) -> Training:
+        """Who trains, of which source, in a split of all.
 
         Raises:
-            DataError: the cohort does not allow this split, or its pseudo-labels do not fit.
+            DataError: the cohort does not allow this split, or the cases of a source do not fit.
             ConfigError: a setting of the split is out of range.
         """
         if self.split is None:
-            raise ConfigError(
-                "split", found="none", expected="a rule of conf/split", remedy="name one, e.g. split=leave_one_site_out"
-            )
-        split = self.split(self.cases, lambda: self.lesion_volumes)
-        if self.pseudo is not None:
-            self.pseudo_labelled, split = self.pseudo.joined(self.unlabelled, split)
-        return split
+            remedy = "name one, e.g. split=leave_one_site_out"
+            raise ConfigError("split", found="none", expected="a rule of conf/split", remedy=remedy)
+        return Training.of(self.sources, lambda: self.unlabelled, self.split(self.cases, lambda: self.lesion_volumes))
+
+    @property
+    def split_result(self) -> Split:
+        """Who trains, validates and tests; cases of all sources. Raises as ``training``."""
+        return self.training.split
 
     @cached_property
     def sites(self) -> dict[str, int]:
         """Training site to index 0..K-1, in natural order; held-out and unknown sites are not in it."""
-        train = set(self.split_result.train)
-        names = {case.site for case in self._by_id.values() if case.case_id in train and case.site is not None}
-        return {name: index for index, name in enumerate(sorted(names, key=natural_key))}
+        names = {case.site for case in self._by_id.values() if case.case_id in self.split_result.train} - {None}
+        return {name: index for index, name in enumerate(sorted(map(str, names), key=natural_key))}
 
     @property
     def n_sites(self) -> int:
@@ -161,14 +164,14 @@ class CohortDataModule(LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """The cohort as plain data: what ``read_cases`` needs to find it again, and how it was used."""
-        split = self.split_result if self.split is not None else None
+        training = None if self.split is None else self.training
         return {
             "dataset": self.dataset,
             "root": str(Path(self.root or "").expanduser().resolve()),
             "options": self.choice.reader_options,
             "label_modality": self.cases[0].label_modality,
             "phantom": isinstance(self, Phantom),
-            **described_use(self._by_id.values(), split, self.sites if split else {}, pseudo=self.pseudo),
+            **described_use(self.cases, training, self.sites if training else {}),
         }
 
     def setup(self, stage: str | None = None) -> None:
@@ -177,7 +180,8 @@ class CohortDataModule(LightningDataModule):
         Raises:
             DataError: as ``cases`` and ``split_result``, and when cases cannot be prepared.
         """
-        for part in ("train", "val", "test"):
+        self.training.sourced(self.view, self._prepare)
+        for part in ("val", "test"):
             self._prepare(getattr(self.split_result, part))
 
     def volumes(self, part: Part) -> list[StoredCase]:
@@ -197,7 +201,7 @@ class CohortDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augmentation that waited for the device."""
-        return applied(batch, self.view)
+        return completed(batch)
 
     @property
     def curves_only(self) -> bool:
@@ -219,42 +223,36 @@ class CohortDataModule(LightningDataModule):
 
     @property
     def _by_id(self) -> dict[str, Case]:
-        return {case.case_id: case for case in (*self.cases, *self.pseudo_labelled)}
+        further = [] if self.split is None else self.training.further
+        return {case.case_id: case for case in (*self.cases, *further)}
 
     def _root(self) -> Path:
         return existing_root(self.root, self.dataset)
 
-    def _prepare(self, case_ids: Sequence[str]) -> list[StoredCase]:
-        missing = set(case_ids) - self._stored.keys()
-        wanted = [case for case_id, case in self._by_id.items() if case_id in missing]
-        if wanted:
-            ready = self.store.prepare(
-                wanted, self.view.preparation, workers=self.prepare_workers, progress=self.progress
-            )
+    def _prepare(self, case_ids: Sequence[str], view: View | None = None) -> list[StoredCase]:
+        missing, preparation = set(case_ids) - self._stored.keys(), (view or self.view).preparation
+        if wanted := [case for case_id, case in self._by_id.items() if case_id in missing]:
+            ready = self.store.prepare(wanted, preparation, workers=self.prepare_workers, progress=self.progress)
             self._stored.update({case.case_id: case for case in ready})
         return [self._stored[case_id] for case_id in case_ids]
 
     def _loader(self, part: Literal["train", "val"]) -> DataLoader[Batch]:
         trainer = self.trainer
         on_device = bool(trainer and trainer.strategy.root_device.type != "cpu")
-        weight = self.pseudo.weight if self.pseudo else 1.0
-        drawn = {case.case_id for case in self.pseudo_labelled}
-        dataset = samples_of(
-            self.volumes(part) if part == "train" else self._prepare(self._curve_cases),
-            part,
-            view=self.view,
-            batch_size=self.batch_size,
-            sites=self.sites,
-            seed=self.seed,
-            weight_of=lambda case_id: weight if case_id in drawn else 1.0,
-            deferred=on_device,
-        )
+        settings: dict[str, Any] = {"batch_size": self.batch_size, "sites": self.sites, "seed": self.seed}
+        samples: SampleSet
+        if part == "train":
+            sourced = self.training.sourced(self.view, self._prepare)
+            samples, order = training_samples(sourced, self.mixing, deferred=on_device, **settings)
+        else:
+            samples = samples_of(self._prepare(self._curve_cases), "val", view=self.view, **settings)
+            order = self.view.order_of("val")
         batches = EpochBatchSampler(
-            len(dataset),
+            len(samples),
             self.batch_size,
             self.seed,
-            order=self.view.order_of(part),
-            sites=dataset.sites,
+            order=order,
+            sites=samples.sites,
             drop_last=self.drop_last and part == "train",
             same_every_epoch=bool(getattr(trainer, "overfit_batches", 0)),
             rank=trainer.global_rank if trainer else 0,
@@ -264,14 +262,17 @@ class CohortDataModule(LightningDataModule):
             batches.resume(*self._resumed)
         workers, reason = fitting_workers(
             self.workers,
-            dataset.sample_bytes * -(-self.batch_size // batches.world_size),
+            samples.sample_bytes * -(-self.batch_size // batches.world_size),
             loaders=2 if self._curve_cases else 1,
             processes=trainer.num_devices if trainer else 1,
             useful=on_device and self.view.augments_on_cpu,
         )
-        if reason and self.progress and part == "train":
-            terminal.console().print(reason, markup=False, highlight=False, soft_wrap=True)
-        return batch_loader(dataset, batches, workers=workers)
+        self._say(reason if part == "train" else None)
+        return batch_loader(samples, batches, workers=workers)
+
+    def _say(self, words: str | None) -> None:
+        if words and self.progress:
+            terminal.console().print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 class ATLASv1(CohortDataModule):
@@ -345,6 +346,5 @@ class Phantom(CohortDataModule):
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
         settings = {key: value for key, value in self.recipe.items() if key != "options"} | self.recipe["options"]
         write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **settings)
-        if self.progress and (said := named_earlier(root, self.dataset, self.recipe)):
-            terminal.console().print(said, markup=False, highlight=False, soft_wrap=True)
+        self._say(named_earlier(root, self.dataset, self.recipe))
         return root

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strokelab.contract import Case
-from strokelab.data.pseudo import PseudoLabels
-from strokelab.data.split_file import PARTS, Split
+from strokelab.data.sources import Training
+from strokelab.data.split_file import PARTS
 
 
-def described_use(
-    cases: Iterable[Case], split: Split | None, sites: Mapping[str, int], *, pseudo: PseudoLabels | None
-) -> dict[str, Any]:
+def described_use(cohort: Sequence[Case], training: Training | None, sites: Mapping[str, int]) -> dict[str, Any]:
     """How many cases train, validate and test, and how many scans of each site train; nothing where none is split.
 
     Args:
-        cases: the labelled and the pseudo-labelled.
-        split: of them.
+        cohort: the labelled cases.
+        training: who trains, of which source.
         sites: the training sites, in their order.
-        pseudo: by which masks they were joined.
     """
-    if split is None:
+    if training is None:
         return {"cases": {}, "training_scans": {}}
+    split = training.split
     train = set(split.train)
-    trained: Sequence[Case] = [case for case in cases if case.case_id in train]
-    scans = [case.site for case in trained]
+    scans = [case.site for case in (*cohort, *training.further) if case.case_id in train]
     use: dict[str, Any] = {"cases": {part: len(getattr(split, part)) for part in PARTS}}
-    if pseudo is not None:
-        labels = pseudo.chosen(split)
-        own = [case for case in trained if "pseudo" in case.meta]
-        use["pseudo_labels"] = {
-            "masks": labels.name,
-            "cases": len(own),
-            "teachers": list(labels.teachers),
-            "honest": labels.is_honest_for(split),  # or its test cases are known to who drew the masks
-        }
+    for name, source in training.sources.items():
+        use |= source.described(split, training.cases[name])
     return use | {"training_scans": {site: scans.count(site) for site in sites}}

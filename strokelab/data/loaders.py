@@ -1,6 +1,6 @@
 """Data loaders over datasets that give whole batches, exact with any number of workers. Knows torch; no Lightning.
 
-What worker processes must import to begin lives here and in ``datasets``, so that they start fast.
+What worker processes must import to begin lives here and in ``samples``, so that they start fast.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from strokelab import resources
 from strokelab.contract import Batch
 from strokelab.data.lost_worker import Board, WatchedDataset, lost_worker
-from strokelab.data.random_patches import RandomPatches
 from strokelab.data.read_ahead import ahead
-from strokelab.data.serving import Samples
+from strokelab.data.samples import SampleSet
 from strokelab.errors import RunError, StrokelabError
 from strokelab.processes import check_main_guard, end_with_parent, leave_signals_to_parent, start_fork_server
 from strokelab.sampling.order import EpochBatchSampler
@@ -28,10 +27,10 @@ from strokelab.sampling.order import EpochBatchSampler
 Item = TypeVar("Item")
 
 
-def batch_loader(dataset: Samples, batches: EpochBatchSampler, *, workers: int = 0) -> DataLoader[Batch]:
+def batch_loader(dataset: SampleSet, batches: EpochBatchSampler, *, workers: int = 0) -> DataLoader[Batch]:
     """A loader of the dataset's batches in the sampler's order.
 
-    Without workers random patches are read by a thread, slices by the training process itself, where they are faster.
+    Without workers volumes are read by a thread, slices by the training process itself, where they are faster.
 
     With workers, iterating raises RunError when one of them dies, and what it raised itself where that is for the
     user to mend.
@@ -53,9 +52,7 @@ def batch_loader(dataset: Samples, batches: EpochBatchSampler, *, workers: int =
         "generator": torch.Generator().manual_seed(0),
     }
     if workers == 0:
-        return (ThreadLoader if isinstance(dataset, RandomPatches) and dataset.in_thread else DataLoader)(
-            dataset, **settings
-        )
+        return (ThreadLoader if dataset.in_thread else DataLoader)(cast("Dataset[Batch]", dataset), **settings)
     check_main_guard()
     start_fork_server()
     # Not fork: it copies a process full of threads.
@@ -91,7 +88,7 @@ class WatchedLoader(DataLoader[Batch]):
         **settings: as ``DataLoader``.
     """
 
-    def __init__(self, dataset: Samples, *, num_workers: int, multiprocessing_context: str, **settings: Any) -> None:
+    def __init__(self, dataset: SampleSet, *, num_workers: int, multiprocessing_context: str, **settings: Any) -> None:
         self.board = Board(num_workers, multiprocessing_context)
         self.case_ids = [case.case_id for case in dataset.cases]
         self.processes: list[BaseProcess] = []

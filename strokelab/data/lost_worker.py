@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from strokelab import resources
 from strokelab.contract import Batch
-from strokelab.data.serving import Samples
+from strokelab.data.samples import SampleSet
 from strokelab.errors import RunError, StrokelabError
 from strokelab.sampling.order import Key
 
@@ -64,7 +64,7 @@ class WatchedDataset(Dataset[Batch]):
         board: where to note.
     """
 
-    def __init__(self, dataset: Samples, board: Board) -> None:
+    def __init__(self, dataset: SampleSet, board: Board) -> None:
         self.dataset = dataset
         self.board = board
 

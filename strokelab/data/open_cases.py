@@ -6,10 +6,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import PreparedCase
+from strokelab.contract import MapLayout, PreparedCase
 from strokelab.errors import ConfigError, DataError
 from strokelab.preparation.store import StoredCase
 
@@ -56,14 +55,17 @@ class OpenCases:
         return {"cases": self.cases, "capacity": self.capacity, "_open": OrderedDict()}
 
 
-def check_cases(cases: Sequence[StoredCase]) -> None:
-    """Cases to train or validate on are labelled and have the same channels.
+def check_cases(cases: Sequence[StoredCase]) -> dict[str, MapLayout]:
+    """Cases to train or validate on are labelled, and have the same channels and the same form of further maps.
+
+    Returns:
+        The layout of every further map that some case has.
 
     Raises:
-        DataError: an unlabelled case.
-        ConfigError: cases with different channels.
+        DataError: a case with neither a lesion mask nor another map.
+        ConfigError: cases with different channels or layouts.
     """
-    unlabelled = [case.case_id for case in cases if not case.labelled]
+    unlabelled = [case.case_id for case in cases if not (case.labelled or case.maps)]
     if unlabelled:
         raise DataError(
             unlabelled[0],
@@ -79,19 +81,17 @@ def check_cases(cases: Sequence[StoredCase]) -> None:
             expected="the same for all",
             remedy="prepare all with one view",
         )
-
-
-def labels(case: PreparedCase) -> NDArray[np.uint8]:
-    """The lesion (1, X, Y, Z).
-
-    Raises:
-        DataError: the case has none.
-    """
-    if case.lesion is None:
-        raise DataError(
-            case.case_id, found="no lesion mask", expected="a labelled case", remedy="leave it out with data.exclude"
-        )
-    return case.lesion[None]
+    layouts: dict[str, MapLayout] = {}
+    for case in cases:
+        for name, layout in case.maps.items():
+            if layouts.setdefault(name, layout) != layout:
+                raise ConfigError(
+                    f"map {name!r} of case {case.case_id}",
+                    found=f"{layout.kind} of {', '.join(layout.channels)}",
+                    expected=f"{layouts[name].kind} of {', '.join(layouts[name].channels)}, as in other cases",
+                    remedy="give all cases the same columns, or leave the map out of view.preparation.maps",
+                )
+    return layouts
 
 
 def cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any]) -> None:

@@ -12,15 +12,18 @@ from __future__ import annotations
 import csv
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strokelab.contract import Case, LesionFile
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.files import file_digest
+
+if TYPE_CHECKING:
+    from strokelab.view import View
 
 LABELS = "labels.csv"
 TEACHERS = "teachers.json"
@@ -107,21 +110,37 @@ class PseudoLabels:
             raise self._none_for(split, [one.name for one in sets])
         return max(allowed, key=lambda one: len(one.teachers))
 
-    def joined(self, unlabelled: Sequence[Case], split: Split) -> tuple[list[Case], Split]:
+    def view_of(self, view: View) -> View:
+        """As the labelled cases are seen."""
+        return view
+
+    def described(self, split: Split, cases: Sequence[Case]) -> dict[str, Any]:
+        """Which masks they are, by which models, and whether these have seen test cases of the split."""
+        labels = self.chosen(split)
+        return {
+            "pseudo_labels": {
+                "masks": labels.name,
+                "cases": len(cases),
+                "teachers": list(labels.teachers),
+                "honest": labels.is_honest_for(split),
+            }
+        }
+
+    def joined(self, unlabelled: Callable[[], Sequence[Case]], split: Split) -> tuple[list[Case], Split]:
         """The pseudo-labelled cases, and the split with them in its training part and nowhere else.
 
         Scans of persons who test or validate are left out, with a warning: no person stands on two sides. A warning
         also says when ``per_fold`` is off and the masks are by models that have seen test cases.
 
         Args:
-            unlabelled: of the cohort, without masks.
+            unlabelled: gives the cases of the cohort without masks.
             split: of the labelled cases; theirs stay where they are.
 
         Raises:
             DataError: as ``chosen``; an unlabelled case has no mask, or a mask no case.
         """
-        labels = self.chosen(split)
-        _check_same(Path(self.root) / LABELS, labels, unlabelled)
+        labels, bare = self.chosen(split), unlabelled()
+        _check_same(Path(self.root) / LABELS, labels, bare)
         if not labels.is_honest_for(split):
             warnings.warn(
                 f"masks {labels.name!r} are by models that have seen test cases of this split: scores of its test part "
@@ -130,7 +149,7 @@ class PseudoLabels:
                 stacklevel=2,
             )
         aside = {split.about[case_id][0] for case_id in (*split.val, *split.test) if case_id in split.about}
-        left = [case.case_id for case in unlabelled if case.subject_id in aside]
+        left = [case.case_id for case in bare if case.subject_id in aside]
         if left:
             warnings.warn(
                 f"{left} left out of training: these persons validate or test with other scans",
@@ -139,7 +158,7 @@ class PseudoLabels:
             )
         cases = [
             replace(case, lesions=(LesionFile(labels.masks[case.case_id]),), meta={**case.meta, "pseudo": labels.name})
-            for case in unlabelled
+            for case in bare
             if case.subject_id not in aside
         ]
         about = dict(split.about) | {case.case_id: (case.subject_id, case.site or "") for case in cases}

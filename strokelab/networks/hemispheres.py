@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from strokelab.contract import kinds_of
 from strokelab.errors import ConfigError, DataWarning
-
-SPATIAL_KEYS = ("image", "lesion", "brain", "target")
 
 
 def left_right_axis(x: Tensor) -> int:
@@ -78,7 +77,8 @@ class Hemispheres:
             ConfigError: the left-right axis has an odd length.
         """
         self._watch(batch)
-        return {key: split(value) if key in SPATIAL_KEYS else _repeat(value) for key, value in batch.items()}
+        spatial = {*kinds_of(batch), "target"}
+        return {key: split(value) if key in spatial else _repeat(value) for key, value in batch.items()}
 
     def join(self, scores: Tensor) -> Tensor:
         """Maps of the halves (2B, K, *S/2) to maps of the whole (B, K, *S)."""
@@ -130,4 +130,6 @@ def _mirror_counts(brain: Tensor) -> tuple[Tensor, Tensor]:
 def _repeat(value: Any) -> Any:
     if isinstance(value, Tensor):
         return torch.cat([value, value], dim=0)
+    if isinstance(value, Mapping):  # of the batch as a whole, e.g. the kinds of its maps
+        return value
     return [*value, *value]

@@ -6,18 +6,19 @@ Arrays lie in the memory order (C, Z, Y, X), so that an axial slice is one piece
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case, PreparedCase
+from strokelab.contract import Case, MapLayout, PreparedCase
 from strokelab.errors import DataError
 from strokelab.files import write_json
 from strokelab.grid import Grid, Step, step_from_json, step_to_json
@@ -47,6 +48,7 @@ class StoredCase:
     brain_voxels_per_slice: tuple[int, ...]  # per index of axis 2
     entry: Path
     brain_box: tuple[Triple, Triple] | None = None  # lower and upper edges on the prepared grid; None: of older code
+    maps: Mapping[str, MapLayout] = field(default_factory=dict)  # further ones
 
     @property
     def labelled(self) -> bool:
@@ -71,6 +73,8 @@ class StoredCase:
             steps=self.steps,
             native=self.native,
             brain_source=self.brain_source,
+            maps={name: self._map(_file_of(name)).transpose(0, 3, 2, 1) for name in self.maps},
+            layouts=self.maps,
         )
 
     def brain_extent(self) -> Extent:
@@ -146,6 +150,7 @@ def write_entry(
     arrays: dict[str, NDArray[Any]] = {"image": prepared.image.transpose(0, 3, 2, 1), "brain": prepared.brain.T}
     if prepared.lesion is not None:
         arrays["lesion"] = prepared.lesion.T
+    arrays |= {_file_of(name): array.transpose(0, 3, 2, 1) for name, array in prepared.maps.items()}
     sizes = {}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
@@ -164,9 +169,19 @@ def write_entry(
             "brain_voxels_per_slice": np.count_nonzero(prepared.brain, axis=(0, 1)).tolist(),
             "brain_box": _box_of(prepared.brain),
             "bytes": sizes,
+            **({"maps": {name: asdict(layout) for name, layout in prepared.layouts.items()}} if prepared.maps else {}),
             **facts,
         },
     )
+
+
+def _file_of(name: str) -> str:
+    """The name, without ending, of the file of a further map."""
+    return f"map-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _layout_from(content: Mapping[str, Any]) -> MapLayout:
+    return MapLayout(content["kind"], tuple(content["channels"]), tuple(content["values"]))
 
 
 def _linked(source: Path, path: Path) -> bool:
@@ -206,6 +221,7 @@ def open_entry(folder: Path, case: Case) -> StoredCase | None:
             brain_voxels_per_slice=tuple(content["brain_voxels_per_slice"]),
             entry=folder,
             brain_box=None if content.get("brain_box") is None else _box_from(content["brain_box"]),
+            maps={name: _layout_from(layout) for name, layout in content.get("maps", {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None

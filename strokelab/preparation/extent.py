@@ -16,7 +16,7 @@ from strokelab.grid import Grid, places_in
 from strokelab.lesions import label_lesions, lesion_sizes
 from strokelab.preparation.brain import find_brain
 from strokelab.preparation.digests import FileDigests
-from strokelab.preparation.recipe import read_image
+from strokelab.preparation.images import read_image
 
 Triple = tuple[float, float, float]
 _EXTENT_VERSION = 1

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from strokelab.contract import Case, PreparedCase
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step, places_in, resample
-from strokelab.nifti import read_grid, read_lesion, read_union, read_voxels
+from strokelab.nifti import read_grid, read_lesion, read_union
 from strokelab.placement import check_covers
-from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
 from strokelab.preparation.brain import find_brain
 from strokelab.preparation.crop import Axes, crop_box
+from strokelab.preparation.images import normalized, physical_units, read_image
+from strokelab.preparation.maps import layouts_of, maps_onto
 from strokelab.preparation.nonzero import Box, Image, nonzero_box, nonzero_region
-from strokelab.preparation.normalize import NORMALIZATIONS, Normalization, normalize
+from strokelab.preparation.normalize import NORMALIZATIONS, Normalization
 from strokelab.preparation.regrid import image_onto, mask_onto
 
 PREPARATION_VERSION = 1
@@ -42,6 +43,16 @@ MOST_VOXELS = 2**29
 """2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
 
 
+class FurtherChannels(Protocol):
+    """Makes channels beside the modalities, e.g. mirrored ones: a frozen dataclass of plain data, which is hashed."""
+
+    def names(self, modalities: Sequence[str]) -> Sequence[str]:
+        """Of the channels it adds, in order."""
+
+    def __call__(self, image: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
+        """The added channels (C', X, Y, Z) from the modalities (C, X, Y, Z) in their units, before normalisation."""
+
+
 @dataclass(frozen=True)
 class Preparation:
     """All settings of a preparation; plain data, so that it can be hashed and written down.
@@ -49,7 +60,7 @@ class Preparation:
     Args:
         modalities: the channels, in this order.
         spacing: voxel size of the prepared grid along X, Y, Z (RAS+), mm; None keeps the case's own.
-        normalize: see ``preparation.normalize.normalize``.
+        normalize: see ``preparation.normalize.normalize``; one rule, or one for each channel by its name.
         crop: size of the prepared grid along X, Y, Z; None leaves an axis whole. Larger than the volume: padded.
         offset: first voxel of the crop along X, Y, Z; None centres it.
         box: ``"nonzero"`` cuts the case to the box of voxels at which any modality is not zero, before ``spacing``
@@ -58,6 +69,8 @@ class Preparation:
         orientation: ``"RAS"``, or ``"file"``: axes run as in the case's own file, and X, Y, Z above are the file's.
         onto: a grid in the world that the case is brought to before the crop, in place of ``spacing``; None: the
             case's own field of view. No setting of a config: ``preparation.adaptation`` chooses it for single scans.
+        maps: names of further maps of the cases that are prepared as well, where a case has them.
+        further: makes further channels of the modalities.
 
     Raises:
         ConfigError: a setting has the wrong length or range.
@@ -65,18 +78,22 @@ class Preparation:
 
     modalities: tuple[str, ...]
     spacing: tuple[float, float, float] | None = None
-    normalize: Normalization = "zscore_slice_brain"
+    normalize: Normalization | Mapping[str, Normalization] = "zscore_slice_brain"
     crop: Axes | None = None
     offset: Axes | None = None
     box: Literal["nonzero"] | None = None
     interpolation: Literal["linear", "cubic"] = "linear"
     orientation: Literal["RAS", "file"] = "RAS"
     onto: Grid | None = None
+    maps: tuple[str, ...] = ()
+    further: FurtherChannels | None = None
 
     def __post_init__(self) -> None:
-        names: Any = self.modalities  # yaml brings lists, and people forget brackets
+        rules: Any = self.normalize
         settings: dict[str, Any] = {
-            "modalities": (names,) if isinstance(names, str) else tuple(str(name) for name in names),
+            "modalities": _names(self.modalities),
+            "maps": _names(self.maps),
+            "normalize": rules if isinstance(rules, str) else dict(rules),
             "spacing": _three("spacing", self.spacing, float),
             "crop": _three("crop", self.crop, int),
             "offset": _three("offset", self.offset, int),
@@ -91,8 +108,10 @@ class Preparation:
             raise _setting("crop", self.crop, f"sizes from 1 to {_LONGEST} voxels, or null")
         if self.offset and (self.crop is None or any(o is not None and c is None for o, c in self._offset_pairs())):
             raise _setting("offset", self.offset, "an offset only along axes that are cropped")
-        if self.normalize not in NORMALIZATIONS:
-            raise _setting("normalize", self.normalize, f"one of {', '.join(NORMALIZATIONS)}")
+        wrong = [channel for channel in self.channels if self.normalization_of(channel) not in NORMALIZATIONS]
+        if wrong or not (isinstance(rules, str) or set(rules) == {*self.channels}):
+            each = f"one of {', '.join(NORMALIZATIONS)}, or one for each of {', '.join(self.channels)}"
+            raise _setting("normalize", self.normalize, each)
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise _setting(
@@ -101,14 +120,31 @@ class Preparation:
         if self.onto is not None and (not isinstance(self.onto, Grid) or self.box or self.orientation != "RAS"):
             raise _setting("onto", self.onto, "null, or a grid without box and with RAS axes")
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Of the prepared image, in order: the modalities, and what is made of them."""
+        return self.modalities + (() if self.further is None else tuple(self.further.names(self.modalities)))
+
+    def normalization_of(self, channel: str) -> str:
+        """The rule of one channel; "" where none is given."""
+        return self.normalize if isinstance(self.normalize, str) else self.normalize.get(channel, "")
+
+    @property
+    def looks_at_nonzero(self) -> bool:
+        """Whether it matters where images are not zero."""
+        return bool(self.box) or any(self.normalization_of(name) == "zscore_nonzero" for name in self.channels)
+
     def to_json(self) -> dict[str, Any]:
-        """Plain data; ``Preparation(**content)`` reads it back where there is no ``onto``.
+        """Plain data; ``Preparation(**content)`` reads it back where there is no ``onto`` and no ``further``.
 
         Words at their default are left out, so that the stored cases of settings older than them stay known.
         """
-        content = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        known = {key: value for key, value in content.items() if key not in _WORDS or value != _WORDS[key][0]}
-        known.pop("onto")
+        content: dict[str, Any] = asdict(self)
+        further, _, maps = (content.pop(name) for name in ("further", "onto", "maps"))
+        known = {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
+        known = {key: value for key, value in known.items() if key not in _WORDS or value != _WORDS[key][0]}
+        known |= {"maps": list(maps)} if maps else {}
+        known |= {"further": {"class": type(self.further).__qualname__, **further}} if further else {}
         return known if self.onto is None else known | {"onto": self.onto.to_json()}
 
     def _offset_pairs(self) -> zip[tuple[int | None, int | None]]:
@@ -141,7 +177,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     for modality in preparation.modalities:  # headers first: a bad file is named before minutes of work
         read_grid(case.images[modality])
     read: dict[Path, Image] = {}
-    if preparation.box or preparation.normalize == "zscore_nonzero":  # all are looked at before one is prepared
+    if preparation.looks_at_nonzero:  # all are looked at before one is prepared
         read = {case.images[name]: read_image(case.images[name]) for name in preparation.modalities}
     steps = plan_steps(native, preparation, nonzero_box([*read.values()], native) if preparation.box else None)
     target = steps[-1].target
@@ -160,16 +196,23 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
             remedy="change view.preparation.crop and offset, or give the case a brain mask",
         )
     _say_cut_brain(native_brain, steps, case)
+    rules = [preparation.normalization_of(name) for name in preparation.channels]
     region = brain
-    if preparation.normalize == "zscore_nonzero":
+    if "zscore_nonzero" in rules:
         region = _stored(mask_onto(nonzero_region([*read.values()], native), steps))
-    image = np.empty((len(preparation.modalities), *target.shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
-    for channel, modality in zip(image, preparation.modalities, strict=True):
+    image = np.empty((len(rules), *target.shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
+    for channel, modality in zip(image, preparation.modalities, strict=False):
         path = case.images[modality]
         voxels, grid = reference if path == case.reference_image else read.get(path) or read_image(path)
         check_covers(path, grid, case.reference_image, native, native_brain)
         channel[...] = image_onto(voxels, grid, steps, preparation.interpolation)
-        _model_units(channel, brain, region, modality=modality, path=path, how=preparation.normalize)
+        physical_units(channel, brain, modality=modality, path=path)
+    if preparation.further is not None:
+        first = len(preparation.modalities)
+        image[first:] = preparation.further(image[:first], brain, target)
+    for channel, name, how in zip(image, preparation.channels, rules, strict=True):
+        path = case.images.get(name, case.reference_image)
+        normalized(channel, region if how == "zscore_nonzero" else brain, path=path, how=how)
     lesion = None if drawn is None else _stored(_lesion_onto(drawn, steps, case))
     for array in (image, brain, lesion):
         if array is not None:
@@ -178,7 +221,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         case_id=case.case_id,
         subject_id=case.subject_id,
         site=case.site,
-        channels=preparation.modalities,
+        channels=preparation.channels,
         image=image,
         lesion=lesion,
         brain=brain,
@@ -186,6 +229,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         steps=steps,
         native=native,
         brain_source=source,
+        maps=maps_onto(case, preparation.maps, steps),
+        layouts=layouts_of(case, preparation.maps),
     )
 
 
@@ -245,48 +290,6 @@ def _lesion_onto(drawn: NDArray[np.uint8], steps: Sequence[Step], case: Case) ->
     return lesion.astype(np.uint8)
 
 
-def _model_units(
-    voxels: NDArray[np.float32],
-    brain: NDArray[np.bool_],
-    region: NDArray[np.bool_],
-    *,
-    modality: str,
-    path: Path,
-    how: Normalization,
-) -> None:
-    """In place: the prepared grey values of one channel in one unit, then normalized over a region."""
-    if modality.lower() == "adc":
-        voxels *= np.float32(adc_factor(voxels, brain, str(path)))
-    elif modality.lower() in PERFUSION:
-        clip_outliers(voxels, brain)
-    normalize(voxels, region, how, out=voxels)
-    if how != "none" and not voxels.any():
-        raise DataError(
-            path,
-            found="an image without contrast inside the brain",
-            expected="grey values that differ",
-            remedy="check image and brain mask, or leave the case out with data.exclude",
-        )
-
-
-def read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
-    """The voxels (X, Y, Z) of an image that shows something, and its grid.
-
-    Raises:
-        DataError: as ``nifti.read_voxels``, and when all voxels are the same.
-    """
-    voxels, grid = read_voxels(path)
-    low, high = float(voxels.min()), float(voxels.max())
-    if low == high:
-        raise DataError(
-            path,
-            found=f"a constant image: every voxel is {low:g}",
-            expected="grey values that differ",
-            remedy="the file is empty or damaged: copy it again, or leave the case out with data.exclude",
-        )
-    return voxels, grid
-
-
 def _check_modalities(case: Case, preparation: Preparation) -> None:
     missing = [name for name in preparation.modalities if name not in case.images]
     if case.label_modality and case.label_modality not in case.images:
@@ -303,6 +306,11 @@ def _check_modalities(case: Case, preparation: Preparation) -> None:
 def _stored(array: NDArray[Any]) -> NDArray[Any]:
     """The same (X, Y, Z) in the memory order of the store, (Z, Y, X)."""
     return np.asfortranarray(array)
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    """Yaml brings lists, and brackets are forgotten."""
+    return (given,) if isinstance(given, str) else tuple(str(name) for name in given)
 
 
 def _three(name: str, values: Any, kind: type[int] | type[float]) -> tuple[Any, ...] | None:

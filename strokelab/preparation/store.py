@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from strokelab.contract import Case, check_unique
@@ -111,6 +111,11 @@ class PreparedStore:
 
     def _inputs(self, case: Case, preparation: Preparation) -> dict[str, object]:
         of = FileDigests(self.folder / "digests").of
+        maps = {
+            name: [asdict(case.maps[name].layout), *(of(path) for path in case.maps[name].files)]
+            for name in preparation.maps
+            if name in case.maps
+        }
         return {
             "version": PREPARATION_VERSION,
             "preparation": preparation.to_json(),
@@ -118,6 +123,7 @@ class PreparedStore:
             "reference": of(case.reference_image),
             "lesions": [[of(f.path), f.values, f.allowed, f.above] for f in case.lesions],
             "brain": None if case.brain is None else of(case.brain),
+            **({"further maps": maps} if maps else {}),
         }
 
     def _keys(

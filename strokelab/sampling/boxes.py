@@ -1,44 +1,24 @@
-"""Boxes on the prepared grid, and what a sampler is. Knows integers; cuts no voxels (``data.datasets`` does)."""
+"""Boxes on the prepared grid, and what a sampler is. Knows integers; cuts no voxels (``data.samples`` does)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.contract import PreparedCase
+from strokelab.errors import ConfigError, DataError
 from strokelab.grid import Grid
+from strokelab.sampling.order import Key, Order
 
 Part = Literal["train", "val"]
-"""Of a cohort: whom patches are drawn from."""
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """N boxes of one size; they may hang over the border of the grid, where there is background.
-
-    Args:
-        starts: (N, 3) int64, the lowest corner of each box, voxels along (x, y, z).
-        size: voxels along (x, y, z); an axis of length 1 makes slices.
-
-    Raises:
-        ValueError: the starts are not (N, 3) integers, or a length is below 1.
-    """
-
-    starts: NDArray[np.int64]
-    size: tuple[int, int, int]
-
-    def __post_init__(self) -> None:
-        if self.starts.ndim != 2 or self.starts.shape[1] != 3 or self.starts.dtype != np.int64:
-            raise ValueError(f"starts: {self.starts.dtype} {self.starts.shape}, expected int64 (N, 3)")
-        if len(self.size) != 3 or min(self.size) < 1:
-            raise ValueError(f"size: {self.size}, expected three lengths of at least 1")
-
-    def __len__(self) -> int:
-        return len(self.starts)
+"""Of a cohort: whose samples."""
+Size = tuple[int, int, int]
+"""Voxels along (x, y, z); an axis of length 1 makes slices."""
+Crop = tuple[int | None, int | None, int | None] | None
 
 
 class Sampled(Protocol):
@@ -53,6 +33,10 @@ class Sampled(Protocol):
         """The prepared grid, on which boxes lie."""
 
     @property
+    def lesion_voxels(self) -> int | None:
+        """Lesion voxels on that grid; None: unlabelled."""
+
+    @property
     def brain_voxels_per_slice(self) -> tuple[int, ...]:
         """Brain voxels in each slice along axis 2."""
 
@@ -60,54 +44,130 @@ class Sampled(Protocol):
         """The arrays, memory-mapped; for samplers that look at masks."""
 
 
-class Sampler(Protocol):
-    """Chooses the boxes of one case for one epoch; always the same number for a case."""
+@dataclass(frozen=True)
+class Drawing:
+    """For what samples are taken.
+
+    Args:
+        part: training and validation may take different samples.
+        seed: of the run.
+        batch_size: samples per step, over all processes.
+        weights: how often each case is sampled, relative to the others; None: all alike.
+    """
+
+    part: Part
+    seed: int
+    batch_size: int
+    weights: Sequence[float] | None = None
+
+
+class Places(Protocol):
+    """Where the samples of some cases lie, epoch by epoch: boxes of one size, which may hang over the grid's border."""
 
     @property
-    def fixed(self) -> bool:
-        """Whether the boxes are the same in every epoch, so that they need to be drawn only once."""
+    def size(self) -> Size:
+        """Of every box."""
 
-    def draw(self, case: Sampled, stream: np.random.Generator) -> Boxes:
-        """The boxes of ``case``: a pure function of the case and the stream."""
+    @property
+    def rows(self) -> NDArray[np.int64] | None:
+        """The case of each sample (N,), where an epoch visits the same ones in any order; None: the place decides."""
 
-    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...] | None:
+    def __len__(self) -> int:
+        """Samples of an epoch, N."""
+
+    def at(self, keys: Sequence[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cases (B,) and lowest corners (B, 3), x, y, z: a pure function of the seed and of each (epoch, index)."""
+
+
+class Sampler(Protocol):
+    """Settings from which the places of samples follow once the cases are known: ``view.sampler``."""
+
+    def places(self, cases: Sequence[Sampled], drawing: Drawing) -> Places:
+        """Where the samples of these cases lie."""
+
+    def order(self, part: Part) -> Order | None:
+        """The order in which an epoch must ask for them; None: any (``view.order``)."""
+
+    def sample_shape(self, crop: Crop) -> tuple[int, ...] | None:
         """Spatial shape S of a sample on a grid cropped to ``crop``; None where it depends on the case."""
 
 
-@runtime_checkable
-class PatchSampler(Protocol):
-    """Draws patches at random, cases with them; how many an epoch has is its own setting."""
+@dataclass(frozen=True)
+class Listed:
+    """Places that are known from the start, the same in every epoch: every slice, or a list of patches.
 
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """Voxels along (x, y, z)."""
+    Args:
+        size: of every box.
+        starts: (N, 3) integers of any width, the lowest corner of each box, voxels along (x, y, z).
+        rows: (N,) the case of each box.
 
-    @property
-    def fixed_validation(self) -> bool:
-        """Whether all epochs validate on the same patches."""
+    Raises:
+        ValueError: shapes do not fit, or a length is below 1.
+    """
 
-    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...] | None:
-        """As ``Sampler``."""
+    size: Size
+    starts: NDArray[Any]
+    rows: NDArray[np.int64]
 
-    def batches(self, part: Part) -> int:
-        """Batches of an epoch."""
+    def __post_init__(self) -> None:
+        if self.starts.shape != (len(self.rows), 3) or self.starts.dtype.kind != "i":
+            raise ValueError(
+                f"starts: {self.starts.dtype} {self.starts.shape}, expected integers of {len(self.rows)} x 3"
+            )
+        if len(self.size) != 3 or min(self.size) < 1:
+            raise ValueError(f"size: {self.size}, expected three lengths of at least 1")
 
-    def is_forced(self, place: int, batch_size: int, stream: np.random.Generator) -> bool:
-        """Whether sample ``place`` of a batch must hold lesion."""
+    def __len__(self) -> int:
+        return len(self.rows)
 
-    def kept_voxels(self, lesion: NDArray[np.uint8], stream: np.random.Generator) -> NDArray[np.int64]:
-        """Lesion voxels of a case that forced patches choose from."""
-
-    def start(
-        self,
-        shape: tuple[int, int, int],
-        stream: np.random.Generator,
-        lesion_voxels: Callable[[], NDArray[np.int64]] | None = None,
-    ) -> NDArray[np.int64]:
-        """The lowest corner (x, y, z) of one patch; forced where ``lesion_voxels`` is given."""
+    def at(self, keys: Sequence[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As ``Places``; the epoch changes nothing."""
+        indices = [index for _, index in keys]
+        return self.rows[indices], self.starts[indices].astype(np.int64)
 
 
-def plane_axis(size: tuple[int, int, int]) -> int | None:
-    """The axis of a box that is a slice (the only one of length 1); None for a box with volume."""
-    thin = [axis for axis, length in enumerate(size) if length == 1]
-    return thin[0] if len(thin) == 1 else None
+def listed(cases: Sequence[Sampled], starts: Sequence[NDArray[Any]], sizes: Sequence[Size]) -> Listed:
+    """The boxes of all cases as places, case by case.
+
+    Args:
+        cases: whose.
+        starts: of each case, (N_i, 3) integers.
+        sizes: of each case.
+
+    Raises:
+        DataError: there is no box at all.
+        ConfigError: boxes of different sizes.
+    """
+    counts = [len(one) for one in starts]
+    if not sum(counts):
+        raise DataError(
+            "view.sampler",
+            found=f"no sample in {len(cases)} cases",
+            expected="slices or patches that the sampler accepts",
+            remedy="check the brain masks, or accept more (view.sampler.min_brain_pixels)",
+        )
+    found = {size: case.case_id for size, case, count in zip(sizes, cases, counts, strict=True) if count}
+    if len(found) > 1:
+        raise ConfigError(
+            "view.preparation.crop",
+            found=f"samples of different sizes: {dict(list(found.items())[:4])}",
+            expected="one size (x, y, z) for all cases",
+            remedy="give view.preparation.crop a number for every axis that differs",
+        )
+    return Listed(next(iter(found)), np.concatenate(starts), np.repeat(np.arange(len(cases)), counts))
+
+
+def check_unweighted(drawing: Drawing, sampler: object) -> None:
+    """A sampler that takes every sample in turn has no use for weights.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    weights = sorted(set(drawing.weights or ()))
+    if len(weights) > 1:
+        raise ConfigError(
+            "data.pseudo.weight",
+            found=f"weights {weights} with {type(sampler).__name__}, which takes every sample in turn",
+            expected="1, or a view that samples its cases at random",
+            remedy="set data.pseudo.weight=1",
+        )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.errors import ConfigError
-from strokelab.sampling.boxes import Part
+from strokelab.errors import ConfigError, DataError
+from strokelab.sampling.boxes import Crop, Drawing, Part, Sampled, Size
+from strokelab.sampling.order import InOrder, Key, Order
+from strokelab.seeding import stream
 
 _LEAST_SHARE = 0.01
 _MOST_ITERATIONS = 1_000_000
@@ -62,7 +64,19 @@ class ForegroundPatches:
         if self.foreground_mode not in ("last", "random"):
             raise _setting("foreground_mode", self.foreground_mode, "last or random")
 
-    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...]:
+    def places(self, cases: Sequence[Sampled], drawing: Drawing) -> ForegroundPlaces:
+        """Cases sampled at random, and a patch of each.
+
+        Raises:
+            DataError: no case, or weights that no case can be sampled by.
+        """
+        return ForegroundPlaces(self, cases, drawing)
+
+    def order(self, part: Part) -> Order:
+        """First to last: there is nothing to shuffle, and the place in a batch decides who is forced."""
+        return InOrder(fixed=part == "val" and self.fixed_validation)
+
+    def sample_shape(self, crop: Crop) -> Size:
         """(X, Y, Z) of the patch, whatever the grid."""
         return self.patch
 
@@ -110,6 +124,81 @@ class ForegroundPatches:
         chosen = voxels[stream.integers(len(voxels))]
         centre = np.array(np.unravel_index(chosen, shape[::-1])[::-1])
         return np.asarray(np.clip(centre - patch // 2, low, high), dtype=np.int64)
+
+
+class ForegroundPlaces:
+    """Patches that ``ForegroundPatches`` draws of some cases; index counts through the batches of an epoch.
+
+    A place is a pure function of (seed, part, epoch, index); training and validation draw from different streams.
+
+    Args:
+        sampler: the settings.
+        cases: of a part.
+        drawing: for what.
+
+    Raises:
+        DataError: no case, or weights that no case can be sampled by.
+    """
+
+    rows = None
+
+    def __init__(self, sampler: ForegroundPatches, cases: Sequence[Sampled], drawing: Drawing) -> None:
+        if not cases:
+            raise DataError(
+                "split",
+                found=f"no case to sample {drawing.part} patches from",
+                expected="at least one labelled case",
+                remedy="use another split, or a larger cohort",
+            )
+        self.sampler, self.cases, self.drawing = sampler, list(cases), drawing
+        self.size = sampler.patch
+        self.shares = _shares(drawing.weights, self.cases)
+        self._lesions: dict[int, NDArray[np.int32]] = {}
+
+    def __len__(self) -> int:
+        return self.sampler.batches(self.drawing.part) * self.drawing.batch_size
+
+    def at(self, keys: Sequence[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As ``Places``."""
+        drawn = [self._drawn(key) for key in keys]
+        return np.array([row for row, _ in drawn], dtype=np.int64), np.stack([start for _, start in drawn])
+
+    def _drawn(self, key: Key) -> tuple[int, NDArray[np.int64]]:
+        rng = stream(self.drawing.seed, "patch", self.drawing.part, *key)
+        row = int(np.searchsorted(self.shares, rng.random(), side="right"))
+        size = self.drawing.batch_size
+        forced = self.sampler.is_forced(key[1] % size, size, rng)
+        voxels = (lambda: self._lesion_voxels(row)) if forced and self.cases[row].lesion_voxels else None
+        return row, self.sampler.start(self.cases[row].grid.shape, rng, voxels)
+
+    def _lesion_voxels(self, row: int) -> NDArray[np.int64]:
+        if row not in self._lesions:  # once per case and process; which ones are kept is a function of the seed
+            chosen = stream(self.drawing.seed, "lesion voxels", self.cases[row].case_id)
+            lesion = self.cases[row].load().lesion
+            assert lesion is not None  # it has lesion voxels
+            self._lesions[row] = self.sampler.kept_voxels(lesion, chosen).astype(np.int32)
+        return self._lesions[row].astype(np.int64, copy=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lesions": {}}  # a loader worker finds them anew
+
+
+def _shares(weights: Sequence[float] | None, cases: Sequence[Sampled]) -> NDArray[np.float64]:
+    """Upper ends (N,) of the cases' parts of [0, 1)."""
+    each = np.ones(len(cases)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if len(each) != len(cases):
+        raise ValueError(f"{len(each)} weights for {len(cases)} cases")
+    if not np.isfinite(each).all() or (each < 0).any() or not each.any():
+        wrong = int(np.argmin(np.where(np.isfinite(each), each, -np.inf)))
+        raise DataError(
+            cases[wrong].case_id,
+            found=f"a weight of {each[wrong]:g} among those that cases are sampled by",
+            expected="weights of 0 or more, not all 0",
+            remedy="correct data.pseudo.weight",
+        )
+    ends = np.cumsum(each) / each.sum()
+    ends[np.flatnonzero(each)[-1] :] = 1.0  # rounding must not leave a gap at the end
+    return np.asarray(ends, dtype=np.float64)
 
 
 def _three_lengths(patch: Any) -> tuple[int, int, int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError
-from strokelab.sampling.boxes import Boxes, Sampled
+from strokelab.sampling.boxes import Crop, Drawing, Listed, Part, Sampled, check_unweighted, listed
+from strokelab.sampling.order import Order
 
 
 @dataclass(frozen=True)
@@ -46,24 +49,30 @@ class Slices:
                 remedy="set view.sampler.min_brain_pixels=0 to keep every slice with brain",
             )
 
-    @property
-    def fixed(self) -> bool:
-        """True: the epoch changes nothing."""
-        return True
+    def places(self, cases: Sequence[Sampled], drawing: Drawing) -> Listed:
+        """One box (X, Y, 1) for each slice with enough brain, lowest first, case by case.
 
-    def draw(self, case: Sampled, stream: np.random.Generator) -> Boxes:
-        """One box (X, Y, 1) for each slice with enough brain, lowest first; the stream is not used."""
-        width, height, _ = case.grid.shape
-        kept = np.flatnonzero(np.asarray(case.brain_voxels_per_slice) >= max(self.min_brain_pixels, 1))
-        if not self.keep_empty:
-            lesion = case.load().lesion
-            kept = kept[:0] if lesion is None else kept[np.asarray(lesion.any(axis=(0, 1)))[kept]]
-        starts = np.zeros((len(kept), 3), dtype=np.int64)
-        starts[:, 2] = kept
-        return Boxes(starts, (width, height, 1))
+        Raises:
+            DataError: no slice at all.
+            ConfigError: slices of different sizes, or weights.
+        """
+        check_unweighted(drawing, self)
+        starts = [np.pad(self._kept(case)[:, None], ((0, 0), (2, 0))) for case in cases]
+        return listed(cases, starts, [(case.grid.shape[0], case.grid.shape[1], 1) for case in cases])
 
-    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, ...] | None:
+    def order(self, part: Part) -> Order | None:
+        """Any."""
+        return None
+
+    def sample_shape(self, crop: Crop) -> tuple[int, ...] | None:
         """(Y, X) of the crop; None where the crop leaves x or y as the case has it."""
         if crop is None or crop[0] is None or crop[1] is None:
             return None
         return crop[1], crop[0]
+
+    def _kept(self, case: Sampled) -> NDArray[np.int64]:
+        kept = np.flatnonzero(np.asarray(case.brain_voxels_per_slice) >= max(self.min_brain_pixels, 1))
+        if self.keep_empty:
+            return kept
+        lesion = case.load().lesion
+        return kept[:0] if lesion is None else kept[np.asarray(lesion.any(axis=(0, 1)))[kept]]

@@ -170,7 +170,7 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
     if found:
         console.print(found.describe(), markup=False, highlight=False, soft_wrap=True)
     facts = {
-        "in_channels": len(datamodule.modalities),
+        "in_channels": len(datamodule.view.preparation.channels),
         "n_sites": datamodule.n_sites or None,
         "plane": datamodule.view.input_shape,
     }

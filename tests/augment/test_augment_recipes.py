@@ -28,6 +28,13 @@ def copy(batch):
     return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
 
 
+def done(augmentation, batch, its_streams):
+    """Both phases, as the dataset calls them."""
+    channels, space = batch["image"].shape[1], tuple(batch["image"].shape[2:])
+    patch = space if len(space) == 3 else (*space[::-1], 1)
+    return augmentation.apply(batch, [augmentation.draw(one, channels, patch) for one in its_streams])
+
+
 def same(one, other):
     return all(torch.equal(one[key], other[key]) for key in ("image", "lesion", "brain"))
 
@@ -37,14 +44,14 @@ FULL = Recipe([Flip(("x", "y")), Gamma(p=1), Contrast(p=0.5), Noise(p=0.5), torc
 
 def test_a_sample_depends_on_its_stream_alone():
     batch = a_batch()
-    whole = FULL(copy(batch), streams())
-    again = FULL(copy(batch), streams())
+    whole = done(FULL, copy(batch), streams())
+    again = done(FULL, copy(batch), streams())
     assert same(whole, again)
     for index in range(3):
         alone = {key: value[index : index + 1] for key, value in copy(batch).items()}
-        out = FULL(alone, streams()[index : index + 1])
+        out = done(FULL, alone, streams()[index : index + 1])
         assert torch.equal(out["image"][0], whole["image"][index])
-    assert not same(whole, FULL(copy(batch), streams(epoch=1)))
+    assert not same(whole, done(FULL, copy(batch), streams(epoch=1)))
 
 
 def test_masks_move_with_the_image():
@@ -52,7 +59,7 @@ def test_masks_move_with_the_image():
     changed = 0
     for epoch in range(6):
         batch = a_batch(space=(16, 12))
-        out = moving(copy(batch), streams(epoch=epoch))
+        out = done(moving, copy(batch), streams(epoch=epoch))
         inside = out["image"][:, :1] > -9
         assert torch.equal(out["lesion"][inside] == 1, out["image"][:, :1][inside] > 0.5)
         assert torch.equal(out["brain"][inside] == 0, out["image"][:, :1][inside] > 0.5)
@@ -117,7 +124,7 @@ def test_shares_and_ranges(transform):
 @pytest.mark.parametrize("space", [(8, 6), (8, 7, 6)])
 def test_torchio_in_a_recipe(space):
     batch = a_batch(space=space)
-    out = Recipe([torchio.RandomFlip(axes="LR", flip_probability=1)])(copy(batch), streams())
+    out = done(Recipe([torchio.RandomFlip(axes="LR", flip_probability=1)]), copy(batch), streams())
     left_right = -1 if len(space) == 2 else 2
     for key in ("image", "lesion", "brain"):
         assert torch.equal(out[key], batch[key].flip(left_right))
@@ -135,16 +142,16 @@ def test_dictionary_transforms():
             self.random = np.random.RandomState(seed)
 
     batch = a_batch()
-    out = Recipe([Brighter()])(copy(batch), streams())
+    out = done(Recipe([Brighter()]), copy(batch), streams())
     assert torch.equal(out["lesion"], batch["lesion"])
     steps = (out["image"] - batch["image"]).flatten(1).mean(1)
     assert len({round(step, 4) for step in steps.tolist()}) == 3
-    assert same(out, Recipe([Brighter()])(copy(batch), streams()))
+    assert same(out, done(Recipe([Brighter()]), copy(batch), streams()))
 
 
 def test_plain_callables_get_the_image():
     batch = a_batch()
-    out = Recipe([Foreign(lambda image: image.double() * torch.rand(1), p=0.5)])(copy(batch), streams(3))
+    out = done(Recipe([Foreign(lambda image: image.double() * torch.rand(1), p=0.5)]), copy(batch), streams(3))
     assert out["image"].dtype == torch.float32
     assert torch.equal(out["lesion"], batch["lesion"])
 
@@ -153,7 +160,9 @@ def test_the_rest_of_the_program_keeps_its_random_numbers():
     torch.manual_seed(5)
     np.random.seed(5)
     random.seed(5)
-    Recipe([torchio.RandomNoise(), lambda image: image * random.random() + np.random.rand()])(a_batch(), streams())
+    done(
+        Recipe([torchio.RandomNoise(), lambda image: image * random.random() + np.random.rand()]), a_batch(), streams()
+    )
     after = torch.rand(1).item(), np.random.rand(), random.random()
     torch.manual_seed(5)
     np.random.seed(5)
@@ -163,7 +172,7 @@ def test_the_rest_of_the_program_keeps_its_random_numbers():
 
 def test_a_changed_shape_is_refused():
     with pytest.raises(ConfigError, match=r"torchio.*CropOrPad"):
-        Recipe([torchio.CropOrPad((3, 3, 1))])(a_batch(), streams())
+        done(Recipe([torchio.CropOrPad((3, 3, 1))]), a_batch(), streams())
 
 
 def test_what_is_no_transform_is_refused():

@@ -26,19 +26,25 @@ def a_batch(size=3, channels=2):
     }
 
 
+def done(augmentation, batch, its_streams):
+    """Both phases, as the dataset calls them."""
+    plans = [augmentation.draw(one, batch["image"].shape[1], (COLUMNS, ROWS, 1)) for one in its_streams]
+    return augmentation.apply(batch, plans)
+
+
 def streams(size=3):
     return [stream(0, "augment", index) for index in range(size)]
 
 
 def test_nothing_drawn_changes_nothing():
-    before, after = a_batch(), OFF(a_batch(), streams())
+    before, after = a_batch(), done(OFF, a_batch(), streams())
     assert after["case_id"] == before["case_id"]
     assert all(torch.equal(before[key], after[key]) for key in ("image", "lesion", "brain"))
 
 
 @pytest.mark.parametrize(("axes", "dims"), [("x", (3,)), ("y", (2,)), ("xyz", (2, 3)), ("z", ())])
 def test_mirrors_are_those_of_rows_and_columns(axes, dims):
-    after = replace(OFF, mirror_p=1.0, mirror=axes)(a_batch(), streams())
+    after = done(replace(OFF, mirror_p=1.0, mirror=axes), a_batch(), streams())
     assert torch.equal(after["image"], a_batch()["image"].flip(dims))
     assert torch.equal(after["lesion"], a_batch()["lesion"].flip(dims))
 
@@ -46,7 +52,7 @@ def test_mirrors_are_those_of_rows_and_columns(axes, dims):
 @pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 def test_a_turned_and_zoomed_slice_is_what_scipy_reads_there(interpolation):
     augmentation = replace(OFF, rotation_p=1.0, rotation=60.0, zoom_p=1.0, interpolation=interpolation)
-    before, after = a_batch(), augmentation(a_batch(), streams())
+    before, after = a_batch(), done(augmentation, a_batch(), streams())
     for index, its_stream in enumerate(streams()):
         plan = augmentation.draw(its_stream, 2, (COLUMNS, ROWS, 1))
         matrix = np.array(plan.warp.matrix)
@@ -69,7 +75,7 @@ def test_a_turned_and_zoomed_slice_is_what_scipy_reads_there(interpolation):
 def test_the_lesion_moves_with_its_image():
     batch = a_batch()
     batch["image"] = batch["lesion"].float().repeat(1, 2, 1, 1)
-    after = replace(OFF, rotation_p=1.0, zoom_p=1.0, elastic_p=1.0)(batch, streams())
+    after = done(replace(OFF, rotation_p=1.0, zoom_p=1.0, elastic_p=1.0), batch, streams())
     assert not torch.equal(after["lesion"], a_batch()["lesion"])
     assert ((after["image"][:, :1] > 0.5) == after["lesion"].bool()).float().mean() > 0.995
 
@@ -79,15 +85,15 @@ def test_the_midline_stays_where_hemispheres_are_cut():
     symmetric = a_batch()
     for key in ("image", "lesion"):
         symmetric[key] = torch.maximum(symmetric[key], symmetric[key].flip(3))
-    after = augmentation(symmetric, streams())
+    after = done(augmentation, symmetric, streams())
     assert torch.allclose(after["image"], after["image"].flip(3), atol=1e-5)
 
 
 def test_a_sample_is_a_function_of_its_stream_alone():
     augmentation = NNUNetAugmentation(rotation_p=0.9, zoom_p=0.9, elastic_p=0.9, noise_p=0.9, gamma_p=0.9)
-    together = augmentation(a_batch(), streams())
+    together = done(augmentation, a_batch(), streams())
     for index in range(3):
         alone = {key: value[index : index + 1] for key, value in a_batch().items()}
-        single = augmentation(alone, [streams()[index]])
+        single = done(augmentation, alone, [streams()[index]])
         assert torch.equal(single["image"][0], together["image"][index])
         assert torch.equal(single["lesion"][0], together["lesion"][index])

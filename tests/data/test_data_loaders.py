@@ -8,9 +8,10 @@ import pytest
 from data_small_cohort import small_view, write_cohort
 
 from strokelab import resources
-from strokelab.data.datasets import PatchDataset
 from strokelab.data.loaders import WatchedLoader, batch_loader
 from strokelab.data.readers.atlas_v1 import read
+from strokelab.data.samples import Samples
+from strokelab.data.sources import samples_of
 from strokelab.data.worker_count import WAITING, WORKER_BYTES, fitting_workers
 from strokelab.errors import ConfigError, DataError, RunError
 from strokelab.preparation.store import PreparedStore
@@ -57,10 +58,9 @@ def stored(tmp_path_factory):
 
 
 def a_loader(stored, act=None, *, workers=2):
-    view = small_view()
     victim = stored[BAD_BATCH].case_id
-    augment = AtBatch(victim, act) if act else None
-    dataset = PatchDataset(stored, sampler=view.sampler, sites={}, seed=0, augment=augment)
+    view = small_view(augment=AtBatch(victim, act) if act else None)
+    dataset = samples_of(stored, "train", view=view, batch_size=4, sites={}, seed=0)
     return batch_loader(dataset, EpochBatchSampler(len(dataset), 4, 0, order=InOrder()), workers=workers), victim
 
 
@@ -114,7 +114,7 @@ def test_a_worker_killed_while_the_next_epoch_begins_is_told(stored, monkeypatch
 def test_without_workers_nothing_is_watched(stored):
     loader, _ = a_loader(stored, workers=0)
     assert not isinstance(loader, WatchedLoader)
-    assert isinstance(loader.dataset, PatchDataset)
+    assert isinstance(loader.dataset, Samples)
 
 
 # ---------------------------------------------------------------- how many

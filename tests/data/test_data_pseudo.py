@@ -65,7 +65,7 @@ FOLDS = {"fold0": ("a", "b", "c"), "fold1": ("d", "e", "c"), EVERY: ("a", "b", "
 
 def test_masks_by_models_that_have_not_seen_the_test_cases_join_training(tmp_path):
     pseudo = PseudoLabels(labels(tmp_path, FOLDS))
-    cases, split = pseudo.joined(unlabelled("x", "y"), SPLIT)
+    cases, split = pseudo.joined(lambda: unlabelled("x", "y"), SPLIT)
     assert split.train == ("a", "b", "x", "y")
     assert (split.val, split.test) == (SPLIT.val, SPLIT.test)
     assert split.about["x"] == ("person-x", "R001")
@@ -80,10 +80,10 @@ def test_masks_of_models_that_know_the_answers_are_refused_unless_asked_for(tmp_
     root = labels(tmp_path, FOLDS)
     mixed = replace(SPLIT, train=("a", "e"), test=("b", "d"))
     with pytest.raises(DataError, match=r"seen some of the 2 test cases"):
-        PseudoLabels(root).joined(unlabelled("x", "y"), mixed)
+        PseudoLabels(root).joined(lambda: unlabelled("x", "y"), mixed)
     assert PseudoLabels(root, per_fold=False).chosen(mixed).name == EVERY
     with pytest.warns(DataWarning, match="'all' are by models that have seen test cases"):
-        PseudoLabels(root, per_fold=False).joined(unlabelled("x", "y"), mixed)
+        PseudoLabels(root, per_fold=False).joined(lambda: unlabelled("x", "y"), mixed)
     shutil.rmtree(tmp_path / "one", ignore_errors=True)
     with pytest.raises(DataError, match="by all models"):
         PseudoLabels(labels(tmp_path / "one", {"fold0": ("a",)}), per_fold=False).chosen(mixed)
@@ -93,7 +93,7 @@ def test_a_person_never_stands_on_two_sides(tmp_path):
     pseudo = PseudoLabels(labels(tmp_path, FOLDS, cases=("x", "y", "z")))
     cases = [*unlabelled("x", person="person-d"), *unlabelled("y", person="person-c"), *unlabelled("z")]
     with pytest.warns(DataWarning, match=r"\['x', 'y'\] left out"):
-        _, split = pseudo.joined(cases, SPLIT)
+        _, split = pseudo.joined(lambda: cases, SPLIT)
     assert split.train == ("a", "b", "z")
 
 
@@ -107,14 +107,14 @@ def test_models_that_know_another_scan_of_a_test_person_know_too_much(tmp_path):
 def test_masks_and_unlabelled_cases_belong_together(tmp_path):
     root = labels(tmp_path, FOLDS)
     with pytest.raises(DataError, match=r"1 unlabelled cases without a mask in fold0 \['z'\], 1 masks of unknown"):
-        PseudoLabels(root).joined(unlabelled("x", "z"), SPLIT)
+        PseudoLabels(root).joined(lambda: unlabelled("x", "z"), SPLIT)
     known = PseudoLabels(root, digest=file_digest(root / LABELS))
-    known.joined(unlabelled("x", "y"), SPLIT)
+    known.joined(lambda: unlabelled("x", "y"), SPLIT)
     write_volume(root / "fold0/x.nii.gz", np.ones(GRID.shape, np.uint8), GRID)
     with pytest.raises(DataError, match="another mask than the one"):
-        known.joined(unlabelled("x", "y"), SPLIT)
+        known.joined(lambda: unlabelled("x", "y"), SPLIT)
     with pytest.raises(DataError, match="other masks than those this training was to learn from"):
-        PseudoLabels(root, digest="0" * 32).joined(unlabelled("x", "y"), SPLIT)
+        PseudoLabels(root, digest="0" * 32).joined(lambda: unlabelled("x", "y"), SPLIT)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from strokelab.contract import PreparedCase
-from strokelab.data.random_patches import RandomPatches
+from strokelab.data.samples import Samples
 from strokelab.grid import Grid
 from strokelab.preparation.entry import open_entry, write_entry
+from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.foreground import ForegroundPatches
 
 SHAPE, PATCH = (40, 36, 30), (32, 32, 32)
@@ -41,7 +42,8 @@ def test_3_forced_samples_of_a_batch(batch, forced):
 
 def test_4_a_forced_window_holds_its_lesion_voxel_in_every_corner_and_padding_is_background(in_corners):
     sampler = ForegroundPatches(PATCH, iterations_per_epoch=40)
-    data = RandomPatches(in_corners, sampler=sampler, part="train", batch_size=2, sites={}, seed=0)
+    places = sampler.places(in_corners, Drawing("train", seed=0, batch_size=2))
+    data = Samples(in_corners, places, sites={}, seed=0)
     batch = data.__getitems__([(0, index) for index in range(80)])
     forced = slice(1, None, 2)
     assert batch["lesion"][forced].flatten(1).sum(1).tolist() == [1] * 40

@@ -172,9 +172,9 @@ def pseudo_labels(root: Path, folds: dict[str, list[str]]) -> Path:
 
 
 @executes("strokelab/data/pseudo.py:_none_for", "strokelab/data/pseudo.py:_damaged")
-@executes("strokelab/data/serving.py:samples_of")
-def test_pseudo_labels(tmp_path, monkeypatch):
-    from strokelab.data import serving
+@executes("strokelab/sampling/boxes.py:check_unweighted")
+def test_pseudo_labels(tmp_path):
+    from strokelab.sampling.boxes import Drawing
     from strokelab.sampling.slices import Slices
 
     split = Split(("a",), (), ("b",), {name: (name, "R001") for name in "ab"})
@@ -194,20 +194,19 @@ def test_pseudo_labels(tmp_path, monkeypatch):
     (word,) = told(said(check, tmp_path).remedy)
     check(tmp_path, word.replace("DIR", str(one)))
 
-    monkeypatch.setattr(serving, "PatchDataset", lambda *_, **__: "samples")
-    cases = [SimpleNamespace(case_id=name) for name in "ax"]
-    view = SimpleNamespace(sampler=Slices(), augment=None)
+    cases = [
+        SimpleNamespace(case_id=name, grid=Grid.of((4, 4, 1), np.eye(4)), brain_voxels_per_slice=(9,)) for name in "ax"
+    ]
 
     def serve(word):
         weight = override(base, [word])["data"]["pseudo"]["weight"]
-        named = {"view": view, "batch_size": 1, "sites": {}, "seed": 0}
-        serving.samples_of(cases, "train", **named, weight_of=lambda case: weight if case == "x" else 1.0)
+        Slices(min_brain_pixels=1).places(cases, Drawing("train", 0, 1, [1.0, weight]))
 
     serve(*told(said(serve, "data.pseudo.weight=2").remedy))
 
 
 @executes("strokelab/data/cohort_checks.py:curve_cases", "strokelab/data/worker_count.py:fitting_workers")
-@executes("strokelab/data/datamodule.py:split_result", "strokelab/data/lost_worker.py:shared")
+@executes("strokelab/data/datamodule.py:training", "strokelab/data/lost_worker.py:shared")
 def test_settings_of_the_data_module(monkeypatch, t1_cohort):
     from strokelab.data.cohort_checks import curve_cases
     from strokelab.data.datamodule import CohortDataModule

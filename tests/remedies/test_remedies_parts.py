@@ -1,6 +1,5 @@
 """Remedies about views, networks and losses, and about predictions that lie in a folder already."""
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,27 +18,12 @@ from strokelab.inference.derivative import TABLE, Derivative
 GRID = Grid.of((4, 4, 4), np.eye(4))
 
 
-@dataclass(frozen=True)
-class ForPatches:
-    """Augmentation that patches alone can have."""
+@executes("strokelab/configuration/fit.py:_check_classes")
+def test_classes_of_a_view():
+    from strokelab.configuration.fit import check_fit
 
-    def draw(self, stream, channels, patch):
-        """Nothing to draw."""
-
-    def apply(self, batch, plans):
-        """Nothing to change."""
-
-
-@executes("strokelab/view.py:__post_init__")
-def test_augmentation_of_slices():
-    from strokelab.view import View
-
-    parts = {key: build(node) for key, node in settings()["view"].items() if key != "_target_" and node is not None}
-    words = told(said(View, **parts | {"augment": ForPatches()}).remedy)
-    for word in words:
-        augment = settings(word)["view"]["augment"]
-        assert View(**parts | {"augment": build(augment) if augment else None}).augment is None
-    assert words == ["augment=none", "augment=as_model"]
+    asked = ["model=nnunet", "+view.classes=[background,lesion,tissue]"]
+    check_fit(settings(*asked, *told(said(lambda: check_fit(settings(*asked))).remedy)))
 
 
 @executes("strokelab/losses/dice.py:unlike_maps")

@@ -5,17 +5,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from strokelab.errors import ConfigError
+from strokelab.contract import plane_axis, shape_of
+from strokelab.errors import ConfigError, DataError
 from strokelab.grid import Grid
-from strokelab.sampling.boxes import Boxes, plane_axis
+from strokelab.sampling.boxes import Drawing, Listed
 from strokelab.sampling.slices import Slices
 
-RNG = np.random.default_rng(0)
+DRAWING = Drawing("train", seed=0, batch_size=4)
 
 
 def case(brain=(0, 3, 64, 63, 900), lesion_at=(2,), labelled=True):
     lesion = np.zeros((30, 40, len(brain)), dtype=np.uint8)
-    lesion[4, 5, list(lesion_at)] = 1
+    lesion[4, 5, [z for z in lesion_at if z < len(brain)]] = 1
     return SimpleNamespace(
         case_id="a",
         grid=Grid.of(lesion.shape, np.eye(4)),
@@ -34,15 +35,19 @@ def case(brain=(0, 3, 64, 63, 900), lesion_at=(2,), labelled=True):
     ],
 )
 def test_which_slices(sampler, kept):
-    boxes = sampler.draw(case(), RNG)
-    assert boxes.starts.tolist() == [[0, 0, z] for z in kept]
-    assert boxes.size == (30, 40, 1)
-    assert sampler.fixed
+    places = sampler.places([case(brain=(0, 70)), case()], DRAWING)
+    first = 1 if sampler.keep_empty else 0  # the other case has lesion in slice 2 alone
+    keys = [(3, index) for index in range(first, len(places))]
+    rows, starts = places.at(keys)
+    assert starts.tolist() == [[0, 0, z] for z in kept]
+    assert rows.tolist() == [1] * len(kept) == places.rows[first:].tolist()
+    assert (places.size, starts.dtype) == ((30, 40, 1), np.int64)
 
 
-def test_no_slice_with_lesion():
-    assert len(Slices(keep_empty=False).draw(case(lesion_at=()), RNG)) == 0
-    assert len(Slices(keep_empty=False).draw(case(labelled=False), RNG)) == 0
+@pytest.mark.parametrize("one", [case(lesion_at=()), case(labelled=False)])
+def test_no_slice_with_lesion(one):
+    with pytest.raises(DataError, match="no sample in 1 cases"):
+        Slices(keep_empty=False).places([one], DRAWING)
 
 
 def test_sample_shape_is_rows_then_columns():
@@ -57,13 +62,19 @@ def test_settings_out_of_range(settings):
         Slices(**settings)
 
 
-def test_boxes_hold_their_shape():
-    with pytest.raises(ValueError, match="int64"):
-        Boxes(np.zeros((2, 3)), (1, 1, 1))
+def test_listed_places_hold_their_shape():
+    one = np.zeros(1, dtype=np.int64)
+    with pytest.raises(ValueError, match="expected integers of 1 x 3"):
+        Listed((1, 1, 1), np.zeros((1, 3)), one)
+    with pytest.raises(ValueError, match="expected integers of 1 x 3"):
+        Listed((1, 1, 1), np.zeros((2, 3), dtype=np.int64), one)
     with pytest.raises(ValueError, match="size"):
-        Boxes(np.zeros((2, 3), dtype=np.int64), (0, 1, 1))
+        Listed((0, 1, 1), np.zeros((1, 3), dtype=np.int64), one)
 
 
-@pytest.mark.parametrize(("size", "axis"), [((9, 8, 1), 2), ((1, 8, 7), 0), ((4, 4, 4), None), ((1, 1, 5), None)])
-def test_plane_axis(size, axis):
-    assert plane_axis(size) == axis
+@pytest.mark.parametrize(
+    ("size", "axis", "shape"),
+    [((9, 8, 1), 2, (8, 9)), ((1, 8, 7), 0, (7, 8)), ((4, 3, 2), None, (4, 3, 2)), ((1, 1, 5), None, (1, 1, 5))],
+)
+def test_what_a_sample_of_a_box_is(size, axis, shape):
+    assert (plane_axis(size), shape_of(size)) == (axis, shape)

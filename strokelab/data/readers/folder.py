@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from strokelab.contract import ANY_LABEL, Case
+from strokelab.contract import ANY_LABEL, Case, MapFiles, MapLayout
 from strokelab.data.readers import _scans
 from strokelab.data.readers._names import is_mask
 from strokelab.data.readers._tables import Row, Table, read_table
@@ -34,6 +34,7 @@ RELEASE = Release(
 
 # Columns of a table that are not modalities.
 _RESERVED = ("case", "subject", "site", "label", "brain")
+_MAP = ":"  # parts the name of a further map from its channel's
 _SYNONYMS = {"lesion": "label", "mask": "label"}
 
 
@@ -74,7 +75,8 @@ def read(
             familiar (T1w, FLAIR, DWI ...), else every file is a case with the modality ``image``.
         label_modality: on whose grid the labels lie; empty: the first modality.
         table: a csv with one row per case and the columns ``case``, ``subject``, ``site``, ``label``, ``brain``
-            (all optional but ``case``) and one per modality, paths relative to the csv.
+            (all optional but ``case``) and one per modality, paths relative to the csv. Columns like ``tissue:GM`` name
+            maps of fractions (0 to 1), such as ``view.preparation.maps=[tissue]`` prepares; rows may lack them.
         images: name of the folder with images; without such a folder the files in ``root`` itself are the images,
             provided that no others lie in folders below.
         labels: name of the folder with masks; cases without one are unlabelled.
@@ -146,7 +148,9 @@ def _from_table(path: Path, settings: Callable[[Sequence[str]], _Settings]) -> l
     table = read_table(path, lower=False)
     rows = [{_column(name): value for name, value in row.items()} for row in table.rows]
     columns = list(dict.fromkeys(_column(name) for name in table.columns if name))
-    files = [name for name in columns if name not in _RESERVED and any(_is_file_name(row.get(name)) for row in rows)]
+    named = [name for name in columns if name not in _RESERVED and any(_is_file_name(row.get(name)) for row in rows)]
+    files = [name for name in named if _MAP not in name]
+    further = [name for name in named if _MAP in name]
     if "case" not in columns or not files:
         raise DataError(
             path,
@@ -164,8 +168,10 @@ def _from_table(path: Path, settings: Callable[[Sequence[str]], _Settings]) -> l
             return [path.parent / name.strip() for name in names if name.strip()]
 
         found = {name: listed(spelt.get(name.lower(), name)) for name in chosen.modalities}
-        meta = {key: value for key, value in row.items() if key not in files}
-        return _lead(case, found, chosen, masks=listed("label"), brains=listed("brain"), row=meta, must_exist=True)
+        meta = {key: value for key, value in row.items() if key not in named}
+        fractions = {name: listed(name) for name in further}
+        masks, brains = listed("label"), listed("brain")
+        return _lead(case, found, chosen, masks=masks, brains=brains, maps=fractions, row=meta, must_exist=True)
 
     return [lead(case, row) for case, row in _by_case(replace(table, rows=tuple(rows))).items()]
 
@@ -177,6 +183,7 @@ def _lead(
     *,
     masks: Sequence[Path] = (),
     brains: Sequence[Path] = (),
+    maps: Mapping[str, Sequence[Path]] | None = None,
     row: Mapping[str, str | float] | None = None,
     must_exist: bool = False,
 ) -> Lead:
@@ -191,7 +198,9 @@ def _lead(
             name: one(files.get(name, []), case=case_id, pattern=f"{case_id}_{name}.nii[.gz]", around=around)
             for name in settings.modalities
         }
-        lost = [file for file in (*images.values(), *masks, *brains) if must_exist and not file.is_file()]
+        fractions = _fractions(maps or {}, case_id)
+        others = [*masks, *brains, *(file for one_map in fractions.values() for file in one_map.files)]
+        lost = [file for file in (*images.values(), *others) if must_exist and not file.is_file()]
         if lost:
             raise DataError(
                 lost[0], found="no such file", expected=f"a file of the case {case_id}", remedy="correct the table"
@@ -209,9 +218,32 @@ def _lead(
             label_modality=settings.label_modality,
             brain=one(brains, case=case_id, pattern=f"brain/{case_id}.nii[.gz]", around=brains) if brains else None,
             meta=meta,
+            maps=fractions,
         )
 
     return Lead(case_id, subject, build)
+
+
+def _fractions(columns: Mapping[str, Sequence[Path]], case_id: str) -> dict[str, MapFiles]:
+    """The further maps of a case from its columns ``map:channel``; a case has all channels of a map, or not the map."""
+    found: dict[str, dict[str, Sequence[Path]]] = {}
+    for column, files in columns.items():
+        name, _, channel = column.partition(_MAP)
+        found.setdefault(name, {})[channel] = files
+    maps: dict[str, MapFiles] = {}
+    for name, channels in found.items():
+        counts = {len(files) for files in channels.values()}
+        if counts == {1}:
+            layout = MapLayout("fraction", tuple(channels))
+            maps[name] = MapFiles(layout, tuple(files[0] for files in channels.values()))
+        elif counts != {0}:
+            raise DataError(
+                f"case {case_id}",
+                found=", ".join(f"{len(files)} files in {name}:{channel}" for channel, files in channels.items()),
+                expected=f"one file in every column of {name}, or none in any",
+                remedy="complete the row, or empty these columns of it",
+            )
+    return maps
 
 
 def _by_case(table: Table) -> dict[str, Row]:

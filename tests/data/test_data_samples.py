@@ -15,15 +15,15 @@ from strokelab.augment.recipes import Recipe
 from strokelab.contract import check_batch, check_sample
 from strokelab.data import read_cases
 from strokelab.data.lost_worker import shared
-from strokelab.data.random_patches import RandomPatches
-from strokelab.data.serving import applied, samples_of
+from strokelab.data.samples import Samples, completed
+from strokelab.data.sources import samples_of
 from strokelab.errors import ConfigError, DataError
 from strokelab.inference.windows import PatchWindows
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore
+from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.foreground import ForegroundPatches
 from strokelab.sampling.order import InOrder, Shuffle
-from strokelab.sampling.slices import Slices
 from strokelab.view import View
 
 PATCH = (12, 8, 6)
@@ -40,8 +40,13 @@ def stored(tmp_path_factory):
 
 def a_dataset(stored, **settings):
     sampler = ForegroundPatches(settings.pop("patch", PATCH), iterations_per_epoch=20, validation_iterations=4)
-    default = {"sampler": sampler, "part": "train", "batch_size": 3, "sites": SITES, "seed": 7}
-    return RandomPatches(stored, **{**default, **settings})
+    seed, size = settings.pop("seed", 7), settings.pop("batch_size", 3)
+    drawing = Drawing(settings.pop("part", "train"), seed, size, settings.pop("weights", None))
+    return Samples(stored, sampler.places(stored, drawing), sites=SITES, seed=seed, **settings)
+
+
+def starts_of(data, keys):
+    return data.places.at(keys)[1]
 
 
 def keys(data, epoch=0):
@@ -90,19 +95,19 @@ def test_the_last_of_three_holds_lesion_and_sites_are_indices(stored):
 
 def test_patches_are_a_function_of_seed_epoch_index_and_part(stored):
     data, again = a_dataset(stored), a_dataset(stored)
-    wanted = [data.starts_of(keys(data, epoch)).tolist() for epoch in range(3)]
-    assert [again.starts_of(keys(again, epoch)).tolist() for epoch in (2, 1, 0)] == wanted[::-1]
+    wanted = [starts_of(data, keys(data, epoch)).tolist() for epoch in range(3)]
+    assert [starts_of(again, keys(again, epoch)).tolist() for epoch in (2, 1, 0)] == wanted[::-1]
     assert wanted[0] != wanted[1]
-    assert a_dataset(stored, seed=8).starts_of(keys(data)).tolist() != wanted[0]
-    assert a_dataset(stored, part="val").starts_of(keys(data)).tolist() != wanted[0]
+    assert starts_of(a_dataset(stored, seed=8), keys(data)).tolist() != wanted[0]
+    assert starts_of(a_dataset(stored, part="val"), keys(data)).tolist() != wanted[0]
     assert len(a_dataset(stored, part="val")) == 4 * 3
 
 
 def test_shares_of_a_batch_over_processes_are_the_batch(stored):
     """Rank r takes every second of a step: what is forced does not depend on who asks."""
     data = a_dataset(stored, batch_size=4)
-    whole = data.starts_of([(1, index) for index in range(8, 12)])
-    shares = [data.starts_of([(1, index) for index in range(8 + rank, 12, 2)]) for rank in range(2)]
+    whole = starts_of(data, [(1, index) for index in range(8, 12)])
+    shares = [starts_of(data, [(1, index) for index in range(8 + rank, 12, 2)]) for rank in range(2)]
     assert np.stack(shares, axis=1).reshape(4, 3).tolist() == whole.tolist()
 
 
@@ -121,7 +126,7 @@ def test_the_lesion_voxels_of_a_case_are_looked_for_once(stored, monkeypatch):
     monkeypatch.setattr(ForegroundPatches, "kept_voxels", lambda s, *args: looked.append(1) or found(s, *args))
     data = a_dataset(stored)
     for epoch in range(3):
-        data.starts_of(keys(data, epoch))
+        starts_of(data, keys(data, epoch))
     assert len(looked) == len(stored)
 
 
@@ -133,10 +138,6 @@ def test_a_pickled_dataset_is_light_and_the_same(stored):
     assert same(pickle.loads(content).__getitems__([(1, 2), (1, 8)]), wanted)
 
 
-def test_known_classes(stored):
-    assert a_dataset(stored, known=[True, False]).__getitems__([(0, 0)])["known"].tolist() == [[True, False]]
-
-
 # ---------------------------------------------------------------- augmentation
 
 
@@ -145,6 +146,7 @@ class Widen:
     """A plan that reads more and changes nothing; every second sample."""
 
     margin: int = 2
+    pure: bool = True
 
     @dataclass(frozen=True)
     class Plan:
@@ -167,7 +169,7 @@ def test_only_samples_that_need_it_read_a_larger_box_and_it_lies_around_the_patc
     batch = wide.__getitems__(keys(wide))
     assert 15 < len(batch["sources"]) < 45
     assert tuple(batch["sources"][next(iter(batch["sources"]))]["image"].shape) == (1, *[n + 4 for n in PATCH])
-    done = applied(batch, a_view(Widen()))
+    done = completed(batch)
     check_batch(done)
     assert same(done, plain.__getitems__(keys(plain)))  # a central crop, also where the box hangs over the border
 
@@ -180,8 +182,8 @@ def test_augmentation_now_or_on_the_device_gives_the_same(stored, augment):
     waiting = later.__getitems__(keys(now)[:12])
     assert waiting["sources"]
     there = move_data_to_device(shared(waiting), torch.device("cpu"))  # as Lightning does: plans stay as they are
-    assert there["plans"] is waiting["plans"]
-    assert same(applied(there, a_view(augment)), wanted)
+    assert there["later"] is waiting["later"]
+    assert same(completed(there), wanted)
     assert not same(wanted, a_dataset(stored).__getitems__(keys(now)[:12]))
 
 
@@ -223,7 +225,7 @@ def test_the_sampler_decides_and_validation_is_not_augmented(stored):
 
 
 def test_weights_need_a_view_that_draws_cases(stored):
-    settings = {"batch_size": 2, "sites": {}, "seed": 0, "weight_of": lambda case_id: 2.0 if "t01" in case_id else 1.0}
+    settings = {"batch_size": 2, "sites": {}, "seed": 0, "weights": [1.0, *[2.0] * 7]}
     some = [replace(stored[0], case_id="other"), *stored]
     with pytest.raises(ConfigError, match=r"data\.pseudo\.weight[\s\S]*Slices"):
         samples_of(some, "train", view=small_view(), **settings)
@@ -240,7 +242,7 @@ def test_weights_that_draw_nobody(stored, weights, words):
 
 
 def test_no_case_and_no_mask(stored):
-    with pytest.raises(DataError, match="no case to draw train patches from"):
+    with pytest.raises(DataError, match="no case to sample train patches from"):
         a_dataset([])
     with pytest.raises(DataError, match="without a lesion mask"):
         a_dataset([*stored, replace(stored[0], case_id="new", lesion_voxels=None)])
@@ -251,8 +253,6 @@ def test_a_view_whose_parts_disagree_is_refused():
         a_view(windows=PatchWindows((16, 8, 6)))
     with pytest.raises(ConfigError, match=r"view\.order[\s\S]*Shuffle"):
         a_view(order=Shuffle())
-    with pytest.raises(ConfigError, match=r"view\.augment[\s\S]*Slices"):
-        a_view(Widen(), sampler=Slices(min_brain_pixels=20), windows=small_view().windows)
 
 
 def test_orders_of_a_view_of_patches():

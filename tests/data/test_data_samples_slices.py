@@ -14,28 +14,31 @@ from strokelab.augment.recipes import Recipe
 from strokelab.augment.spatial import Flip
 from strokelab.contract import check_batch, check_sample
 from strokelab.data import read_cases
-from strokelab.data.datasets import PatchDataset, VolumeDataset
+from strokelab.data.samples import Samples
 from strokelab.errors import ConfigError, DataError
 from strokelab.preparation.store import PreparedStore, StoredCase
-from strokelab.sampling.boxes import Boxes
+from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.slices import Slices
+from strokelab.seeding import stream
 
 SITES = {"Site1": 0, "Site3": 1}
 
 
 class Corners:
-    """Boxes drawn anew in every epoch; some hang over the border."""
+    """Three boxes of each case, anew in every epoch; some hang over the border."""
 
-    fixed = False
+    size, count, rows = (6, 7, 5), 3, None
 
-    def __init__(self, size=(6, 7, 5), count=3):
-        self.size, self.count = size, count
+    def __init__(self, cases, drawing):
+        self.cases, self.seed = cases, drawing.seed
 
-    def draw(self, case, stream):
-        return Boxes(stream.integers(-4, 14, (self.count, 3)), self.size)
+    def __len__(self):
+        return self.count * len(self.cases)
 
-    def sample_shape(self, crop):
-        return self.size
+    def at(self, keys):
+        rows = [index // self.count for _, index in keys]
+        of = [(self.cases[row].case_id, epoch, index % 3) for row, (epoch, index) in zip(rows, keys, strict=True)]
+        return np.array(rows), np.stack([stream(self.seed, *words).integers(-4, 14, 3) for words in of])
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +48,12 @@ def stored(tmp_path_factory):
     return PreparedStore(folder / "store").prepare(cases, small_view(crop=None).preparation, progress=False)
 
 
-def a_dataset(stored, sampler=None, **settings):
-    sampler = sampler or Slices(min_brain_pixels=20)
-    return PatchDataset(stored, sampler=sampler, **{"sites": SITES, "seed": 7, **settings})
+SLICES = Slices(min_brain_pixels=20).places
+
+
+def a_dataset(stored, places=SLICES, seed=7, **settings):
+    its = places(stored, Drawing("train", seed, batch_size=4))
+    return Samples(stored, its, seed=seed, **{"sites": SITES, **settings})
 
 
 def test_a_slice_is_the_transposed_volume(stored):
@@ -85,7 +91,7 @@ def test_sites_are_training_indices(stored):
 
 
 def test_patches_that_hang_over_are_padded_with_background(stored):
-    data = a_dataset(stored, Corners())
+    data = a_dataset(stored, Corners)
     assert len(data) == 3 * len(stored)
     hung = 0
     for epoch in (0, 4):
@@ -105,13 +111,13 @@ def test_drawn_boxes_are_a_function_of_seed_epoch_and_case(stored):
     def origins(data, epoch):
         return data.__getitems__([(epoch, index) for index in range(len(data))])["origin"].tolist()
 
-    forward, backward = a_dataset(stored, Corners()), a_dataset(stored, Corners())
+    forward, backward = a_dataset(stored, Corners), a_dataset(stored, Corners)
     wanted = [origins(forward, epoch) for epoch in range(4)]
     assert [origins(backward, epoch) for epoch in (3, 2, 1, 0)] == wanted[::-1]
     assert wanted[1] != wanted[2]
-    fewer = a_dataset(stored[2:4], Corners())
+    fewer = a_dataset(stored[2:4], Corners)
     assert origins(fewer, 2) == wanted[2][6:12]  # the other cases do not matter
-    assert origins(a_dataset(stored, Corners(), seed=8), 1) != wanted[1]
+    assert origins(a_dataset(stored, Corners, seed=8), 1) != wanted[1]
 
 
 def test_one_by_one_equals_in_bulk(stored):
@@ -131,11 +137,6 @@ def test_augmentation_changes_nothing_in_the_store(stored):
     plain = a_dataset(stored).__getitems__([(0, 5)])["image"].clone()
     a_dataset(stored, augment=Recipe([Noise(p=1)])).__getitems__([(0, 5)])
     assert torch.equal(a_dataset(stored).__getitems__([(0, 5)])["image"], plain)
-
-
-def test_known_classes(stored):
-    batch = a_dataset(stored, known=[True, False, True]).__getitems__([(0, 0), (0, 1)])
-    assert batch["known"].tolist() == [[True, False, True]] * 2
 
 
 def test_closed_cases_give_the_same_and_no_file_stays_open(stored):
@@ -182,7 +183,7 @@ def test_a_case_that_went_away_is_told(stored):
 
 
 def test_a_pickled_dataset_is_light_and_the_same(stored):
-    data = a_dataset(stored, Corners())
+    data = a_dataset(stored, Corners)
     expected = data.__getitems__([(1, 2), (1, 8)])
     content = pickle.dumps(data)
     assert len(content) < 50_000
@@ -196,26 +197,10 @@ def test_unlabelled_cases_are_refused(stored):
 
 def test_no_sample_at_all(stored):
     with pytest.raises(DataError, match="no sample"):
-        a_dataset(stored, Slices(min_brain_pixels=10_000))
+        a_dataset(stored, Slices(min_brain_pixels=10_000).places)
 
 
 def test_slices_of_different_sizes(stored):
     grid = replace(stored[0].grid, shape=(19, 24, 10))
     with pytest.raises(ConfigError, match=r"preparation\.crop"):
         a_dataset([*stored, replace(stored[0], case_id="other", grid=grid)])
-
-
-def test_a_sampler_must_keep_its_count(stored):
-    class Growing(Corners):
-        def draw(self, case, stream):
-            self.count += 1
-            return super().draw(case, stream)
-
-    data = a_dataset(stored, Growing())
-    with pytest.raises(RuntimeError, match="the same number"):
-        data.__getitems__([(1, 0)])
-
-
-def test_volumes(stored):
-    volumes = VolumeDataset(stored)
-    assert [volumes[index].case_id for index in range(len(volumes))] == [case.case_id for case in stored]

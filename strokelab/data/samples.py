@@ -1,0 +1,273 @@
+"""Samples cut from prepared cases, a batch at a time. Knows memory maps and boxes; knows no files and no Lightning.
+
+Nothing is decoded, queued or collated: a batch is gathered straight from the maps into one tensor per name. Slices
+come out as (C, Y, X), rows anterior-posterior and columns left-right, volumes as (C, X, Y, Z).
+
+Which samples there are is a pure function of (seed, epoch, index), and so is what augmentation does to them: it is
+drawn before anything is read, so that only samples which rotate, zoom or deform read more than their own box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from strokelab.contract import Batch, PreparedCase, plane_axis
+from strokelab.data.open_cases import OPEN_CASES, OpenCases, check_cases, cut
+from strokelab.data.read_ahead import announce
+from strokelab.data.targets import Targets
+from strokelab.preparation.store import StoredCase
+from strokelab.sampling.boxes import Places, Size
+from strokelab.sampling.order import Key
+from strokelab.seeding import stream
+from strokelab.view import Augment
+
+Boxes = dict[str, NDArray[Any]]
+"""Maps by name in the memory order of the store, (..., C, z, y, x)."""
+
+
+class SampleSet(Protocol):
+    """What a loader serves: answers lists of (epoch, index) with whole batches; cut or made in any way."""
+
+    cases: list[StoredCase]
+
+    @property
+    def sites(self) -> NDArray[np.int64] | None:
+        """Site index of each sample (N,), -1 = unknown; None: known only once a sample is taken."""
+
+    @property
+    def sample_bytes(self) -> int:
+        """Memory of the largest sample."""
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether batches are made by a thread where there are no workers."""
+
+    @property
+    def deferred(self) -> bool:
+        """Whether augmentation is left to the device."""
+
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """One sample (``contract.Sample``)."""
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """The batch of these samples."""
+
+    def rows_of(self, keys: Sequence[Key]) -> list[int]:
+        """The case of each sample, by its place in ``cases``."""
+
+
+class Later:
+    """What is left to do to a batch where its tensors are going: plain data, which stay where they are.
+
+    Args:
+        augment: that drew the plans.
+        plans: one for each sample.
+        targets: how the target is made; None: it is the lesion.
+    """
+
+    def __init__(self, augment: Augment, plans: Sequence[Any], targets: Targets | None) -> None:
+        self.augment, self.plans, self.targets = augment, plans, targets
+
+    def to(self, *args: Any, **settings: Any) -> Later:
+        """Itself. Lightning asks whatever can move to do so, and would take frozen dataclasses apart otherwise."""
+        return self
+
+    def done(self, batch: Batch) -> Batch:
+        """The batch augmented, with its target."""
+        changed = self.augment.apply(batch, self.plans)
+        return changed if self.targets is None else self.targets.added(changed)
+
+
+def completed(batch: Batch) -> Batch:
+    """The batch with what was deferred done where its tensors are; a batch that is whole as it is."""
+    if "later" not in batch:
+        return batch
+    later: Later = batch["later"]
+    return later.done({name: value for name, value in batch.items() if name != "later"})
+
+
+class Samples(Dataset[Batch]):
+    """Boxes of prepared cases as samples, asked for by lists of (epoch, index).
+
+    Args:
+        cases: with the same channels; labelled.
+        places: where their samples lie.
+        sites: site name to index; other and unknown sites become -1.
+        seed: of the run.
+        augment: in two phases, with one stream per sample; None = none.
+        deferred: leave the second phase, where it is pure, to who has the batch on its device (``completed``). The
+            batch then has ``later``, and ``sources`` with the larger boxes of some samples, whose places in the maps
+            are not filled.
+        classes: names of the target's K maps, for networks that learn more than the lesion; None: the lesion alone.
+        open_cases: how many cases stay mapped.
+
+    Raises:
+        DataError: an unlabelled case.
+        ConfigError: cases with different channels or maps.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[StoredCase],
+        places: Places,
+        *,
+        sites: Mapping[str, int],
+        seed: int,
+        augment: Augment | None = None,
+        deferred: bool = False,
+        classes: Sequence[str] | None = None,
+        open_cases: int = OPEN_CASES,
+    ) -> None:
+        self.cases = list(cases)
+        self.layouts = check_cases(self.cases)
+        self.places, self.seed, self.augment = places, seed, augment
+        self.deferred = deferred and augment is not None and augment.pure and plane_axis(places.size) is None
+        self.axis = plane_axis(places.size)
+        self.targets = None if classes is None else Targets(tuple(classes), self.layouts)
+        self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
+        self._opened = OpenCases(self.cases, open_cases)
+
+    def __len__(self) -> int:
+        """Samples of one epoch."""
+        return len(self.places)
+
+    @property
+    def sites(self) -> NDArray[np.int64] | None:
+        """As ``SampleSet``; what site-balanced orders need."""
+        return None if self.places.rows is None else self.case_sites[self.places.rows]
+
+    @property
+    def sample_bytes(self) -> int:
+        """Memory of a sample; of the largest that is read."""
+        size, plans = self.places.size, self._plans([(0, index) for index in range(16)])
+        voxels = max(math.prod(one) for one in (size, *(_read_for(plan, size) for plan in plans)))
+        return voxels * sum(length * np.dtype(kind).itemsize for length, kind in self._forms().values())
+
+    @property
+    def in_thread(self) -> bool:
+        """Volumes are worth a thread, slices are not; nor where augmentation may seed the process's random numbers."""
+        return self.axis is None and (self.augment is None or self.augment.pure)
+
+    def rows_of(self, keys: Sequence[Key]) -> list[int]:
+        """The case of each sample, by its place in ``cases``."""
+        return [int(row) for row in self.places.at(keys)[0]]
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """One sample (``contract.Sample``).
+
+        Raises:
+            TypeError: the dataset defers augmentation, which is work for whole batches.
+        """
+        if self.deferred:
+            raise TypeError("deferred augmentation is applied to whole batches")
+        batch = self.__getitems__([key])
+        return {name: value if name == "kinds" else value[0] for name, value in batch.items()}
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """The batch of these samples; what a ``DataLoader`` calls once per batch.
+
+        Slices are contiguous tensors; volumes are views with x running fastest in memory, as in the store.
+        """
+        size = self.places.size
+        plans = self._plans(keys)
+        found, starts = self.places.at(keys)
+        rows = [int(row) for row in found]
+        sizes = [_read_for(plan, size) for plan in plans] or [size] * len(keys)
+        # A larger box lies around its sample; both are even or both odd.
+        corners = [start - (np.array(read) - size) // 2 for start, read in zip(starts, sizes, strict=True)]
+        boxes, sources = self._cut(rows, corners, sizes)
+        batch: Batch = {name: self._as_samples(box) for name, box in boxes.items()}
+        batch |= {
+            "site": torch.from_numpy(self.case_sites[rows]),
+            "case_id": [self.cases[row].case_id for row in rows],
+            "origin": torch.from_numpy(starts),
+        }
+        if self.layouts:
+            batch["kinds"] = {name: layout.kind for name, layout in self.layouts.items()}
+        if sources:
+            batch["sources"] = sources
+        if self.targets is not None:
+            batch["known"] = torch.stack([self.targets.known(self.cases[row]) for row in rows])
+        if self.augment is not None:
+            later = Later(self.augment, plans, self.targets)
+            return {**batch, "later": later} if self.deferred else later.done(batch)
+        return batch if self.targets is None else self.targets.added(batch)
+
+    def _cut(
+        self, rows: Sequence[int], corners: Sequence[NDArray[np.int64]], sizes: Sequence[Size]
+    ) -> tuple[Boxes, dict[int, dict[str, Tensor]]]:
+        """The maps of all samples, and those of samples that are read in a larger box."""
+        opened = [self._opened[row] for row in rows]
+        if self.axis is None:
+            for case, corner, size in zip(opened, corners, sizes, strict=True):
+                for array in _arrays(case).values():
+                    announce(array, corner, size)
+        boxes = self._empty((len(rows),), self.places.size)
+        sources: dict[int, dict[str, Tensor]] = {}
+        for place, (case, corner, size) in enumerate(zip(opened, corners, sizes, strict=True)):
+            if size == self.places.size:
+                _fill(case, corner, {name: box[place] for name, box in boxes.items()})
+            else:
+                box = self._empty((), size)
+                _fill(case, corner, box)
+                sources[place] = {name: torch.from_numpy(array.swapaxes(-1, -3)) for name, array in box.items()}
+        return boxes, sources
+
+    def _forms(self) -> dict[str, tuple[int, type[Any]]]:
+        """Channels and dtype of each map."""
+        further = {name: (layout.length, layout.dtype) for name, layout in self.layouts.items()}
+        return {
+            "image": (len(self.cases[0].channels), np.float32),
+            "lesion": (1, np.uint8),
+            "brain": (1, np.uint8),
+            **further,
+        }
+
+    def _empty(self, lead: tuple[int, ...], size: Size) -> Boxes:
+        # In the memory order of the store, (Z, Y, X): copies run along it; transposing costs ten times more.
+        return {
+            name: np.empty((*lead, length, *size[::-1]), dtype=kind) for name, (length, kind) in self._forms().items()
+        }
+
+    def _plans(self, keys: Sequence[Key]) -> list[Any]:
+        if self.augment is None:
+            return []
+        channels, size = len(self.cases[0].channels), self.places.size
+        return [self.augment.draw(stream(self.seed, "augment", *key), channels, size) for key in keys]
+
+    def _as_samples(self, boxes: NDArray[Any]) -> Tensor:
+        """Boxes (B, C, z, y, x) as samples (B, C, *S) over the same memory."""
+        if self.axis is None:
+            return torch.from_numpy(boxes.transpose(0, 1, 4, 3, 2))
+        return torch.from_numpy(boxes.squeeze(4 - self.axis))
+
+
+def _read_for(plan: Any, size: Size) -> Size:
+    """The box, concentric with the sample and at least as large, that a plan needs."""
+    return getattr(plan, "source", size)
+
+
+def _arrays(case: PreparedCase) -> dict[str, NDArray[Any]]:
+    """All maps that a case has, (C, X, Y, Z)."""
+    lesion = {} if case.lesion is None else {"lesion": case.lesion[None]}
+    return {"image": case.image, **lesion, "brain": case.brain.view(np.uint8)[None], **case.maps}
+
+
+def _fill(case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]]) -> None:
+    whole = _arrays(case)
+    for name, array in box.items():
+        if name in whole:
+            cut(whole[name], start, array.transpose(0, 3, 2, 1))
+        else:
+            array[...] = 0

@@ -1,0 +1,53 @@
+"""Grey values of a case's files, in one unit and normalized; knows files and brain masks, no steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.errors import DataError
+from strokelab.grid import Grid
+from strokelab.nifti import read_voxels
+from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
+from strokelab.preparation.normalize import Normalization, normalize
+
+
+def physical_units(voxels: NDArray[np.float32], brain: NDArray[np.bool_], *, modality: str, path: Path) -> None:
+    """In place: the prepared grey values of a modality in one unit."""
+    if modality.lower() == "adc":
+        voxels *= np.float32(adc_factor(voxels, brain, str(path)))
+    elif modality.lower() in PERFUSION:
+        clip_outliers(voxels, brain)
+
+
+def normalized(voxels: NDArray[np.float32], region: NDArray[np.bool_], *, path: Path, how: str) -> None:
+    """In place: one channel normalized over a region."""
+    normalize(voxels, region, cast(Normalization, how), out=voxels)
+    if how != "none" and not voxels.any():
+        raise DataError(
+            path,
+            found="an image without contrast inside the brain",
+            expected="grey values that differ",
+            remedy="check image and brain mask, or leave the case out with data.exclude",
+        )
+
+
+def read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """The voxels (X, Y, Z) of an image that shows something, and its grid.
+
+    Raises:
+        DataError: as ``nifti.read_voxels``, and when all voxels are the same.
+    """
+    voxels, grid = read_voxels(path)
+    low, high = float(voxels.min()), float(voxels.max())
+    if low == high:
+        raise DataError(
+            path,
+            found=f"a constant image: every voxel is {low:g}",
+            expected="grey values that differ",
+            remedy="the file is empty or damaged: copy it again, or leave the case out with data.exclude",
+        )
+    return voxels, grid
