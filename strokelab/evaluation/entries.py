@@ -103,9 +103,11 @@ def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
 
 
 def _load(folder: Path, settings: Settings) -> Run:
+    """A run with its weights; of several checkpoints that are averaged, with the first."""
+    chosen = settings["checkpoint"]
     return load_run(
         folder,
-        checkpoint=settings["checkpoint"],
+        checkpoint=chosen[0] if isinstance(chosen, list) else chosen,
         device=settings["device"],
         allow=settings["allow"],
         postprocess=settings.get("postprocess"),

@@ -148,8 +148,9 @@ def _draw(work: Labelling, cases: Sequence[Case], console: Console) -> None:
     shares = {name: dict.fromkeys(places, 1.0) for name, places in work.shares.items()}
     for case, forms in track(zip(cases, prepared, strict=True), title, total=len(cases), console=console):
         grid, paths = read_grid(case.reference_image), _places(work, case)
-        # Averaged on the native grid, in single precision: double rounds otherwise, and masks made before are continued.
-        scores = (run.scores(form).finished(classes=False).restored(form.steps) for run, form in zip(taught, forms, strict=True))
+        # On the native grid and in single precision, as the masks were made that a stopped command goes on with.
+        finished = (run.scores(form).finished(classes=False) for run, form in zip(taught, forms, strict=True))
+        scores = (found.restored(form.steps) for found, form in zip(finished, forms, strict=True))
         for name, mean in means_of(enumerate(scores), shares, dtype=np.float32):
             write_volume(paths[name], threshold(mean.lesion, HARD), grid)
 

@@ -73,7 +73,7 @@ def outcomes(entries, settings, tmp_path_factory):
 def mean_of(folders, case):
     runs = [load_run(folder) for folder in folders]
     prepared = prepare(case, runs[0].view.preparation)
-    return np.mean([run.probability(prepared) for run in runs], axis=0, dtype=np.float64).astype(np.float32)
+    return np.mean([run.scores(prepared).lesion for run in runs], axis=0, dtype=np.float64).astype(np.float32)
 
 
 def test_a_case_is_averaged_over_the_runs_that_tested_it(outcomes, sweep, cases):
