@@ -47,7 +47,7 @@ class GeometricMean:
                 "view.windows.scores",
                 found=repr(self.scores),
                 expected=f"one of {', '.join(get_args(Kind))}",
-                remedy="set view.windows.scores=probabilities",
+                remedy="leave it at probabilities",
             )
         if self.windows.skip_outside_brain:
             raise ConfigError(

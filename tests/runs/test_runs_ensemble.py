@@ -266,3 +266,21 @@ def test_members_of_different_classes_share_the_lesion_alone(members, prepared, 
     assert mixed.predict_prepared(prepared).probability.max() == pytest.approx(0.4)
     with pytest.raises(RunError, match="channel 1"):
         mixed.predict_prepared(prepared, classes=True)
+
+
+def test_a_family_may_decide_on_the_native_grid(members, t1_cohort, tmp_path):
+    """Asked for by its view; the mean is still taken on the prepared grid, where all members have one."""
+    case = read_cases("atlas_v1", t1_cohort)[0]
+    folders = [
+        changed(member, tmp_path / member.name, lambda config: config["view"]["preparation"].update(spacing=[6, 6, 6]))
+        for member in members[:1]
+    ]
+    run = load_run(folders[0])
+    plain = run.predict(case)
+    object.__setattr__(run.view, "finish", "native")
+    native = run.predict(case)
+    np.testing.assert_array_equal(native.probability, plain.probability)
+    np.testing.assert_array_equal(native.mask, plain.probability >= 0.5)
+    ensemble = load_ensemble(folders)
+    native = replace(ensemble, members=tuple(replace(one, finish="native") for one in ensemble.members))
+    np.testing.assert_array_equal(native.predict(case).mask, plain.probability >= 0.5)
