@@ -63,7 +63,7 @@ def predict_sgnet(folder: Path) -> None:
 
     from strokelab import build_model
     from strokelab.inference.postprocess import threshold
-    from strokelab.inference.predict import predict_case
+    from strokelab.inference.predict import case_scores, to_native
     from strokelab.inference.slices import SliceWindows
     from strokelab.networks.cost import cost_of
     from strokelab.preparation.store import PreparedStore
@@ -84,7 +84,8 @@ def predict_sgnet(folder: Path) -> None:
         return model.predict_scores(image, brain)
 
     start = time.perf_counter()
-    predict_case(stored.load(), predict=predict, windows=windows, postprocess=threshold)
+    prepared = stored.load()
+    to_native(prepared, case_scores(prepared, predict=predict, windows=windows), postprocess=threshold)
     seconds = time.perf_counter() - start - sum(products)
     rate = matrix.shape[0] ** 3 / statistics.median(products)  # multiply-adds per second
     report(seconds=seconds, floor=macs * slices / rate, slices=slices, gmacs=macs / 1e9, gflops=2 * rate / 1e9)

@@ -21,7 +21,7 @@ from benchmarks.partly import Partly
 from strokelab.contract import PreparedCase
 from strokelab.grid import Grid
 from strokelab.inference.precision import Precision, settle
-from strokelab.inference.predict import lesion_probability
+from strokelab.inference.predict import case_scores
 from strokelab.inference.windows import PatchWindows
 
 SHAPE, PATCH = (197, 233, 189), (128, 128, 128)
@@ -37,7 +37,7 @@ def volume(precision: str, calls: int) -> None:
     partly = Partly(lambda image: model.predict_scores(image, brain), calls)
     watch = Watch()
     settled = settle(precision, trained="", device="cpu")
-    lesion_probability(
+    case_scores(
         prepared,
         predict=lambda image, inside: partly(image),
         windows=PatchWindows(PATCH),
@@ -58,7 +58,7 @@ def around(mirror: str, rounds: int) -> None:
 
     def ours(network: Callable[[Tensor], Tensor]) -> object:
         windows = PatchWindows(PATCH, mirror=mirror)
-        return lesion_probability(prepared, predict=lambda image, _: network(image), windows=windows, lesion_channel=1)
+        return case_scores(prepared, predict=lambda image, _: network(image), windows=windows, lesion_channel=1).lesion
 
     def monai(network: Callable[[Tensor], Tensor]) -> object:
         image, total = torch.from_numpy(prepared.image)[None], torch.zeros(())
@@ -96,9 +96,9 @@ def quality() -> None:
     for seed in range(3):
         image, _ = lesions((64, 48, 48), 1000 + seed)
         full, half = (
-            lesion_probability(
+            case_scores(
                 case_of(image.numpy()), predict=predict, windows=windows, lesion_channel=1, precision=precision
-            )
+            ).lesion
             for precision in _both()
         )
         one, other = full >= 0.5, half >= 0.5

@@ -173,6 +173,7 @@ class Prediction:
     probability: NDArray[np.float32] | None  # (X, Y, Z) lesion probability
     provenance: Mapping[str, str]  # run, checkpoint, threshold, post-processing
     disagreement: NDArray[np.float32] | None = None  # (X, Y, Z) standard deviation over the members of an ensemble
+    classes: NDArray[np.float32] | None = None  # (K, X, Y, Z) probabilities of all classes, where asked for
 
     @property
     def volume_ml(self) -> float:
@@ -219,7 +220,7 @@ class Prediction:
     def __repr__(self) -> str:
         """Case, shape, volume, maps; arrays and provenance are attributes."""
         shape = " x ".join(map(str, self.grid.shape))
-        maps = [name for name in ("probability", "disagreement") if getattr(self, name) is not None]
+        maps = [name for name in ("probability", "disagreement", "classes") if getattr(self, name) is not None]
         return f"Prediction({self.case_id!r}, {shape}, {self.volume_ml:.2f} ml, {' + '.join(['mask', *maps])})"
 
 

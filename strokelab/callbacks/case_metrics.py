@@ -17,9 +17,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError, DataError, DataWarning
-from strokelab.inference.postprocess import finish, threshold
+from strokelab.inference.postprocess import asks_classes, finish, threshold
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
-from strokelab.inference.predict import lesion_probability
+from strokelab.inference.predict import case_scores
 from strokelab.metrics import METRICS, score_row
 from strokelab.metrics.live import CaseRows
 from strokelab.metrics.own import OwnMetric, check_names, score_own
@@ -149,15 +149,22 @@ class CaseMetrics(Callback):
                 expected="a mask, possibly empty, to validate on",
                 remedy="leave it out with data.exclude, or put it into another part of the split",
             )
-        probability = lesion_probability(
+        scores = case_scores(
             prepared,
             predict=model.predict_scores,
             windows=windows,
             lesion_channel=model.lesion_channel,
             device=model.device,
             precision=precision,
+            classes=asks_classes(self.postprocess),
+        ).finished()
+        mask = finish(
+            self.postprocess,
+            scores.lesion,
+            voxel_mm3=prepared.grid.voxel_volume_mm3,
+            classes=scores.classes,
+            lesion_channel=scores.lesion_channel,
         )
-        mask = finish(self.postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3)
         pair = mask, prepared.lesion, prepared.grid.spacing
         row = score_row(*pair, self.profile, voxel_volume_mm3=prepared.grid.voxel_volume_mm3)
         return row | score_own(self.own, *pair)

@@ -19,10 +19,14 @@ def predict(
         typer.Argument(help="Further runs to average, then NIfTI files or folders of them; no labels, no site needed."),
     ],
     out: Annotated[Path, typer.Option(help="Where the BIDS derivative goes.")],
-    checkpoint: Annotated[str | None, typer.Option(help="last, best or a file; default: the run's own choice.")] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="last, best or a file; repeated: the mean. Default: the run's own."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,
-    disagreement: Annotated[bool, typer.Option(help="Of several runs: also write their standard deviation.")] = False,
+    classes: Annotated[bool, typer.Option("--classes", help="Also write the probabilities of all classes.")] = False,
+    disagreement: Annotated[bool, typer.Option(help="Of several maps: also write their standard deviation.")] = False,
     postprocess: Annotated[
         list[str] | None, typer.Option(help="Name in conf/postprocess; repeated, its settings: size_limit=2000.")
     ] = None,
@@ -34,17 +38,22 @@ def predict(
     as_modality: Annotated[
         str | None, typer.Option("--as", help="Take scans for the run's modality though their names say another.")
     ] = None,
+    as_each: Annotated[
+        list[str] | None,
+        typer.Option(help="Feed a run of one modality with this image; repeated: the mean."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace cases that --out holds already.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out cases that --out holds of this run.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print an account as JSON; all else goes to stderr.")] = False,
 ) -> None:
-    """Segment new scans with one run or the mean of several: masks, probabilities, QC pictures, lesion volumes."""
+    """Segment new scans with one run or the mean of several maps: masks, probabilities, QC pictures, lesion volumes."""
     from strokelab.evaluation.new_scans import Applying, Writing, segment
 
     applying = Applying(
-        checkpoint=checkpoint,
+        checkpoints=checkpoint or (),
         device=device,
         probabilities=probabilities,
+        classes=classes,
         allow=allow or (),
         postprocess=postprocess or (),
         weights=weights,
@@ -53,6 +62,7 @@ def predict(
         precision=precision,
         windows=windows or (),
         as_modality=as_modality,
+        as_each=as_each or (),
     )
     writing = Writing(out, overwrite=overwrite, resume=resume, report=print if as_json else None)
     told = terminal.console(stderr=True) if as_json else console

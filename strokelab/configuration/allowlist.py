@@ -29,7 +29,9 @@ _SCHEDULERS = tuple(
         *("MultiStepLR", "PolynomialLR", "StepLR", "CyclicLR", "OneCycleLR", "ReduceLROnPlateau"),
     )
 )
-_POSTPROCESS = tuple(f"strokelab.inference.postprocess.{name}" for name in ("threshold", "small_components", "mapping"))
+_POSTPROCESS = tuple(
+    f"strokelab.inference.postprocess.{name}" for name in ("threshold", "small_components", "mapping", "argmax")
+)
 BUILDABLE: Mapping[str, tuple[str, ...]] = {
     "model": ("strokelab.networks.", "strokelab.losses.", "strokelab.models.", *_OPTIMIZERS, *_SCHEDULERS),
     "view": (

@@ -129,7 +129,7 @@ def _averaging(entries: Sequence[Entry], settings: Settings) -> tuple[Averaging 
     if not node:
         return None, None
     averaging: Averaging = build(node)
-    return averaging, plan_averaging(entries, averaging)
+    return averaging, plan_averaging(entries, averaging, len(_listed(settings["checkpoint"])) or 1)
 
 
 def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
@@ -174,6 +174,7 @@ def _check(settings: Settings) -> None:
                 expected=f"one of {list(allowed)}",
                 remedy=f"choose one of them, or leave {key} out",
             )
+    _check_checkpoint(settings)
     check_arguments({"metrics": settings["metrics"]})
     own_metrics(settings)
     if settings.get("ensemble"):
@@ -181,6 +182,17 @@ def _check(settings: Settings) -> None:
     if settings.get("data"):
         bind({"data": settings["data"]}, {})
         check_arguments({"data": settings["data"]})
+
+
+def _check_checkpoint(settings: Settings) -> None:
+    checkpoint, averaged = settings["checkpoint"], bool(settings.get("ensemble"))
+    if isinstance(checkpoint, list) and not (checkpoint and averaged):
+        raise ConfigError(
+            "checkpoint",
+            found=f"{checkpoint}" if averaged else f"{checkpoint} and no ensemble",
+            expected="one checkpoint, or several that an ensemble averages",
+            remedy="add ensemble=mean, or name one checkpoint",
+        )
 
 
 def _listed(folders: Any) -> list[str]:

@@ -85,19 +85,25 @@ class Plan:
     entries: tuple[Entry, ...]
     cases: tuple[CaseMembers, ...]
     notes: tuple[str, ...] = ()
+    checkpoints: int = 1  # of each run
 
     @property
     def words(self) -> str:
         """Of how many runs each case is the mean, e.g. ``"mean of 4 of 20 runs"``."""
         counts = sorted({len(one.members) for one in self.cases})
         each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        return (
-            f"mean of {each} of {len(self.entries)} runs" if counts != [len(self.entries)] else f"mean of {each} runs"
-        )
+        of_all = f" of {len(self.entries)}" if counts != [len(self.entries)] else ""
+        several = f", {self.checkpoints} checkpoints of each" if self.checkpoints > 1 else ""
+        return f"mean of {each}{of_all} runs{several}"
 
 
-def plan_averaging(entries: Sequence[Entry], averaging: Averaging) -> Plan:
+def plan_averaging(entries: Sequence[Entry], averaging: Averaging, checkpoints: int = 1) -> Plan:
     """Who is averaged for which case.
+
+    Args:
+        entries: the runs that are evaluated.
+        averaging: how.
+        checkpoints: how many of each run.
 
     Raises:
         ConfigError: a scheme is not among the runs, no run has its data here, or, unless it is only to be reported,
@@ -130,7 +136,7 @@ def plan_averaging(entries: Sequence[Entry], averaging: Averaging) -> Plan:
             "ensemble.schemes=[...], or average what there is with ensemble.missing=report",
         )
     gaps += _folds_of_nobody(chosen)
-    plan = Plan(tuple(chosen), planned)
+    plan = Plan(tuple(chosen), planned, checkpoints=checkpoints)
     said = f"{averaging.name}: every case is the {plan.words}, those that are evaluated on it ({averaging.weights})."
     return replace(plan, notes=(said, *(f"{averaging.name}: {gap}." for gap in gaps)))
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from strokelab.errors import DataError
 from strokelab.evaluation.averaging import Averaging, Plan, shared
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics, store_of
-from strokelab.inference.ensemble import RunningMean
+from strokelab.inference.postprocess import asks_classes
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.preparation.store import StoredCase
 from strokelab.runs import Ensemble
+from strokelab.runs.training_scans import Preparer
 from strokelab.scoring import Scorer
 from strokelab.scoring.cases import recipe_of
 
@@ -42,9 +42,7 @@ class Row:
     def of(self, part: Ensemble) -> Ensemble:
         """The members of a case as this row averages and finishes them."""
         own = replace(part, name=self.entry.label, postprocess=self.postprocess, postprocess_node=self.node)
-        if not self.scheme:
-            return own
-        return own.part([member.folder for member in part.members if member.scheme == self.scheme])
+        return own.part([member.folder for member in part.members if self.scheme in ("", member.scheme)])
 
 
 def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out: Path) -> list[Outcome]:
@@ -71,8 +69,11 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
     rows = _rows(plan, averaging, ensemble, settings, out)
     store, own = store_of(settings), own_metrics(settings)
     as_trained = all(entry.cohort.own for entry in plan.entries)
-    preparing = ensemble.view.preparation if as_trained else partial(ensemble.preparation_of, store=store.folder)
-    stored = store.prepare([one.case for one in plan.cases], preparing)
+    cases = [one.case for one in plan.cases]
+    stored = {
+        preparer: store.prepare(cases, preparer.own if as_trained else partial(preparer, store=store.folder))
+        for preparer in ensemble.preparers
+    }
     phantom = any(entry.cohort.phantom for entry in plan.entries)
     keepers = [Keeper(row.entry, settings, out, {**ensemble.provenance, "model": row.entry.label}) for row in rows]
     with ExitStack() as stack:
@@ -80,10 +81,10 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
             stack.enter_context(Scorer(row.entry.label, keep=keeper.keep, phantom=phantom, own=own))
             for row, keeper in zip(rows, keepers, strict=True)
         ]
-        pairs = list(zip(plan.cases, stored, strict=True))
-        for one, item in track(pairs, f"Averaging {len(ensemble.members)} runs"):
+        for place, one in enumerate(track(plan.cases, f"Averaging {len(ensemble.members)} maps")):
             part = ensemble.part([entry.folder for entry in one.members])
-            for index, its, prediction in _predictions(part, item, rows, disagreement=averaging.disagreement):
+            forms = {preparer: stored[preparer][place] for preparer in part.preparers}
+            for index, its, prediction in _predictions(part, forms, rows, disagreement=averaging.disagreement):
                 recipe = recipe_of(its, settings["profile"])
                 scorers[index].add(one.case, prediction, settings=its.settings, recipe=recipe)
     return [
@@ -143,26 +144,20 @@ def _entry(label: str, members: Sequence[Entry], ensemble: Ensemble, plan: Plan,
 
 
 def _predictions(
-    part: Ensemble, stored: StoredCase, rows: Sequence[Row], *, disagreement: bool
+    part: Ensemble, stored: Mapping[Preparer, StoredCase], rows: Sequence[Row], *, disagreement: bool
 ) -> Iterator[tuple[int, Ensemble, Prediction | DataError]]:
     """For one case: index of the row, the ensemble that is its own, its prediction. A map is made once for all rows."""
     own = [row.of(part) for row in rows]
     try:
-        prepared = stored.load()
+        forms = {preparer: case.load() for preparer, case in stored.items()}
     except DataError as error:
         yield from ((index, ensemble, error) for index, ensemble in enumerate(own))
         return
-    by_scheme = {row.scheme: index for index, row in enumerate(rows) if row.scheme}
-    total = RunningMean(disagreement)
-    for scheme, maps in groupby(part.maps(prepared), key=lambda found: found[0].scheme):
-        index = by_scheme.get(scheme)
-        mean = RunningMean(disagreement)
-        for _, probability, weight in maps:
-            total.add(probability, weight)
-            if index is not None:
-                mean.add(probability)
-        if index is not None:
-            yield index, own[index], own[index].finished(prepared, mean)
-    for index, (row, ensemble) in enumerate(zip(rows, own, strict=True)):
-        if not row.scheme:
-            yield index, ensemble, ensemble.finished(prepared, total)
+    groups = {"": part.shares} | {
+        row.scheme: dict.fromkeys(ensemble.members, 1.0) for row, ensemble in zip(rows, own, strict=True) if row.scheme
+    }
+    classes = any(asks_classes(row.postprocess) for row in rows)
+    for scheme, scores in part.means(forms, groups, disagreement=disagreement, classes=classes):
+        for index, (row, ensemble) in enumerate(zip(rows, own, strict=True)):
+            if row.scheme == scheme:
+                yield index, ensemble, ensemble.finished(forms, scores)

@@ -9,21 +9,19 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from strokelab.configuration import Settings
-from strokelab.contract import Case
 from strokelab.data.splits import Split
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.cohort import Cohort, Cohorts
 from strokelab.evaluation.sweep import Finished
 from strokelab.inference.precision import AS_TRAINED
-from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, Preparing
-from strokelab.preparation.trained_on import TrainedOn
 from strokelab.runs import Run, load_run
 from strokelab.runs.recipe import told_apart
-from strokelab.runs.training_scans import preparation_of
+from strokelab.runs.training_scans import Preparer
 from strokelab.scoring.cases import recipe_of
 from strokelab.view import View
 
@@ -49,20 +47,12 @@ class Entry:
     overrides: Mapping[str, str] = field(default_factory=dict)  # that tell it from the sweep's others
     members: tuple[Entry, ...] = ()  # the runs whose mean it is; () = a run
     made_of: str = ""  # the same in words
-    trained_on: TrainedOn | None = None  # where its cases are not those of its own split
-    halves: bool = False  # it parts a volume at its middle
+    preparer: Preparer | None = None  # where its cases are not those of its own split
     published: str = ""  # what conf/paper knows the model by, where that is not its name in tables
 
     def preparing(self, store: PreparedStore) -> Preparing:
         """How its cases are prepared: those of its own split as in the training, others as the run prepares scans."""
-        own = self.view.preparation
-        if self.cohort.own:
-            return own
-
-        def prepared(case: Case) -> Preparation:
-            return preparation_of(case, own, self.trained_on, where=self.folder, halves=self.halves, store=store.folder)
-
-        return prepared
+        return self.view.preparation if self.preparer is None else partial(self.preparer, store=store.folder)
 
     def load(self, settings: Settings) -> Run:
         """The run with its weights."""
@@ -108,15 +98,16 @@ def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
         cohort=cohort,
         member=one.name,
         overrides=one.overrides,
-        trained_on=None if cohort.own else run.trained_on,
-        halves=run.model.hemispheres is not None,
+        preparer=None if cohort.own else run.preparation_of.ready(),
     )
 
 
 def _load(folder: Path, settings: Settings) -> Run:
+    """A run with its weights; of several checkpoints that are averaged, with the first."""
+    chosen = settings["checkpoint"]
     return load_run(
         folder,
-        checkpoint=settings["checkpoint"],
+        checkpoint=chosen[0] if isinstance(chosen, list) else chosen,
         device=settings["device"],
         allow=settings["allow"],
         postprocess=settings.get("postprocess"),

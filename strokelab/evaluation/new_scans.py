@@ -33,22 +33,25 @@ class Applying:
     """How runs are applied.
 
     Args:
-        checkpoint: last, best or a file; None: each run's own choice.
+        checkpoints: last, best or files; several: their mean; (): each run's own choice.
         device: cpu, cuda, cuda:1, ...
         probabilities: also write probability maps.
+        classes: also write the probabilities of all classes.
         allow: dotted prefixes of the user's own classes in the runs' configs.
         postprocess: a name in ``conf/postprocess`` and settings of it as key=value; () = the runs' own.
         weights: of several runs, see ``runs.load_ensemble``.
-        disagreement: also write the standard deviation of several runs' maps.
+        disagreement: also write the standard deviation of several members' maps.
         memory_gb: of several runs' weights, see ``runs.load_ensemble``.
         precision: see ``runs.load_run``.
         windows: settings in place of the runs' own as key=value, e.g. mirror=none.
         as_modality: take scans for the run's modality whatever contrast their names say.
+        as_each: modalities that a run of one modality is fed with, one by one; several: their mean.
     """
 
-    checkpoint: str | None = None
+    checkpoints: Sequence[str] = ()
     device: str = "cpu"
     probabilities: bool = True
+    classes: bool = False
     allow: Sequence[str] = ()
     postprocess: Sequence[str] = ()
     weights: str = "per_map"
@@ -57,32 +60,39 @@ class Applying:
     precision: str = AS_TRAINED
     windows: Sequence[str] = ()
     as_modality: str | None = None
+    as_each: Sequence[str] = ()
 
     def load(self, folders: Sequence[Path]) -> Run | Ensemble:
-        """One run, or several as one.
+        """One run, or several members as one.
 
         Raises:
-            StrokelabError: a run cannot be loaded, or several cannot be averaged.
+            StrokelabError: a run cannot be loaded, or members cannot be averaged.
         """
         given: dict[str, Any] = {
-            "checkpoint": self.checkpoint,
             "device": self.device,
             "allow": self.allow,
             "postprocess": _postprocess(self.postprocess),
             "precision": self.precision,
             "windows": _pairs(self.windows) or None,
         }
-        if len(folders) == 1 and not self.disagreement:
-            return runs.load_run(folders[0], **given)
-        if len(folders) == 1:
+        alone = len(folders) == 1 and len(self.checkpoints) < 2 and len(self.as_each) < 2
+        if alone and self.disagreement:
             raise ConfigError(
                 "--disagreement",
                 found=f"one run, {folders[0]}",
-                expected="several runs that can disagree",
+                expected="several members that can disagree",
                 remedy="name further runs or the folder of a sweep",
             )
-        weights = cast("Weights", self.weights)  # a word of the command line; load_ensemble refuses others
-        return runs.load_ensemble(folders, weights=weights, memory_gb=self.memory_gb, **given)
+        if alone and not self.as_each:
+            return runs.load_run(folders[0], checkpoint=next(iter(self.checkpoints), None), **given)
+        return runs.load_ensemble(
+            folders,
+            checkpoint=self.checkpoints or None,
+            modalities=self.as_each,
+            weights=cast("Weights", self.weights),  # a word of the command line; load_ensemble refuses others
+            memory_gb=self.memory_gb,
+            **given,
+        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,9 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     failures: dict[str, StrokelabError] = {}
     for case in track(cases, f"Predicting with {printable(trained.name)}", console=console):
         try:
-            rows.append(_segment_one(trained, case, derivative, disagreement=applying.disagreement))
+            prediction = trained.predict(case, disagreement=applying.disagreement, classes=applying.classes)
+            rows.append(derivative.write(prediction, image=case.reference_image, modality=case.reference_modality))
+            save_qc(derivative, case, prediction)
             row = rows[-1]
             _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
         except StrokelabError as error:  # one damaged scan must not cost the others
@@ -165,16 +177,6 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
             remedy="see the messages above; the other scans are done: with --resume only these are tried again",
         )
     return table
-
-
-def _segment_one(trained: Run | Ensemble, case: Case, derivative: Derivative, *, disagreement: bool) -> SavedPrediction:
-    if isinstance(trained, Ensemble):
-        prediction = trained.predict(case, disagreement=disagreement)
-    else:
-        prediction = trained.predict(case)
-    row = derivative.write(prediction, image=case.reference_image, modality=case.reference_modality)
-    save_qc(derivative, case, prediction)
-    return row
 
 
 def _to_do(cases: Sequence[Case], derivative: Derivative, writing: Writing, console: Console) -> list[Case]:

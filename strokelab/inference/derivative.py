@@ -14,8 +14,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from strokelab.contract import Prediction
 from strokelab.errors import DataError
@@ -29,6 +32,7 @@ _COLUMNS = ("case", "volume_ml", "lesions", "mask", "preparation", "image", "dig
 DESCRIPTION = "dataset_description.json"
 _LOCK = ".lesions.lock"
 _MASK, _PROBABILITY = "label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz"
+_CLASS = "label-class{}_probseg.nii.gz"  # of all classes, counted from 0
 _DISAGREEMENT, QC = "label-lesion_desc-disagreement_probseg.nii.gz", "desc-qc.png"
 
 
@@ -124,7 +128,7 @@ class Derivative:
         return self.folder / bids_path(self._entities(case_id), suffix, datatype_of(modality))
 
     def write(self, prediction: Prediction, *, image: Path | None = None, modality: str = "") -> SavedPrediction:
-        """Write mask, probability and disagreement (where known) of one case on its input's grid, and list it.
+        """Write mask, probability, disagreement and classes (where known) of one case on its input's grid, and list it.
 
         Args:
             prediction: the case's.
@@ -156,6 +160,7 @@ class Derivative:
                 maps = {
                     _PROBABILITY: prediction.probability if self.probabilities else None,
                     _DISAGREEMENT: prediction.disagreement,
+                    **{_CLASS.format(k): values for k, values in enumerate(_each(prediction.classes))},
                 }
                 for suffix, values in maps.items():
                     if values is not None:
@@ -304,8 +309,14 @@ class Derivative:
         entities = self._entities(before.case_id)
         suffixes = (_MASK, _PROBABILITY, _DISAGREEMENT, QC)
         old = [self.folder / bids_path(entities, suffix, before.mask.parent.name) for suffix in suffixes]
+        classes = (self.folder / bids_path(entities, _CLASS.format(k), before.mask.parent.name) for k in count())
+        old += takewhile(Path.exists, classes)
         for path in {before.mask, *old}.difference(written):
             path.unlink(missing_ok=True)
+
+
+def _each(classes: NDArray[Any] | None) -> Sequence[NDArray[Any]]:
+    return () if classes is None else [*classes]
 
 
 def _text(case_id: str) -> str:

@@ -1,33 +1,40 @@
-"""The mean of many maps and how far they disagree, streamed: one map at a time. Knows arrays; knows no model."""
+"""The mean of many scores and how far they disagree, streamed: one member at a time. Knows arrays; knows no model."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from strokelab.inference.scores import Scores
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass
 class RunningMean:
-    """The weighted mean of maps (X, Y, Z) that come one by one; memory does not grow with their number.
+    """The weighted mean of maps (X, Y, Z) or (K, X, Y, Z) that come one by one; memory does not grow with their number.
 
     Sums are kept in double precision: up to 2^29 equal maps have exactly their own value as mean, and the order in
     which maps come is no matter beyond the last bit of single precision.
 
     Args:
         disagreement: also keep what the standard deviation needs.
+        dtype: of the sums, where they must round as those of an earlier version did.
     """
 
     disagreement: bool = False
+    dtype: DTypeLike = np.float64
     weight: float = 0.0  # of all maps so far
-    _sum: NDArray[np.float64] | None = field(default=None, repr=False)
-    _squares: NDArray[np.float64] | None = field(default=None, repr=False)
+    _sum: NDArray[Any] | None = field(default=None, repr=False)
+    _squares: NDArray[Any] | None = field(default=None, repr=False)
 
     def add(self, probability: NDArray[Any], weight: float = 1.0) -> None:
-        """Take in one map (X, Y, Z).
+        """Take in one map.
 
         Raises:
             ValueError: it has another shape than those before, or the weight is not a positive number.
@@ -35,11 +42,11 @@ class RunningMean:
         if not (math.isfinite(weight) and weight > 0):
             raise ValueError(f"weight {weight}: expected a positive number")
         if self._sum is None:
-            self._sum = np.zeros(probability.shape)
-            self._squares = np.zeros(probability.shape) if self.disagreement else None
+            self._sum = np.zeros(probability.shape, self.dtype)
+            self._squares = np.zeros(probability.shape, self.dtype) if self.disagreement else None
         if self._sum.shape != probability.shape:
             raise ValueError(f"a map of {probability.shape} after maps of {self._sum.shape}: expected one grid")
-        term = probability.astype(np.float64)
+        term = probability.astype(self.dtype)
         if self._squares is not None:
             self._squares += weight * np.square(term)
         if weight != 1:
@@ -48,17 +55,17 @@ class RunningMean:
         self.weight += weight
 
     def mean(self) -> NDArray[np.float32]:
-        """The mean (X, Y, Z) so far.
+        """The mean so far.
 
         Raises:
             ValueError: there was no map.
         """
         if self._sum is None:
             raise ValueError("the mean of no map")
-        return (self._sum / self.weight).astype(np.float32)
+        return (self._sum / self.weight).astype(np.float32, copy=False)
 
     def deviation(self) -> NDArray[np.float32]:
-        """The maps' weighted standard deviation (X, Y, Z) about their mean: 0 where all agree, 0.5 at most.
+        """The maps' weighted standard deviation about their mean: 0 where all agree, of probabilities 0.5 at most.
 
         Raises:
             ValueError: there was no map, or it was not asked for.
@@ -67,3 +74,57 @@ class RunningMean:
             raise ValueError("the disagreement of no map, or not asked for")
         variance = self._squares / self.weight - np.square(self._sum / self.weight)
         return np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+
+
+def means_of(
+    scores: Iterable[tuple[Key, Scores]],
+    groups: Mapping[str, Mapping[Key, float]],
+    *,
+    disagreement: bool = False,
+    dtype: DTypeLike = np.float64,
+) -> Iterator[tuple[str, Scores]]:
+    """The mean scores of groups of members, each as soon as its last member has come.
+
+    A member's scores are made once, whatever number of groups it is in; in memory are the sums of the groups of which
+    some members have come and some have not.
+
+    Args:
+        scores: member -> its scores, of one kind and on one grid.
+        groups: name -> its members, and how much each counts.
+        disagreement: also the standard deviation of the members' lesion probabilities.
+        dtype: as for ``RunningMean``.
+
+    Raises:
+        ValueError: scores of different shapes.
+    """
+    open_: dict[str, _Mean] = {}
+    left = {name: len(weights) for name, weights in groups.items()}
+    for member, found in scores:
+        for name, weights in groups.items():
+            if member not in weights:
+                continue
+            mean = open_.setdefault(name, _Mean(found, disagreement, dtype))
+            mean.add(found, weights[member])
+            left[name] -= 1
+            if not left[name]:
+                yield name, open_.pop(name).scores()
+
+
+class _Mean:
+    """A running mean of scores, and of the members' lesion probabilities where these are other numbers."""
+
+    def __init__(self, first: Scores, disagreement: bool, dtype: DTypeLike) -> None:
+        self._like = first
+        same = first.values.ndim == 3 and first.kind == "probabilities"
+        self._total = RunningMean(disagreement and same, dtype)
+        self._lesion = RunningMean(True, dtype) if disagreement and not same else None
+
+    def add(self, scores: Scores, weight: float) -> None:
+        self._total.add(scores.values, weight)
+        if self._lesion is not None:
+            self._lesion.add(scores.finished(classes=False).lesion, weight)
+
+    def scores(self) -> Scores:
+        spread = self._lesion or self._total
+        deviation = spread.deviation() if spread.disagreement else None
+        return replace(self._like, values=self._total.mean(), disagreement=deviation)

@@ -6,13 +6,14 @@ Knows predictions and a window plan; knows no network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from strokelab.errors import ConfigError
+from strokelab.inference.scores import Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,15 +30,25 @@ class GeometricMean:
 
     Args:
         windows: the plan; every voxel must be predicted.
+        scores: ``"logits"`` leaves the mean as logits, which are averaged over members and brought to the native grid,
+            where members or the family ask for it, before they become probabilities.
 
     Raises:
-        ConfigError: the plan leaves voxels out.
+        ConfigError: the plan leaves voxels out, or ``scores`` is another word.
     """
 
     windows: PatchWindows
+    scores: Kind = "probabilities"
     every_class = True  # of a voxel must be known, or the mean could not be made to sum to 1
 
     def __post_init__(self) -> None:
+        if self.scores not in get_args(Kind):
+            raise ConfigError(
+                "view.windows.scores",
+                found=repr(self.scores),
+                expected=f"one of {', '.join(get_args(Kind))}",
+                remedy="leave it at probabilities",
+            )
         if self.windows.skip_outside_brain:
             raise ConfigError(
                 "view.windows.windows.skip_outside_brain",
@@ -56,8 +67,13 @@ class GeometricMean:
     ) -> Tensor:
         """Scores (K, X, Y, Z) of a volume; arguments as the plan's."""
 
-        def logarithm(samples: Tensor, inside: Tensor) -> Tensor:
+        def logits(samples: Tensor, inside: Tensor) -> Tensor:
             scores = predict(samples, inside).float()
-            return scores.clamp_min(torch.finfo(torch.float32).tiny).log()
+            smallest = torch.finfo(torch.float32).tiny
+            logarithm = scores.clamp_min(smallest).log()
+            return logarithm if scores.shape[1] > 1 else logarithm - (1 - scores).clamp_min(smallest).log()
 
-        return self.windows(image, logarithm, brain).softmax(dim=0)
+        total = self.windows(image, logits, brain)
+        if self.scores == "logits":
+            return total
+        return total.softmax(dim=0) if len(total) > 1 else total.sigmoid()

@@ -20,18 +20,32 @@ from strokelab.lesions import Neighbours, drop_small_lesions
 
 
 def finish(
-    postprocess: Callable[..., NDArray[np.uint8]], probability: NDArray[Any], *, voxel_mm3: float
+    postprocess: Callable[..., NDArray[np.uint8]],
+    probability: NDArray[Any],
+    *,
+    voxel_mm3: float,
+    classes: NDArray[Any] | None = None,
+    lesion_channel: int = 0,
 ) -> NDArray[np.uint8]:
-    """What a post-processing makes of a probability (X, Y, Z), told the volume of a voxel where it asks for it.
+    """What a post-processing makes of a probability (X, Y, Z), given by name what else it asks for.
 
     Args:
-        postprocess: of this module, or a user's own: the probability alone, and ``voxel_mm3`` by name if it has it.
+        postprocess: of this module, or a user's own: the probability alone, and whichever it has of the parameters
+            below.
         probability: (X, Y, Z).
         voxel_mm3: volume of a voxel of the grid the probability lies on.
+        classes: probabilities of all classes (K, X, Y, Z); None: not known.
+        lesion_channel: which of them is the lesion.
     """
-    if "voxel_mm3" in inspect.signature(postprocess).parameters:
-        return postprocess(probability, voxel_mm3=voxel_mm3)
-    return postprocess(probability)
+    known = {"voxel_mm3": voxel_mm3, "classes": classes, "lesion_channel": lesion_channel}
+    asked = inspect.signature(postprocess).parameters
+    mask: NDArray[np.uint8] = postprocess(probability, **{name: known[name] for name in known if name in asked})
+    return mask
+
+
+def asks_classes(postprocess: Callable[..., Any]) -> bool:
+    """Whether a post-processing looks at all classes, so that their maps must be kept."""
+    return "classes" in inspect.signature(postprocess).parameters
 
 
 def threshold(probability: NDArray[Any], threshold: float = 0.5) -> NDArray[np.uint8]:
@@ -41,6 +55,34 @@ def threshold(probability: NDArray[Any], threshold: float = 0.5) -> NDArray[np.u
         ConfigError: the threshold is outside 0..1.
     """
     return _cut(probability, threshold)
+
+
+def argmax(
+    probability: NDArray[Any], *, classes: NDArray[Any] | None = None, lesion_channel: int = 0
+) -> NDArray[np.uint8]:
+    """Voxels (X, Y, Z) at which the lesion is the most probable class; of a single map, those of at least one half.
+
+    Among equals the first class wins, and where no class has any probability there is no lesion.
+
+    Args:
+        probability: of the lesion (X, Y, Z).
+        classes: probabilities of all classes (K, X, Y, Z).
+        lesion_channel: which of them is the lesion.
+
+    Raises:
+        ConfigError: the classes are not known.
+    """
+    if classes is None:
+        raise ConfigError(
+            "postprocess=argmax",
+            found="the probability of the lesion alone",
+            expected="probabilities of all classes of one model, or of models with the same classes",
+            remedy="choose a post-processing of the lesion's probability",
+        )
+    if len(classes) == 1:
+        return _cut(probability, 0.5)
+    most_probable = np.argmax(classes, axis=0) == lesion_channel % len(classes)
+    return np.asarray(most_probable & (classes[lesion_channel] > 0), dtype=np.uint8)
 
 
 def small_components(

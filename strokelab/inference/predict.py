@@ -6,7 +6,7 @@ Knows arrays and callables; knows no run folders, no readers and no model classe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -16,15 +16,18 @@ from strokelab.contract import Prediction, PreparedCase
 from strokelab.inference.accumulate import scan_on
 from strokelab.inference.postprocess import finish
 from strokelab.inference.precision import Precision, computing
-from strokelab.preparation.restore import restore, restore_mask
+from strokelab.inference.scores import Kind, Scores
+from strokelab.preparation.restore import restore_mask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Predict = Callable[["Tensor", "Tensor"], "Tensor"]
+Where = Literal["prepared", "native"]
+"""The grid on which scores become a mask."""
 
 
-def lesion_probability(
+def case_scores(
     prepared: PreparedCase,
     *,
     predict: Predict,
@@ -32,11 +35,12 @@ def lesion_probability(
     lesion_channel: int = 0,
     device: torch.device | str = "cpu",
     precision: Precision = "32",
-) -> NDArray[np.float32]:
-    """The lesion probability (X, Y, Z) of a case on the prepared grid.
+    classes: bool = False,
+) -> Scores:
+    """The scores of a case on the prepared grid.
 
     The scan is brought to the device once, where it has the room, and of K maps only the lesion's is added up, unless
-    the windows need ``every_class`` (``inference.geometric_mean``).
+    all are asked for or the windows need ``every_class`` (``inference.geometric_mean``).
 
     Args:
         prepared: the case; its lesion and site are not looked at.
@@ -45,75 +49,63 @@ def lesion_probability(
         lesion_channel: which of the K classes is the lesion.
         device: where ``predict`` computes.
         precision: in which it does (``inference.precision``); probabilities and their sums are in float32 always.
+        classes: the maps of all classes; logits come so anyway, since they become probabilities together.
     """
-    every_class = getattr(windows, "every_class", False)
+    kind: Kind = getattr(windows, "scores", "probabilities")
+    classes = classes or kind == "logits"
+    added = classes or getattr(windows, "every_class", False)
 
-    def lesion_map(image: Tensor, brain: Tensor) -> Tensor:
+    def maps(image: Tensor, brain: Tensor) -> Tensor:
         scores = predict(image.to(device), brain.to(device))
-        return scores if every_class else scores[:, lesion_channel].unsqueeze(1)
+        return scores if added else scores[:, lesion_channel].unsqueeze(1)
 
     with torch.inference_mode(), computing(precision, device):
         image, brain = scan_on(device, prepared.image, prepared.brain)
-        scores = windows(image, lesion_map, brain)
-    return scores[lesion_channel if every_class else 0].float().cpu().numpy()
-
-
-def predict_case(
-    prepared: PreparedCase,
-    *,
-    predict: Predict,
-    windows: Callable[..., Tensor],
-    postprocess: Callable[..., NDArray[np.uint8]],
-    lesion_channel: int = 0,
-    device: torch.device | str = "cpu",
-    precision: Precision = "32",
-    provenance: Mapping[str, str] | None = None,
-) -> Prediction:
-    """Scores over windows, post-processing on the prepared grid, then back to the input's own grid.
-
-    Args:
-        prepared: the case on the model's grid.
-        predict: see ``lesion_probability``.
-        windows: see ``lesion_probability``.
-        postprocess: lesion probability (X, Y, Z) -> mask 0/1 (X, Y, Z).
-        lesion_channel: which of the K classes is the lesion.
-        device: where ``predict`` computes.
-        precision: see ``lesion_probability``.
-        provenance: run, checkpoint, post-processing; travels with the prediction.
-    """
-    probability = lesion_probability(
-        prepared, predict=predict, windows=windows, lesion_channel=lesion_channel, device=device, precision=precision
-    )
-    return to_native(prepared, probability, postprocess=postprocess, provenance=provenance)
+        scores = windows(image, maps, brain)
+    kept = scores if classes else scores[lesion_channel if added else 0]
+    return Scores(kept.float().cpu().numpy(), kind, lesion_channel)
 
 
 def to_native(
     prepared: PreparedCase,
-    probability: NDArray[np.float32],
+    scores: Scores,
     *,
     postprocess: Callable[..., NDArray[np.uint8]],
     provenance: Mapping[str, str] | None = None,
-    disagreement: NDArray[np.float32] | None = None,
+    where: Where = "prepared",
+    classes: bool = False,
 ) -> Prediction:
-    """Post-processing on the prepared grid, where its constants mean something, then back to the input's own grid.
+    """Scores become a mask, and all maps end on the input's own grid.
 
     Args:
-        prepared: the case the probability belongs to.
-        probability: of the lesion (X, Y, Z), on the prepared grid.
-        postprocess: see ``predict_case``.
-        provenance: see ``predict_case``.
-        disagreement: of the members of an ensemble (X, Y, Z), on the prepared grid.
+        prepared: the case the scores belong to.
+        scores: on the prepared grid, or on the native one already.
+        postprocess: lesion probability (X, Y, Z) -> mask 0/1 (X, Y, Z); see ``inference.postprocess.finish``.
+        provenance: run, checkpoint, post-processing; travels with the prediction.
+        where: ``"prepared"``: post-processing before the way back, where its constants mean what they meant in
+            training; ``"native"``: after it.
+        classes: hand out the probabilities of all classes as well.
     """
-    mask = finish(postprocess, probability, voxel_mm3=prepared.grid.voxel_volume_mm3)
+    if where == "native" and not scores.native:
+        scores = scores.restored(prepared.steps)
+    done = scores.finished()
+    grid = prepared.native if done.native else prepared.grid
+    mask = finish(
+        postprocess,
+        done.lesion,
+        voxel_mm3=grid.voxel_volume_mm3,
+        classes=done.classes,
+        lesion_channel=done.lesion_channel,
+    )
+    if not done.native:
+        mask = restore_mask(mask, prepared.steps)
+        done = (done if classes else done.finished(classes=False)).restored(prepared.steps)
     return Prediction(
         case_id=prepared.case_id,
         grid=prepared.native,
-        mask=restore_mask(mask, prepared.steps),
-        probability=_restored(probability, prepared),
+        mask=mask,
+        probability=done.lesion,
         provenance=dict(provenance or {}),
-        disagreement=None if disagreement is None else _restored(disagreement, prepared),
+        disagreement=done.disagreement,
+        classes=done.classes if classes else None,
     )
-
-
-def _restored(values: NDArray[np.float32], prepared: PreparedCase) -> NDArray[np.float32]:
-    return restore(values, prepared.steps).astype(np.float32, copy=False)

@@ -52,7 +52,7 @@ def time_case(
         image: (C, X, Y, Z), model units.
         brain: (X, Y, Z), non-zero = brain.
         predict: (B, C, *S) image and (B, 1, *S) brain -> (B, K, *S) probabilities.
-        windows: as ``inference.predict.lesion_probability`` takes them.
+        windows: as ``inference.predict.case_scores`` takes them.
         samples: how many to compute; 0 = all.
         device: where ``predict`` computes.
         precision: in which it does.

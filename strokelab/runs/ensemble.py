@@ -1,7 +1,7 @@
-"""Several runs as one: their maps averaged case by case, weights loaded as memory allows. Writes nothing.
+"""Several members as one: their scores averaged case by case, weights loaded as memory allows. Writes nothing.
 
-The mean is taken over lesion probabilities on the prepared grid, before post-processing (Huo 2022), so members must
-prepare a case alike; their networks, patches and windows may differ.
+A member is a checkpoint of a run, applied to one set of images (``runs.members``). The mean is taken over lesion
+probabilities before post-processing (Huo 2022), or over logits where the members' windows give these.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,17 +19,15 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings
-from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import ConfigError, RunError
-from strokelab.inference.ensemble import RunningMean
+from strokelab.inference.ensemble import means_of
 from strokelab.inference.precision import AS_TRAINED
-from strokelab.inference.predict import to_native
-from strokelab.preparation.adaptation import done_to
-from strokelab.preparation.recipe import Preparation, prepare
-from strokelab.preparation.trained_on import TrainedOn
-from strokelab.runs.given import Given, given_case
+from strokelab.inference.predict import Where
+from strokelab.inference.scores import Scores
+from strokelab.runs.members import Member, Pool, Source, members_of, sharing
+from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.trained import Run, load_run
-from strokelab.runs.training_scans import preparation_of, united
+from strokelab.runs.training_scans import Preparer
 
 if TYPE_CHECKING:
     from strokelab.view import View
@@ -40,86 +37,30 @@ WEIGHTS: tuple[Weights, ...] = ("per_map", "per_scheme")
 
 
 @dataclass(frozen=True)
-class Member:
-    """One run of an ensemble: everything but its weights."""
-
-    folder: Path
-    scheme: str  # how the run calls its model; the runs of a scheme are its folds and seeds
-    settings: Settings
-    checkpoint: Path
-    digest: str  # of its weights
-    inference: str  # precision and windows of its predictions, as ``load_run`` puts it
-
-
-class Pool:
-    """Runs by folder. As many stay loaded as fit a budget, and at least one; the others are loaded for each case.
-
-    Args:
-        load: folder -> run.
-        memory_gb: for weights that stay; besides them, one more run may be in memory at a time.
-    """
-
-    def __init__(self, load: Callable[[Path], Run], memory_gb: float) -> None:
-        self._load = load
-        self._free = memory_gb * 1e9
-        self._kept: dict[Path, Run] = {}
-        self._seen: dict[Path, tuple[int, int]] = {}
-
-    def __len__(self) -> int:
-        """Runs that stay loaded."""
-        return len(self._kept)
-
-    def run(self, folder: Path) -> Run:
-        """A run with its weights.
-
-        Raises:
-            RunError: its checkpoint is another than when it was loaded first.
-        """
-        if folder in self._kept:
-            return self._kept[folder]
-        run = self._load(folder)
-        state = run.checkpoint.stat()
-        if self._seen.setdefault(folder, (state.st_mtime_ns, state.st_size)) != (state.st_mtime_ns, state.st_size):
-            raise RunError(
-                run.checkpoint,
-                found="another checkpoint than when this began",
-                expected="a run that is not training any more",
-                remedy="wait until it has finished, then begin again",
-            )
-        size = sum(tensor.numel() * tensor.element_size() for tensor in run.model.state_dict().values())
-        if size <= self._free or not self._kept:
-            self._free -= size
-            self._kept[folder] = run
-        return run
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """The mean of several runs, ready to predict; what takes a ``Run`` takes this as well."""
+class Ensemble(Predictor):
+    """The mean of several members, ready to predict; what takes a ``Run`` takes this as well."""
 
     name: str
-    members: tuple[Member, ...]  # by scheme and folder: the order they were named in changes no bit
-    view: View
+    members: tuple[Member, ...]  # by scheme, folder, checkpoint: the order they were named in changes no bit
+    view: View  # of one of them
     postprocess: Callable[..., NDArray[np.uint8]]
     pool: Pool = field(repr=False)
     weights: Weights = "per_map"
     postprocess_node: Mapping[str, Any] = field(default_factory=dict)
-    trained_on: TrainedOn | None = None  # of all members together
-    halves: bool = False  # a member parts the volume at its middle
-
-    def preparation_of(self, case: Case, store: Path | None = None) -> Preparation:
-        """How a scan is prepared for all members; as ``Run.preparation_of``."""
-        own = self.view.preparation
-        return preparation_of(case, own, self.trained_on, where=self.name, halves=self.halves, store=store)
 
     def __repr__(self) -> str:
         """Name, number of members, modalities; the members are an attribute."""
         return f"Ensemble({self.name!r}, {len(self.members)} members, {' + '.join(self.modalities)}, {self.weights})"
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """The images a case must have, in channel order."""
-        return tuple(self.view.preparation.modalities)
+    def preparers(self) -> tuple[Preparer, ...]:
+        """How a scan is prepared; one for all members that see it alike."""
+        return tuple(dict.fromkeys(member.preparer for member in self.members))
+
+    @property
+    def finish(self) -> Where:
+        """On which grid scores become a mask: the case's own where a member's family does it there."""
+        return "native" if any(member.finish == "native" for member in self.members) else "prepared"
 
     @property
     def settings(self) -> Settings:
@@ -134,13 +75,14 @@ class Ensemble:
 
     @property
     def digest(self) -> str:
-        """SHA-256 that tells this ensemble from others: its members' weights, and how they are weighted."""
-        words = [self.weights, *sorted(f"{member.scheme} {member.digest}" for member in self.members)]
-        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+        """SHA-256 that tells this ensemble from others: its members' weights, and how they are applied and weighted."""
+        told = sorted(f"{member.scheme} {member.digest} {member.applied}".rstrip() for member in self.members)
+        return hashlib.sha256("\n".join([self.weights, *told]).encode()).hexdigest()
 
     @property
     def provenance(self) -> dict[str, str]:
         """What made a prediction, in words."""
+        applied = {member.applied: None for member in self.members if member.applied}
         return {
             "run": ", ".join(member.folder.name for member in self.members),
             "model": self.name,
@@ -150,58 +92,63 @@ class Ensemble:
             "inference": " | ".join(dict.fromkeys(member.inference for member in self.members)),
             "postprocess": json.dumps(dict(self.postprocess_node)),
             "strokelab": __version__,
-        }
+        } | ({"applied": " | ".join(applied)} if applied else {})
+
+    @property
+    def shares(self) -> dict[Member, float]:
+        """How much each member counts."""
+        schemes = Counter(member.scheme for member in self.members)
+        equal = self.weights == "per_map"
+        return {member: 1.0 if equal else 1 / schemes[member.scheme] for member in self.members}
 
     def part(self, folders: Sequence[Path]) -> Ensemble:
-        """The ensemble of some of the members, sharing what is loaded."""
+        """The ensemble of some of the runs, sharing what is loaded."""
         return replace(self, members=tuple(member for member in self.members if member.folder in set(folders)))
 
-    def maps(self, prepared: PreparedCase) -> Iterator[tuple[Member, NDArray[np.float32], float]]:
-        """Each member, its probability (X, Y, Z) on the prepared grid, and how much it counts; scheme by scheme."""
-        schemes = Counter(member.scheme for member in self.members)
+    def average(self, forms: Forms, *, disagreement: bool = False, classes: bool = False) -> Scores:
+        """The mean of all members' scores; see ``Predictor.average``."""
+        ((_, scores),) = self.means(forms, {"": self.shares}, disagreement=disagreement, classes=classes)
+        return scores
+
+    def means(
+        self,
+        forms: Forms,
+        groups: Mapping[str, Mapping[Member, float]],
+        *,
+        disagreement: bool = False,
+        classes: bool = False,
+    ) -> Iterator[tuple[str, Scores]]:
+        """The mean of each group of members, as ``inference.ensemble.means_of``; one member after the other predicts.
+
+        Scores are averaged on the prepared grid where all members have one for this case, else on the case's own;
+        as logits where all give logits of one lesion channel, else as probabilities of the lesion.
+
+        Args:
+            forms: the case.
+            groups: name -> members, and how much each counts.
+            disagreement: as for ``average``.
+            classes: as for ``average``.
+
+        Raises:
+            RunError: members have different classes, and all are asked for.
+        """
+        return means_of(self._scores(forms, classes), groups, disagreement=disagreement)
+
+    def _scores(self, forms: Forms, classes: bool) -> Iterator[tuple[Member, Scores]]:
+        on_one_grid = len({forms[preparer].steps for preparer in self.preparers}) == 1
+        alike = len({(member.kind, member.lesion_channel) for member in self.members}) == 1
+        wanted: tuple[int, int] | None = None
         for member in self.members:
-            weight = 1 / schemes[member.scheme] if self.weights == "per_scheme" else 1.0
-            yield member, self.pool.run(member.folder).probability(prepared), weight
-
-    def average(self, prepared: PreparedCase, *, disagreement: bool = False) -> RunningMean:
-        """The members' mean lesion probability on the prepared grid, one member after the other.
-
-        Args:
-            prepared: the case.
-            disagreement: also keep what their standard deviation needs.
-        """
-        mean = RunningMean(disagreement)
-        for _, probability, weight in self.maps(prepared):
-            mean.add(probability, weight)
-        return mean
-
-    def finished(self, prepared: PreparedCase, mean: RunningMean) -> Prediction:
-        """The prediction that a mean of maps makes: post-processed, on the native grid."""
-        return to_native(
-            prepared,
-            mean.mean(),
-            postprocess=self.postprocess,
-            provenance={
-                **self.provenance,
-                "preparation": done_to(prepared.steps, self.view.preparation, lambda: self.trained_on),
-            },
-            disagreement=mean.deviation() if mean.disagreement else None,
-        )
-
-    def predict(self, item: Given, *, disagreement: bool = False, as_modality: str | None = None) -> Prediction:
-        """Lesion mask and mean probability of one case on the grid of its input; arguments as ``Run.predict``."""
-        with given_case(item, self.modalities, as_modality) as case:
-            prepared = prepare(case, self.preparation_of(case))
-        return self.predict_prepared(prepared, disagreement=disagreement)
-
-    def predict_prepared(self, prepared: PreparedCase, disagreement: bool = False) -> Prediction:
-        """As ``predict``, from a case that already lies on the model's grid.
-
-        Args:
-            prepared: the case.
-            disagreement: also give the members' standard deviation.
-        """
-        return self.finished(prepared, self.average(prepared, disagreement=disagreement))
+            prepared = forms[member.preparer]
+            scores = self.pool.run(member.source).scores(prepared, classes=classes)
+            if not alike:
+                scores = scores.finished(classes=classes)
+            if scores.values.ndim == 4:
+                channels = len(scores.values), member.lesion_channel
+                wanted = wanted or channels
+                if wanted != channels:
+                    raise _other_classes(member, channels, self.members[0], wanted)
+            yield member, scores if on_one_grid else scores.restored(prepared.steps)
 
 
 def load_ensemble(
@@ -209,83 +156,39 @@ def load_ensemble(
     *,
     name: str | None = None,
     schemes: Mapping[Path, str] | None = None,
-    checkpoint: str | None = None,
+    checkpoint: str | Sequence[str] | None = None,
+    modalities: Sequence[str] = (),
     device: str = "cpu",
     allow: Sequence[str] = (),
     postprocess: Mapping[str, Any] | None = None,
     weights: Weights = "per_map",
     memory_gb: float = 4.0,
     precision: str = AS_TRAINED,
-    windows: Mapping[str, Any] | None = None,
+    windows: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
 ) -> Ensemble:
-    """Several trained runs as one that predicts their mean. Each is loaded once to see that it can be.
+    """Several members as one that predicts their mean. Each is loaded once to see that it can be.
 
     Args:
         folders: run folders, in any order.
         name: how tables call the ensemble; default: its schemes.
         schemes: of which scheme each folder is; default: how the run calls its model.
-        checkpoint: ``"last"`` or ``"best"``; default: what each run was configured to use.
+        checkpoint: ``"last"`` or ``"best"``; default: what each run was configured to use. Several: each of every run
+            is a member.
+        modalities: images that the only channel of each run is fed with: every run with each of them is a member.
+            Default: each run's own modalities.
         device: where the models go, e.g. ``"cpu"``, ``"cuda"``.
         allow: dotted prefixes of the caller's own classes that the runs' configs may build.
         postprocess: a post-processing node; default: the one that all members were configured with.
-        weights: ``"per_map"`` counts every run once, ``"per_scheme"`` every scheme (runs of one name) once.
+        weights: ``"per_map"`` counts every member once, ``"per_scheme"`` every scheme (runs of one name) once.
         memory_gb: of weights that stay loaded between cases.
         precision: as for ``load_run``, of every member.
-        windows: as for ``load_run``, of every member.
+        windows: as for ``load_run``, of every member. Several: every run with each of them is a member.
 
     Raises:
-        RunError: a folder is no run or is named twice, or runs prepare a case in different ways.
-        ConfigError: a config wants to build something outside the allow-list, or post-processings differ.
+        RunError: a folder is no run, or a member is named twice or is a copy of another.
+        ConfigError: a config wants to build something outside the allow-list, post-processings differ, or modalities
+            for a run of several channels.
     """
-    paths = sorted(Path(folder).expanduser().resolve() for folder in folders)
-    _check(paths, weights)
-    load = partial(
-        load_run,
-        checkpoint=checkpoint,
-        device=device,
-        allow=allow,
-        postprocess=postprocess,
-        precision=precision,
-        windows=windows,
-    )
-    pool = Pool(load, memory_gb)
-    members: list[Member] = []
-    records: list[TrainedOn | None] = []
-    halves = False
-    first: Run | None = None
-    for path in paths:
-        run = pool.run(path)
-        first = first or run
-        member = Member(
-            run.folder,
-            (schemes or {}).get(path, run.name),
-            run.settings,
-            run.checkpoint,
-            run.digest,
-            run.provenance["inference"],
-        )
-        _check_alike(run, first)
-        _check_new(member, members)
-        members.append(member)
-        records.append(run.trained_on)
-        halves = halves or run.model.hemispheres is not None
-    assert first is not None  # there is a folder
-    node = _postprocess_of(members, postprocess)
-    words = " + ".join(dict.fromkeys(member.scheme for member in members))
-    return Ensemble(
-        name=name or (words if len(members) == 1 else f"mean of {len(members)} {words}"),
-        members=tuple(sorted(members, key=lambda member: (member.scheme, member.folder))),
-        view=first.view,
-        postprocess=first.postprocess,
-        pool=pool,
-        weights=weights,
-        postprocess_node=node,
-        trained_on=united(records, paths, first.view.preparation),
-        halves=halves,
-    )
-
-
-def _check(paths: Sequence[Path], weights: str) -> None:
     if weights not in WEIGHTS:
         raise ConfigError(
             "ensemble.weights",
@@ -293,35 +196,49 @@ def _check(paths: Sequence[Path], weights: str) -> None:
             expected=f"one of {', '.join(WEIGHTS)}",
             remedy="choose per_map to count every run once",
         )
-    if not paths:
+    if not folders:
         raise RunError("ensemble", found="no run", expected="run folders", remedy="name at least one")
-    for path, count in Counter(paths).items():
-        if count > 1:
-            raise RunError(path, found="the same run twice", expected="each member once", remedy="leave one out")
+    plans = [windows] if windows is None or isinstance(windows, Mapping) else [*windows]
+
+    def load(source: Source) -> Run:
+        return load_run(
+            source.folder,
+            checkpoint=source.checkpoint,
+            device=device,
+            allow=allow,
+            postprocess=postprocess,
+            precision=precision,
+            windows=plans[source.windows],
+        )
+
+    pool = Pool(load, memory_gb)
+    found: list[Member] = []
+    first: Run | None = None
+    for member, run in members_of(
+        sorted(Path(folder).expanduser().resolve() for folder in folders),
+        pool,
+        schemes=schemes or {},
+        checkpoints=[checkpoint] if checkpoint is None or isinstance(checkpoint, str) else [*checkpoint],
+        windows=plans,
+        modalities=modalities,
+    ):
+        first = first or run
+        found.append(member)
+    assert first is not None  # there is a folder
+    node = _postprocess_of(found, postprocess)
+    words = " + ".join(dict.fromkeys(member.scheme for member in found))
+    name = name or (words if len(found) == 1 else f"mean of {len(found)} {words}")
+    return Ensemble(name, sharing(found, name), first.view, first.postprocess, pool, weights, node)
 
 
-def _check_alike(run: Run, first: Run) -> None:
-    """Refuse runs whose maps cannot be averaged voxel by voxel, or that look at other images."""
-    own, other = run.view.preparation, first.view.preparation
-    for name in (entry.name for entry in fields(own)):
-        if getattr(own, name) != getattr(other, name):
-            raise RunError(
-                run.folder,
-                found=f"view.preparation.{name}: {getattr(own, name)}",
-                expected=f"{getattr(other, name)}, as in {first.folder}: members of one ensemble prepare a case alike",
-                remedy="ensemble only runs of one preparation, or train again with this setting",
-            )
-
-
-def _check_new(member: Member, members: Sequence[Member]) -> None:
-    for other in members:
-        if other.digest == member.digest:
-            raise RunError(
-                member.folder,
-                found=f"the weights of {other.folder}, to the last bit",
-                expected="members that were trained apart",
-                remedy="leave the copy out",
-            )
+def _other_classes(member: Member, channels: tuple[int, int], first: Member, wanted: tuple[int, int]) -> RunError:
+    found, expected = (f"{count} classes, the lesion in channel {lesion}" for count, lesion in (channels, wanted))
+    return RunError(
+        member.folder,
+        found=found,
+        expected=f"{expected}, as in {first.folder}: all classes are averaged",
+        remedy="average only runs of the same classes, or the lesion alone",
+    )
 
 
 def _postprocess_of(members: Sequence[Member], given: Mapping[str, Any] | None) -> Mapping[str, Any]:

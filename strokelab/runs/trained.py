@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +15,19 @@ from numpy.typing import NDArray
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
 from strokelab.configuration.size import check_size
-from strokelab.contract import Case, Prediction, PreparedCase
+from strokelab.contract import PreparedCase
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
-from strokelab.inference.predict import lesion_probability, to_native
+from strokelab.inference.predict import case_scores
+from strokelab.inference.scores import Scores
 from strokelab.inference.windows import MEMORY_ONLY
-from strokelab.preparation.adaptation import done_to
-from strokelab.preparation.recipe import Preparation, prepare
 from strokelab.preparation.trained_on import TrainedOn
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
-from strokelab.runs.given import Given, given_case
 from strokelab.runs.own import own_classes
-from strokelab.runs.training_scans import depends, preparation_of, read_training_scans
+from strokelab.runs.predictor import Forms, Predictor
+from strokelab.runs.training_scans import Preparer, read_training_scans
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Run:
+class Run(Predictor):
     """A trained run, ready to predict."""
 
     folder: Path
@@ -59,11 +58,6 @@ class Run:
         return f"Run({self.name!r}, {' + '.join(self.modalities)}, {str(self.checkpoint)!r}, on {self.model.device})"
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """The images a case must have, in channel order."""
-        return tuple(self.view.preparation.modalities)
-
-    @property
     def split(self) -> Split:
         """Who was in the training, validation and test part.
 
@@ -77,66 +71,38 @@ class Run:
         """SHA-256 of the weights; equal for equal numbers, whatever file they came from."""
         return weights_digest(self.model)
 
-    def predict(self, item: Given, *, as_modality: str | None = None) -> Prediction:
-        """Lesion mask and probability of one case on the grid of its input.
-
-        Args:
-            item: a ``Case``; the file(s) or folder of one scan session, one file per modality of the run; an image of
-                nibabel; or a mapping from modality to file or image. Neither labels nor a site are needed.
-            as_modality: take the file for this modality, the run's, although its name says another contrast.
-
-        Raises:
-            DataError: the files are not readable, masks, of another contrast, or no scan like those of the training.
-            RunError: they are not exactly one case with the run's modalities.
-        """
-        with given_case(item, self.modalities, as_modality) as case:
-            prepared = prepare(case, self.preparation_of(case))
-        return self.predict_prepared(prepared)
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """The scans of the training, where scans must be like them; see ``Preparer.trained_on``."""
+        return self.preparation_of.trained_on
 
     @cached_property
-    def trained_on(self) -> TrainedOn | None:
-        """The scans of the training, where scans must be like them; None where that does not matter or is unknown.
+    def preparation_of(self) -> Preparer:
+        """How a scan is prepared: as the training's were, or brought to them (``preparation.adaptation``)."""
+        own, halves = self.view.preparation, self.model.hemispheres is not None
+        return Preparer(own, self.folder, halves, partial(read_training_scans, self.folder, self.settings, own))
 
-        Raises:
-            RunError: the folder's record of them is damaged.
-        """
-        preparation = self.view.preparation
-        if not depends(preparation, halves=self.model.hemispheres is not None):
-            return None
-        return read_training_scans(self.folder, self.settings, preparation)
+    @property
+    def preparers(self) -> tuple[Preparer, ...]:
+        """The one way it prepares scans."""
+        return (self.preparation_of,)
 
-    def preparation_of(self, case: Case, store: Path | None = None) -> Preparation:
-        """How a scan is prepared: as the training's were, or brought to them (``preparation.adaptation``).
-
-        Args:
-            case: the scan.
-            store: folder of a prepared store, which remembers where brains lie.
-
-        Raises:
-            RunError: the scan has other contrasts than the training's.
-            DataError: it is no scan like those of the training.
-        """
-        halves = self.model.hemispheres is not None
-        own = self.view.preparation
-        return preparation_of(case, own, self.trained_on, where=self.folder, halves=halves, store=store)
-
-    def predict_prepared(self, prepared: PreparedCase) -> Prediction:
-        """As ``predict``, from a case that already lies on the model's grid."""
-        probability = self.probability(prepared)
-        done = done_to(prepared.steps, self.view.preparation, lambda: self.trained_on)
-        provenance = {**self.provenance, "preparation": done}
-        return to_native(prepared, probability, postprocess=self.postprocess, provenance=provenance)
-
-    def probability(self, prepared: PreparedCase) -> NDArray[np.float32]:
-        """The lesion probability (X, Y, Z) of a case on the model's grid, before post-processing."""
-        return lesion_probability(
+    def scores(self, prepared: PreparedCase, *, classes: bool = False) -> Scores:
+        """The scores of a case on the model's grid, before post-processing: of the lesion, or of all classes."""
+        return case_scores(
             prepared,
             predict=self.model.predict_scores,
             windows=self.view.windows,
             lesion_channel=self.model.lesion_channel,
             device=self.model.device,
             precision=self.precision,
+            classes=classes,
         )
+
+    def average(self, forms: Forms, *, disagreement: bool = False, classes: bool = False) -> Scores:
+        """Its scores; a single member disagrees with nothing."""
+        scores = self.scores(forms[self.preparation_of], classes=classes)
+        return replace(scores, disagreement=np.zeros_like(scores.lesion)) if disagreement else scores
 
 
 def load_run(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from strokelab.contract import Case
 from strokelab.errors import DataWarning, RunError, StrokelabError
 from strokelab.files import write_json
-from strokelab.preparation.adaptation import preparation_for
+from strokelab.preparation.adaptation import done_to, preparation_for
 from strokelab.preparation.extent import Extent, extent_of
 from strokelab.preparation.recipe import Preparation, plan_steps
 from strokelab.preparation.template import in_mni_box, template_brain
@@ -85,33 +86,73 @@ def read_training_scans(folder: Path, settings: Settings, preparation: Preparati
         return None
 
 
-def preparation_of(
-    case: Case,
-    preparation: Preparation,
-    trained: TrainedOn | None,
-    *,
-    where: str | Path,
-    halves: bool = False,
-    store: Path | None = None,
-) -> Preparation:
-    """How a run prepares a scan; see ``preparation.adaptation.preparation_for``.
+@dataclass(frozen=True, eq=False)
+class Preparer:
+    """How a run, or several that see scans alike, prepares a scan; see ``preparation.adaptation.preparation_for``.
 
     Args:
-        case: the scan.
-        preparation: of the training.
-        trained: what that was on; None: unknown, the scan is taken as it is.
+        own: the preparation of the training.
         where: the run, for messages.
         halves: the model parts the volume at its middle.
-        store: of prepared cases.
-
-    Raises:
-        RunError: the scan has other contrasts.
-        DataError: it cannot be read, or is no head like those of the training.
+        read: gives what was trained on, None where that is unknown; called once, and only where it matters.
     """
-    check_contrasts([*case.images], preparation.modalities, where=where, data=f"case {case.case_id}")
-    if trained is None:
-        return preparation
-    return preparation_for(case, preparation, trained, halves=halves, store=store)
+
+    own: Preparation
+    where: str | Path
+    halves: bool
+    read: Callable[[], TrainedOn | None]
+
+    @cached_property
+    def trained_on(self) -> TrainedOn | None:
+        """The scans of the training, where scans must be like them; None where that does not matter or is unknown.
+
+        Raises:
+            RunError: the folder's record of them is damaged.
+        """
+        return self.read() if depends(self.own, self.halves) else None
+
+    def __call__(self, case: Case, store: Path | None = None) -> Preparation:
+        """The preparation of a scan: as the training's scans were prepared, or brought to them.
+
+        Args:
+            case: the scan.
+            store: folder of a prepared store, which remembers where brains lie.
+
+        Raises:
+            RunError: the scan has other contrasts than the training's.
+            DataError: it cannot be read, or is no head like those of the training.
+        """
+        check_contrasts([*case.images], self.own.modalities, where=self.where, data=f"case {case.case_id}")
+        if self.trained_on is None:
+            return self.own
+        return preparation_for(case, self.own, self.trained_on, halves=self.halves, store=store)
+
+    def ready(self) -> Preparer:
+        """Itself, once its record has been read: what is wrong with that is found before anything is predicted."""
+        _ = self.trained_on
+        return self
+
+    def fed_with(self, modality: str) -> Preparer:
+        """The same for the only channel fed with another image of the case."""
+        return replace(self, own=replace(self.own, modalities=(modality,)), read=lambda: self.trained_on)
+
+    def done(self, steps: Sequence[Step]) -> str:
+        """What was done to a prepared scan, in words; see ``preparation.adaptation.done_to``."""
+        return done_to(steps, self.own, lambda: self.trained_on)
+
+
+def shared(preparers: Sequence[Preparer], where: str) -> Preparer | None:
+    """One preparer for several of one preparation; None where their trainings saw scans on different grids.
+
+    Args:
+        preparers: of members whose ``own`` is equal.
+        where: the ensemble, for messages.
+    """
+    own, records = preparers[0].own, [one.trained_on for one in preparers]
+    if not _alike([record for record in records if record is not None], own):
+        return None
+    together = united(records, own)
+    return Preparer(own, where, any(one.halves for one in preparers), lambda: together)
 
 
 def check_contrasts(found: Sequence[str], wanted: Sequence[str], *, where: str | Path, data: str) -> None:
@@ -136,44 +177,34 @@ def depends(preparation: Preparation, halves: bool) -> bool:
     return preparation.spacing is None or preparation.crop is not None or halves
 
 
-def united(records: Sequence[TrainedOn | None], folders: Sequence[Path], preparation: Preparation) -> TrainedOn | None:
-    """What the members of an ensemble were trained on, together; None where it is unknown of one, or does not matter.
-
-    Raises:
-        RunError: they were trained on different grids, or on voxels of different size.
-    """
+def united(records: Sequence[TrainedOn | None], preparation: Preparation) -> TrainedOn | None:
+    """What members that see scans alike were trained on, together; None where it is unknown of one, or no matter."""
     known = [record for record in records if record is not None]
     if not known or (len(known) < len(records) and depends(preparation, halves=False)):
         return None
-    first = known[0]
-    for record, folder in zip(known, folders, strict=True):
-        frames = (record.frame, first.frame)
-        apart = frames[0] is not None and frames[1] is not None and not alike(frames[0], frames[1])
-        if apart and (preparation.crop or preparation.spacing is None):
-            raise _other(folder, folders[0], [frame.describe() for frame in frames if frame is not None])
-        sizes = np.divide(record.spacing_mm.median, first.spacing_mm.median)
-        if preparation.spacing is None and (np.abs(sizes - 1) > 0.25).any():
-            words = [" x ".join(f"{side:.3g}" for side in one.spacing_mm.median) + " mm" for one in (record, first)]
-            raise _other(folder, folders[0], words)
     return replace(
-        first,
+        known[0],
         cases=sum(record.cases for record in known),
         spacing_mm=_widest([record.spacing_mm for record in known]),
         field_of_view_mm=_widest([record.field_of_view_mm for record in known]),
         brain_mm=_widest([record.brain_mm for record in known]),
         brain_centre_mm=_widest([record.brain_centre_mm for record in known]),
         brain_ml=_widest([record.brain_ml for record in known]),
-        frame=None if any(record.frame is None for record in known) else first.frame,
+        frame=None if any(record.frame is None for record in known) else known[0].frame,
     )
 
 
-def _other(folder: Path, first: Path, words: Sequence[str]) -> RunError:
-    return RunError(
-        folder,
-        found=f"a run that was trained on {words[0]}",
-        expected=f"{words[1]}, as {first}: members of one ensemble see a scan alike",
-        remedy="average only runs that were trained on such scans",
-    )
+def _alike(records: Sequence[TrainedOn], preparation: Preparation) -> bool:
+    """Whether all were trained on one grid, as far as it counts, or on voxels of about one size."""
+    for record in records[1:]:
+        frames = (record.frame, records[0].frame)
+        apart = frames[0] is not None and frames[1] is not None and not alike(frames[0], frames[1])
+        if apart and (preparation.crop or preparation.spacing is None):
+            return False
+        sizes = np.divide(record.spacing_mm.median, records[0].spacing_mm.median)
+        if preparation.spacing is None and (np.abs(sizes - 1) > 0.25).any():
+            return False
+    return True
 
 
 def _widest(spreads: Sequence[Spread]) -> Spread:

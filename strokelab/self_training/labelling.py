@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.contract import Case, PreparedCase
 from strokelab.data.pseudo import COLUMNS, EVERY, LABELS, TEACHERS
 from strokelab.errors import DataError, RunError
 from strokelab.files import file_digest, locked, make_folder, write_json, write_text
+from strokelab.inference.ensemble import means_of
 from strokelab.inference.postprocess import threshold
 from strokelab.nifti import SUFFIXES, read_grid, read_voxels, write_volume
 from strokelab.preparation.store import PreparedStore
@@ -145,16 +145,14 @@ def _draw(work: Labelling, cases: Sequence[Case], console: Console) -> None:
     prepared = zip(*(_prepared(work, run, cases) for run in taught), strict=True)
     scheme = work.scores[0].scheme
     title = f"Pseudo-labels by {len(taught)} runs of {scheme}"
+    shares = {name: dict.fromkeys(places, 1.0) for name, places in work.shares.items()}
     for case, forms in track(zip(cases, prepared, strict=True), title, total=len(cases), console=console):
-        sums: dict[str, NDArray[np.float32]] = {}
-        for place, (run, form) in enumerate(zip(taught, forms, strict=True)):
-            probability = run.predict_prepared(form).probability
-            assert probability is not None  # runs always give one
-            for name in [name for name, places in work.shares.items() if place in places]:
-                sums[name] = sums[name] + probability if name in sums else probability.astype(np.float32)
-        grid = read_grid(case.reference_image)
-        for name, path in _places(work, case).items():
-            write_volume(path, threshold(sums[name] / len(work.shares[name]), HARD), grid)
+        grid, paths = read_grid(case.reference_image), _places(work, case)
+        # On the native grid and in single precision, as the masks were made that a stopped command goes on with.
+        finished = (run.scores(form).finished(classes=False) for run, form in zip(taught, forms, strict=True))
+        scores = (found.restored(form.steps) for found, form in zip(finished, forms, strict=True))
+        for name, mean in means_of(enumerate(scores), shares, dtype=np.float32):
+            write_volume(paths[name], threshold(mean.lesion, HARD), grid)
 
 
 def _prepared(work: Labelling, run: Run, cases: Sequence[Case]) -> Iterator[PreparedCase]:

@@ -1,11 +1,13 @@
 """``evaluate.py ensemble=``: who is averaged for whom, the rows that come of it, and what is refused by name."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from evaluation_settings import write_multirun
 from sibling_runs import sibling
 
@@ -73,7 +75,7 @@ def outcomes(entries, settings, tmp_path_factory):
 def mean_of(folders, case):
     runs = [load_run(folder) for folder in folders]
     prepared = prepare(case, runs[0].view.preparation)
-    return np.mean([run.probability(prepared) for run in runs], axis=0, dtype=np.float64).astype(np.float32)
+    return np.mean([run.scores(prepared).lesion for run in runs], axis=0, dtype=np.float64).astype(np.float32)
 
 
 def test_a_case_is_averaged_over_the_runs_that_tested_it(outcomes, sweep, cases):
@@ -101,6 +103,43 @@ def test_both_rows_are_whole_tables_with_the_fold_of_each_case(outcomes, cases):
     assert (one.cases["weights"] == other.cases["weights"]).all()
     assert one.cases["postprocessing"].iloc[0] != other.cases["postprocessing"].iloc[0]
     pd.testing.assert_frame_equal(one.probabilities.drop(columns="run"), other.probabilities.drop(columns="run"))
+
+
+def test_checkpoints_of_each_run_are_averaged(trained_unet, settings, cases, tmp_path):
+    """A row of all checkpoints of all runs of a case; a run's own row is that of the checkpoint named first."""
+    folders = [
+        sibling(trained_unet, tmp_path / f"{fold}", nudge=fold + 1, fold=fold, test=[cases[fold].case_id])
+        for fold in (0, 1)
+    ]
+    for fold, folder in enumerate(folders):
+        other = sibling(trained_unet, tmp_path / f"other{fold}", nudge=fold + 9)
+        shutil.copy(other / "checkpoints" / "last.ckpt", folder / "checkpoints" / "best.ckpt")
+    chosen = {**settings, "sweeps": [], "runs": [str(folder) for folder in folders], "checkpoint": ["last", "best"]}
+    entries = entries_of(chosen["runs"], [], chosen)
+    assert {entry.recipe["checkpoint"] for entry in entries} == {"last.ckpt"}
+    averaged = averaging(chosen, rows={"plain": settings["ensemble"]["rows"]["plain"]})
+    plan = plan_averaging(entries, averaged, checkpoints=2)
+    assert "mean of 1 of 2 runs, 2 checkpoints of each" in plan.notes[0]
+    (outcome,) = ensemble_outcomes(plan, averaged, chosen, tmp_path / "out")
+    assert set(outcome.scores.cases["checkpoint"]) == {"best.ckpt, last.ckpt"}
+    for case, folder in zip(cases, folders, strict=False):
+        expected = load_ensemble([folder], checkpoint=["last", "best"]).predict(case).mask
+        np.testing.assert_array_equal(outcome.masks.mask(case.case_id), expected)
+
+
+def test_members_that_prepare_differently_are_averaged_on_the_native_grid(trained_unet, settings, cases, tmp_path):
+    folders = [sibling(trained_unet, tmp_path / name, nudge=n + 1, name=name) for n, name in enumerate("ab")]
+    config = yaml.safe_load((folders[1] / "config.yaml").read_text())
+    config["view"]["preparation"]["spacing"] = [6, 6, 6]
+    (folders[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    entries = entries_of([str(folder) for folder in folders], [], settings)
+    found = scored(entries, settings, tmp_path / "out")
+    case = entries[0].cohort.cases[0]
+    runs = [load_run(folder) for folder in folders]
+    maps = [run.predict_prepared(prepare(case, run.view.preparation)).probability for run in runs]
+    mean = np.mean(maps, axis=0, dtype=np.float64).astype(np.float32)
+    np.testing.assert_array_equal(found["mapping_ensemble"].masks.mask(case.case_id), mean >= 0.5)
+    assert set(found["mapping_ensemble"].scores.cases["error"]) == {""}
 
 
 def of_other_data(entries, cases):

@@ -1,6 +1,7 @@
 """``strokelab predict`` with several runs: what is averaged, what is written, what is refused by name."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +13,7 @@ from sibling_runs import sibling
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, RunError
 from strokelab.evaluation.new_scans import Applying, Writing, members_and_inputs, segment
-from strokelab.runs import load_ensemble
+from strokelab.runs import load_ensemble, load_run
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def predicted(places, out, **settings):
     segment(places, Applying(**settings), Writing(out), console=Console(quiet=True))
     (mask,) = out.rglob("*_mask.nii.gz")
 
-    def read(suffix):
-        return np.asarray(nib.load(str(mask).replace("_mask", suffix)).dataobj)
+    def read(suffix, of="_mask"):
+        return np.asarray(nib.load(str(mask).replace(of, suffix)).dataobj)
 
     return read, json.loads((out / "dataset_description.json").read_text())["GeneratedBy"][0]["Parameters"]
 
@@ -62,6 +63,37 @@ def test_one_run_with_another_post_processing(sweep, case, tmp_path):
     read, told = predicted([sweep / "fold0", case.images["T1w"]], tmp_path, postprocess=["threshold", "threshold=0"])
     assert (read("_mask") == 1).any()
     assert told["run"] == "fold0"
+
+
+def test_checkpoints_and_modalities_are_averaged_and_classes_written(sweep, case, tmp_path):
+    scan, run = case.images["T1w"], sweep / "fold0"
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    shutil.copy(sweep / "fold1" / "checkpoints" / "last.ckpt", other / "checkpoints" / "best.ckpt")
+    settings = {"checkpoints": ["last", "best"], "classes": True, "disagreement": True}
+    read, told = predicted([other, scan], tmp_path / "a", **settings)
+    expected = load_ensemble([run, sweep / "fold1"], checkpoint="last").predict(scan)
+    np.testing.assert_allclose(read("_probseg"), expected.probability, atol=1e-7)
+    np.testing.assert_array_equal(read("_label-class0_probseg", of="_label-lesion_mask"), read("_probseg"))
+    assert (told["members"], told["checkpoint"]) == ("2", "best.ckpt, last.ckpt")
+
+    pair = [tmp_path / f"a_{name}.nii.gz" for name in ("FLAIR", "T1w")]
+    for file in pair:
+        shutil.copy(scan, file)
+    read, told = predicted([run, *pair], tmp_path / "b", as_each=["FLAIR", "T1w"], disagreement=True)
+    assert told["applied"] == "FLAIR | T1w"
+    assert read("_desc-disagreement_probseg").max() == 0, "one image under two names"
+    np.testing.assert_array_equal(read("_probseg"), load_run(run).predict(scan).probability)
+    read, told = predicted([run, pair[0]], tmp_path / "c", as_each=["FLAIR"])
+    assert told["applied"] == "FLAIR"
+
+
+def test_classes_of_a_former_prediction_do_not_stay(sweep, case, tmp_path):
+    places, out = [sweep / "fold0", case.images["T1w"]], tmp_path / "out"
+    for classes, count in ((True, 1), (False, 0)):
+        writing = Writing(out, overwrite=True)
+        segment(places, Applying(classes=classes), writing, console=Console(quiet=True))
+        assert len(list(out.rglob("*_label-class*"))) == count
 
 
 @pytest.mark.parametrize(

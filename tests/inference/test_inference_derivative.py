@@ -15,6 +15,7 @@ from strokelab.grid import Grid
 from strokelab.inference.derivative import Derivative
 from strokelab.inference.postprocess import threshold
 from strokelab.inference.predict import to_native
+from strokelab.inference.scores import Scores
 from strokelab.nifti import write_volume
 from strokelab.preparation.recipe import Preparation, prepare
 
@@ -201,7 +202,7 @@ def test_every_map_of_a_case_has_both_header_forms_of_its_input(codes, tmp_path)
         warnings.simplefilter("ignore", DataWarning)
         prepared = prepare(case, Preparation(("T1w",), normalize="none"))
     chance = np.full(prepared.grid.shape, 0.7, np.float32)
-    made = to_native(prepared, chance, postprocess=threshold, disagreement=chance)
+    made = to_native(prepared, Scores(chance, disagreement=chance), postprocess=threshold)
     Derivative(tmp_path / "out", name="t", provenance={}).write(made)
     written = sorted((tmp_path / "out").rglob("*.nii.gz"))
     assert len(written) == 3

@@ -6,7 +6,7 @@ import torch
 
 from strokelab.errors import ConfigError
 from strokelab.inference.geometric_mean import GeometricMean
-from strokelab.inference.predict import lesion_probability
+from strokelab.inference.predict import case_scores
 from strokelab.inference.windows import PatchWindows
 
 
@@ -39,7 +39,7 @@ def test_prediction_hands_it_every_class():
 
     windows = GeometricMean(PatchWindows((8, 8, 8), mirror="none"))
     assert windows.patch == (8, 8, 8)
-    probability = lesion_probability(Prepared(), predict=predict, windows=windows, lesion_channel=1)
+    probability = case_scores(Prepared(), predict=predict, windows=windows, lesion_channel=1).lesion
     assert probability == pytest.approx(np.full((8, 8, 8), 0.7), abs=1e-6)
 
 

@@ -76,7 +76,7 @@ def test_memory_that_was_kept_before_stays_kept_and_an_error_gives_it_back():
 def test_scores_in_bf16_are_close_to_those_in_float32_and_their_sums_are_not_rounded():
     from test_inference_predict import NATIVE, case_on
 
-    from strokelab.inference.predict import lesion_probability
+    from strokelab.inference.predict import case_scores
     from strokelab.inference.windows import PatchWindows
 
     torch.manual_seed(0)
@@ -87,8 +87,8 @@ def test_scores_in_bf16_are_close_to_those_in_float32_and_their_sums_are_not_rou
 
     prepared = case_on(NATIVE)
     how = {"predict": predict, "windows": PatchWindows((4, 4, 4)), "lesion_channel": 1}
-    full = lesion_probability(prepared, **how)
-    half = lesion_probability(prepared, **how, precision=precision.settle("bf16", trained="", device="cpu"))
+    full = case_scores(prepared, **how).lesion
+    half = case_scores(prepared, **how, precision=precision.settle("bf16", trained="", device="cpu")).lesion
     assert half.dtype == np.float32
     assert 0 < np.abs(full - half).max() < 5e-3
     rounded = torch.from_numpy(half).bfloat16().float().numpy()

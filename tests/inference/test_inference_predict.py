@@ -12,7 +12,7 @@ from strokelab.inference import predict as predict_module
 from strokelab.inference import windows as windows_module
 from strokelab.inference.accumulate import WeightedSum, scan_on
 from strokelab.inference.postprocess import threshold
-from strokelab.inference.predict import lesion_probability, predict_case
+from strokelab.inference.predict import case_scores, to_native
 
 NATIVE = Grid.of((7, 9, 5), [[-2, 0, 0, 7], [0, 2, 0, -9], [0, 0, 2, 1], [0, 0, 0, 1]])
 
@@ -47,6 +47,10 @@ def channels(image, brain):
     return image
 
 
+def predicted(prepared, postprocess=threshold, **how):
+    return to_native(prepared, case_scores(prepared, predict=channels, windows=whole), postprocess=postprocess, **how)
+
+
 def test_the_lesion_channel_is_taken_without_gradients_on_the_device():
     prepared = case_on(NATIVE)
     seen = []
@@ -55,7 +59,7 @@ def test_the_lesion_channel_is_taken_without_gradients_on_the_device():
         seen.append((image.device.type, torch.is_inference_mode_enabled()))
         return image
 
-    second = lesion_probability(prepared, predict=predict, windows=whole, lesion_channel=1)
+    second = case_scores(prepared, predict=predict, windows=whole, lesion_channel=1).lesion
     assert seen == [("cpu", True)]
     assert second.dtype == np.float32
     assert np.array_equal(second, prepared.image[1])
@@ -71,7 +75,7 @@ def test_the_scan_moves_once_and_only_the_lesions_map_is_added_up(monkeypatch):
         return torch.cat([image.sum(1, keepdim=True) + channel for channel in range(5)], dim=1)
 
     cut = windows_module.PatchWindows((4, 4, 4))
-    lesion = lesion_probability(prepared, predict=predict, windows=cut, lesion_channel=-2, device="cpu")
+    lesion = case_scores(prepared, predict=predict, windows=cut, lesion_channel=-2, device="cpu").lesion
     assert np.allclose(lesion, prepared.image.sum(0) + 3, atol=1e-5)
     assert moved == ["cpu"]
     assert volumes == [(1, *prepared.grid.shape)]
@@ -79,7 +83,7 @@ def test_the_scan_moves_once_and_only_the_lesions_map_is_added_up(monkeypatch):
 
 def test_without_resampling_every_voxel_comes_home():
     prepared = case_on(NATIVE, crop=((1, 2, -1), (5, 6, 8)))
-    result = predict_case(prepared, predict=channels, windows=whole, postprocess=threshold, provenance={"run": "r"})
+    result = predicted(prepared, provenance={"run": "r"})
     assert result.mask.shape == result.probability.shape == NATIVE.shape == result.grid.shape
     assert result.mask.dtype == np.uint8
     assert result.probability.dtype == np.float32
@@ -101,14 +105,14 @@ def test_post_processing_happens_on_the_prepared_grid():
         shapes.append(probability.shape)
         return np.ones(probability.shape, np.uint8)
 
-    result = predict_case(prepared, predict=channels, windows=whole, postprocess=keep_all)
+    result = predicted(prepared, postprocess=keep_all)
     assert shapes == [(4, 4, 4)]
     assert int(result.mask.sum()) == 4 * 4 * 4
 
 
 def test_resampled_cases_end_on_the_native_grid():
     prepared = case_on(NATIVE, spacing=(4.0, 4.0, 4.0))
-    result = predict_case(prepared, predict=channels, windows=whole, postprocess=threshold)
+    result = predicted(prepared)
     assert result.mask.shape == NATIVE.shape
     assert result.mask.any()
     assert not result.mask.all()
@@ -118,8 +122,6 @@ def test_resampled_cases_end_on_the_native_grid():
 def test_labels_and_site_play_no_part(site):
     prepared = case_on(NATIVE)
     known = replace(prepared, site=site, lesion=np.ones(prepared.grid.shape, np.uint8))
-    one, other = (
-        predict_case(case, predict=channels, windows=whole, postprocess=threshold) for case in (prepared, known)
-    )
+    one, other = predicted(prepared), predicted(known)
     assert np.array_equal(one.mask, other.mask)
     assert np.array_equal(one.probability, other.probability)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from strokelab import runs
 from strokelab.cli import app
 from strokelab.configuration import build
-from strokelab.evaluation import new_scans, outcomes
+from strokelab.evaluation import _check_checkpoint, new_scans, outcomes
 from strokelab.evaluation.averaging import plan_averaging
 from strokelab.evaluation.cohort import Cohorts, part_of
 from strokelab.evaluation.entries import _refuse_result_twice
@@ -61,6 +61,14 @@ def test_ensembles_that_lack_runs_or_data():
     (word,) = told(said(plan_averaging, away, averaging).remedy)
     assert evaluated(word.replace("...", "phantom"))["data"]
     assert plan_averaging([of("a", 0, "x"), away[1]], averaging).cases
+
+
+@executes("strokelab/evaluation/__init__.py:_check_checkpoint")
+def test_several_checkpoints_that_nothing_averages():
+    words = ["checkpoint=[last,best]"]
+    (word,) = told(said(_check_checkpoint, evaluated(*words)).remedy)
+    _check_checkpoint(evaluated(*words, word))
+    assert said(_check_checkpoint, evaluated("checkpoint=[]", word)).where == "checkpoint"
 
 
 @executes("strokelab/evaluation/cohort.py:of", "strokelab/evaluation/cohort.py:part_of")

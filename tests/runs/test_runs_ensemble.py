@@ -1,6 +1,7 @@
 """Several run folders as one: the mean of their maps, whatever stays loaded, and who may not be a member."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sibling_runs import sibling
 
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, RunError
+from strokelab.inference.scores import Scores
 from strokelab.preparation.recipe import prepare
 from strokelab.runs import load_ensemble, load_run
 
@@ -29,14 +31,18 @@ def prepared(t1_cohort, members):
 
 
 def maps(members, prepared):
-    return [load_run(member).probability(prepared) for member in members]
+    return [load_run(member).scores(prepared).lesion for member in members]
+
+
+def forms(ensemble, prepared):
+    return dict.fromkeys(ensemble.preparers, prepared)
 
 
 def test_the_mean_of_the_members_maps_in_any_order(members, prepared):
     ensemble = load_ensemble(members)
     expected = np.mean(maps(members, prepared), axis=0, dtype=np.float64)
     assert np.ptp(maps(members, prepared), axis=0).max() > 0.01, "the members do differ"
-    mean = ensemble.average(prepared).mean()
+    mean = ensemble.average(forms(ensemble, prepared)).lesion
     np.testing.assert_allclose(mean, expected, atol=1e-7)
     prediction = ensemble.predict_prepared(prepared)
     turned = load_ensemble(members[::-1]).predict_prepared(prepared)
@@ -59,9 +65,11 @@ def test_one_member_predicts_as_the_run_itself(members, t1_cohort):
 
 def test_schemes_can_count_the_same(members, prepared):
     one, two, three = maps(members, prepared)
-    mean = load_ensemble(members, weights="per_scheme").average(prepared).mean()
-    np.testing.assert_allclose(mean, ((one + two) / 2 + three) / 2, atol=1e-6)
-    assert load_ensemble(members, weights="per_scheme").digest != load_ensemble(members).digest
+    ensemble = load_ensemble(members, weights="per_scheme")
+    np.testing.assert_allclose(
+        ensemble.average(forms(ensemble, prepared)).lesion, ((one + two) / 2 + three) / 2, atol=1e-6
+    )
+    assert ensemble.digest != load_ensemble(members).digest
 
 
 def test_disagreement_is_the_standard_deviation_on_the_native_grid(members, prepared):
@@ -116,18 +124,26 @@ def changed(folder, place, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    "change",
     [
-        (lambda config: config["view"]["preparation"].update(modalities=["FLAIR"]), r"modalities: \('FLAIR',\)"),
-        (lambda config: config["view"]["preparation"].update(spacing=[2, 2, 2]), r"spacing: \(2.0, 2.0, 2.0\)"),
-        (lambda config: config["view"]["preparation"].update(crop=[16, 16, None]), r"crop: \(16, 16, None\)"),
+        lambda config: config["view"]["preparation"].update(spacing=[10, 10, 10]),
+        lambda config: config["view"]["preparation"].update(crop=[16, 20, None]),
+        lambda config: config["view"]["preparation"].update(normalize="zscore_volume"),
     ],
 )
-def test_other_modalities_and_other_grids_are_refused_by_name(members, tmp_path, change, named):
-    other = changed(members[0], tmp_path / "other", change)
-    with pytest.raises(RunError, match=named) as refused:
-        load_ensemble([members[1], other])
-    assert str(members[1]) in str(refused.value) or str(other) in str(refused.value)
+def test_members_that_prepare_a_case_differently_are_averaged_where_they_meet(members, t1_cohort, tmp_path, change):
+    """On the case's own grid; on the prepared one where it is the same, only its grey values are others."""
+    case = read_cases("atlas_v1", t1_cohort)[0]
+    pair = [members[1], changed(members[0], tmp_path / "other", change)]
+    ensemble = load_ensemble(pair)
+    prediction = ensemble.predict(case, disagreement=True)
+    assert len(ensemble.preparers) == 2
+    alone = np.stack([load_run(folder).predict(case).probability for folder in pair])
+    np.testing.assert_allclose(prediction.probability, alone.mean(axis=0, dtype=np.float64), atol=1e-7)
+    np.testing.assert_allclose(prediction.disagreement, alone.std(axis=0, dtype=np.float64), atol=1e-6)
+    np.testing.assert_array_equal(prediction.mask, prediction.probability >= 0.5)
+    with pytest.raises(RunError, match="2 forms"):
+        ensemble.predict_prepared(ensemble.forms_of(case)[ensemble.preparers[0]])
 
 
 def test_what_would_count_twice_or_not_at_all_is_refused(members, tmp_path):
@@ -160,3 +176,111 @@ def test_post_processing_is_the_members_own_or_the_one_that_is_named(members, pr
     bad = {"_target_": "os.system", "_partial_": True}
     with pytest.raises(ConfigError, match="allow-list"):
         load_ensemble(members, postprocess=bad)
+
+
+@pytest.fixture(scope="module")
+def snapshots(members, tmp_path_factory):
+    """A run with three checkpoints of different weights, and each of them alone in a run of its own."""
+    place = tmp_path_factory.mktemp("snapshots")
+    run = sibling(members[0], place / "run", nudge=20)
+    alone = [sibling(members[0], place / f"only{n}", nudge=20 + n) for n in range(3)]
+    for name, folder in zip(("last", "first", "best"), alone, strict=True):
+        shutil.copy(folder / "checkpoints" / "last.ckpt", run / "checkpoints" / f"{name}.ckpt")
+    return run, alone
+
+
+def test_checkpoints_of_one_run_are_members(snapshots, t1_cohort):
+    run, alone = snapshots
+    case = read_cases("atlas_v1", t1_cohort)[0]
+    ensemble = load_ensemble([run], checkpoint=["last", "first", "best"])
+    assert [member.checkpoint.stem for member in ensemble.members] == ["best", "first", "last"]
+    prediction, expected = (one.predict(case, disagreement=True) for one in (ensemble, load_ensemble(alone)))
+    np.testing.assert_array_equal(prediction.mask, expected.mask)
+    np.testing.assert_allclose(prediction.probability, expected.probability, atol=1e-7)
+    np.testing.assert_allclose(prediction.disagreement, expected.disagreement, atol=1e-7)
+    assert prediction.disagreement.max() > 0.01
+    turned = load_ensemble([run], checkpoint=["best", "last", "first"])
+    np.testing.assert_array_equal(turned.predict(case).probability, prediction.probability)
+    assert turned.digest == ensemble.digest
+    assert load_ensemble([run], checkpoint="best").digest != load_ensemble([run]).digest
+    with pytest.raises(RunError, match="to the last bit"):
+        load_ensemble([run], checkpoint=["last", "last"])
+    shutil.copy(run / "checkpoints" / "last.ckpt", run / "checkpoints" / "again.ckpt")
+    assert len(load_ensemble([run], checkpoint=["last", "again"]).members) == 2  # the last epoch was the best
+
+
+def test_one_run_is_applied_to_each_modality_of_a_case(members, t1_cohort, isles_cohort):
+    """Its only channel is fed with each image; the mean is that of the maps, on the one grid that they have."""
+    case = read_cases("isles2022", isles_cohort)[0]
+    with pytest.raises(RunError, match="T1w"):
+        load_run(members[0]).predict(case)
+    ensemble = load_ensemble(members[:1], modalities=["DWI", "FLAIR"])
+    assert ensemble.modalities == ("DWI", "FLAIR")
+    prediction = ensemble.predict(case, disagreement=True)
+    assert prediction.mask.shape == prediction.grid.shape
+    assert prediction.provenance["applied"] == "DWI | FLAIR"
+    maps = []
+    for name in ensemble.modalities:
+        alone = load_ensemble(members[:1], modalities=[name])
+        maps.append(alone.predict(case).probability)
+        assert alone.digest != ensemble.digest
+        as_t1 = replace(case, images={"T1w": case.images[name]}, label_modality="")
+        if name == "DWI":  # the image that the case's grid is that of: the same as if it had the run's own name
+            np.testing.assert_array_equal(load_run(members[0]).predict(as_t1).probability, maps[-1])
+    assert np.abs(maps[0] - maps[1]).max() > 0.01
+    np.testing.assert_allclose(prediction.probability, np.mean(maps, axis=0), atol=1e-6)
+    np.testing.assert_allclose(prediction.disagreement, np.std(maps, axis=0), atol=1e-6)
+    two = load_ensemble(members[:2], modalities=["DWI", "FLAIR"])
+    assert len(two.members) == 4
+    assert len(two.preparers) == 2
+
+
+def test_all_classes_on_request_and_argmax(members, prepared):
+    """Of a single map they are that map, and argmax is the cut at one half."""
+    node = {"_target_": "strokelab.inference.postprocess.argmax", "_partial_": True}
+    for plain, most in (
+        (load_run(members[0]), load_run(members[0], postprocess=node)),
+        (load_ensemble(members), load_ensemble(members, postprocess=node)),
+    ):
+        prediction, other = plain.predict_prepared(prepared, classes=True), most.predict_prepared(prepared)
+        assert prediction.classes.shape == (1, *prepared.native.shape)
+        np.testing.assert_array_equal(prediction.classes[0], prediction.probability)
+        np.testing.assert_array_equal(other.mask, prediction.mask)
+        np.testing.assert_array_equal(other.probability, prediction.probability)
+        assert other.classes is None
+
+
+def test_members_of_different_classes_share_the_lesion_alone(members, prepared, monkeypatch):
+    """One lesion map is averaged whatever channel it is in; all classes are not."""
+    ensemble = load_ensemble(members[:2])
+    odd = [replace(member, lesion_channel=number) for number, member in enumerate(ensemble.members)]
+    mixed = replace(ensemble, members=tuple(odd))
+    for member in mixed.members:
+        run = mixed.pool.run(member.source)
+        run.scores = lambda prepared, classes=False, channel=member.lesion_channel: Scores(
+            np.stack([np.full(prepared.grid.shape, value, np.float32) for value in (0.2, 0.6)])
+            if classes
+            else np.full(prepared.grid.shape, (0.2, 0.6)[channel], np.float32),
+            lesion_channel=channel,
+        )
+    assert mixed.predict_prepared(prepared).probability.max() == pytest.approx(0.4)
+    with pytest.raises(RunError, match="channel 1"):
+        mixed.predict_prepared(prepared, classes=True)
+
+
+def test_a_family_may_decide_on_the_native_grid(members, t1_cohort, tmp_path):
+    """Asked for by its view; the mean is still taken on the prepared grid, where all members have one."""
+    case = read_cases("atlas_v1", t1_cohort)[0]
+    folders = [
+        changed(member, tmp_path / member.name, lambda config: config["view"]["preparation"].update(spacing=[6, 6, 6]))
+        for member in members[:1]
+    ]
+    run = load_run(folders[0])
+    plain = run.predict(case)
+    object.__setattr__(run.view, "finish", "native")
+    native = run.predict(case)
+    np.testing.assert_array_equal(native.probability, plain.probability)
+    np.testing.assert_array_equal(native.mask, plain.probability >= 0.5)
+    ensemble = load_ensemble(folders)
+    native = replace(ensemble, members=tuple(replace(one, finish="native") for one in ensemble.members))
+    np.testing.assert_array_equal(native.predict(case).mask, plain.probability >= 0.5)

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from strokelab.contract import Prediction
 from strokelab.data import read_cases
 from strokelab.data.pseudo import LABELS, TEACHERS, PseudoLabels, read_label_sets
 from strokelab.data.split_file import Split
 from strokelab.errors import RunError
+from strokelab.inference.scores import Scores
 from strokelab.nifti import read_grid, read_voxels
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore
@@ -43,11 +43,12 @@ class StandIn:
     def preparation_of(self, case, store=None):
         return self.preparation
 
-    def predict_prepared(self, prepared):
+    def scores(self, prepared):
         self.drawn.append((self.fold, prepared.case_id))
         probability = np.full(prepared.native.shape, 0.4, np.float32)
         probability[: 2 + self.fold, :2, :2] = (0.5, 0.7)[self.fold]
-        return Prediction(prepared.case_id, prepared.native, np.zeros(prepared.native.shape, np.uint8), probability, {})
+        (orient,) = prepared.steps
+        return Scores(orient.apply(probability))
 
 
 @pytest.fixture

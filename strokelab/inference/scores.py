@@ -1,0 +1,92 @@
+"""Scores of a case, what is averaged and then finished: one lesion map or the maps of all classes. Knows arrays alone.
+
+A member's windows say by an attribute ``scores`` what they give: ``"probabilities"`` (where they say nothing) or
+``"logits"``, which become probabilities after the mean, and after the way back where that comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from strokelab.grid import Step
+from strokelab.preparation.restore import restore
+
+Kind = Literal["probabilities", "logits"]
+NEVER = float(np.log(np.finfo(np.float32).tiny))
+"""The logit of what is impossible, as a score that can still be averaged."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a case on one grid.
+
+    Args:
+        values: (X, Y, Z) of the lesion, or (K, X, Y, Z) of all classes; float32.
+        kind: what they are.
+        lesion_channel: which of the K classes is the lesion.
+        disagreement: standard deviation of the members' lesion probabilities (X, Y, Z); None: not known.
+        native: they lie on the case's own grid, not on the prepared one.
+    """
+
+    values: NDArray[np.float32]
+    kind: Kind = "probabilities"
+    lesion_channel: int = 0
+    disagreement: NDArray[np.float32] | None = None
+    native: bool = False
+
+    @property
+    def lesion(self) -> NDArray[np.float32]:
+        """The scores of the lesion (X, Y, Z)."""
+        return self.values if self.values.ndim == 3 else self.values[self.lesion_channel]
+
+    @property
+    def classes(self) -> NDArray[np.float32] | None:
+        """The scores of all classes (K, X, Y, Z), where they are known."""
+        return self.values if self.values.ndim == 4 else None
+
+    def finished(self, *, classes: bool = True) -> Scores:
+        """The same as probabilities: sigmoid of a single map, softmax over several.
+
+        Args:
+            classes: of all classes, as far as they are known; else of the lesion alone.
+        """
+        values = self.values
+        if self.kind == "logits":
+            values = expit(values) if values.ndim == 3 or len(values) == 1 else softmax(values, axis=0)
+        made = replace(self, values=values, kind="probabilities")
+        return made if classes else replace(made, values=made.lesion)
+
+    def restored(self, steps: Sequence[Step]) -> Scores:
+        """All maps brought to the case's own grid at once. Outside the prepared grid there is no lesion.
+
+        Args:
+            steps: of the prepared case.
+        """
+        values, disagreement = self.values, self.disagreement
+        maps = values if values.ndim == 4 else values[np.newaxis]
+        stack = maps if disagreement is None else np.concatenate([maps, disagreement[np.newaxis]])
+        back = restore(stack, steps).astype(np.float32, copy=False)
+        found = back[: len(maps)]
+        if self.kind == "logits":
+            inside = restore(np.ones(maps.shape[1:], np.uint8), steps, "nearest")
+            found = np.where(inside, found, _outside(len(maps), self.lesion_channel))
+        return replace(
+            self,
+            values=found if values.ndim == 4 else found[0],
+            disagreement=None if disagreement is None else back[-1],
+            native=True,
+        )
+
+
+def _outside(classes: int, lesion_channel: int) -> NDArray[Any]:
+    """Logits (K, 1, 1, 1) of a voxel that no window saw: background, which is the first class but the lesion."""
+    logits = np.full((classes, 1, 1, 1), NEVER, np.float32)
+    background = 1 if lesion_channel % classes == 0 else 0
+    logits[background : background + 1] = 0
+    return logits

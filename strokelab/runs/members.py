@@ -1,0 +1,186 @@
+"""Who is averaged: one checkpoint of one run, applied to one set of images in one way. Loads runs; averages nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from strokelab.configuration import Settings
+from strokelab.errors import ConfigError, RunError
+from strokelab.inference.predict import Where
+from strokelab.inference.scores import Kind
+from strokelab.runs.trained import Run
+from strokelab.runs.training_scans import Preparer, shared
+
+
+class Source(NamedTuple):
+    """What is loaded to predict with."""
+
+    folder: Path
+    checkpoint: str | None  # None: the run's own choice
+    windows: int  # which of the settings that replace the run's own
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One member of a mean: everything but its weights."""
+
+    folder: Path
+    scheme: str  # how the run calls its model; the runs of a scheme are its folds and seeds
+    settings: Settings
+    checkpoint: Path
+    digest: str  # of its weights
+    inference: str  # precision and windows of its predictions, as ``load_run`` puts it
+    source: Source
+    preparer: Preparer
+    kind: Kind  # of its scores
+    lesion_channel: int
+    finish: Where
+    modality: str | None = None  # the image that its only channel is fed with; None: the run's own modalities
+    windows: Mapping[str, Any] | None = None  # where members of one ensemble differ in them
+
+    @property
+    def applied(self) -> str:
+        """To what and how it is applied, where that is not the run's own way; "" where it is."""
+        windows = json.dumps(self.windows, sort_keys=True, default=str) if self.windows is not None else ""
+        return " ".join(word for word in (self.modality, windows) if word)
+
+    @property
+    def place(self) -> tuple[str, Path, str, str]:
+        """Where it stands among the others: the order in which they were named changes no bit."""
+        return self.scheme, self.folder, self.checkpoint.name, self.applied
+
+
+class Pool:
+    """Runs by source. As many stay loaded as fit a budget, and at least one; the others are loaded for each case.
+
+    Args:
+        load: source -> run.
+        memory_gb: for weights that stay; besides them, one more run may be in memory at a time.
+    """
+
+    def __init__(self, load: Callable[[Source], Run], memory_gb: float) -> None:
+        self._load = load
+        self._free = memory_gb * 1e9
+        self._kept: dict[Source, Run] = {}
+        self._seen: dict[Source, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        """Runs that stay loaded."""
+        return len(self._kept)
+
+    def run(self, source: Source) -> Run:
+        """A run with its weights.
+
+        Raises:
+            RunError: its checkpoint is another than when it was loaded first.
+        """
+        if source in self._kept:
+            return self._kept[source]
+        run = self._load(source)
+        state = run.checkpoint.stat()
+        if self._seen.setdefault(source, (state.st_mtime_ns, state.st_size)) != (state.st_mtime_ns, state.st_size):
+            raise RunError(
+                run.checkpoint,
+                found="another checkpoint than when this began",
+                expected="a run that is not training any more",
+                remedy="wait until it has finished, then begin again",
+            )
+        size = sum(tensor.numel() * tensor.element_size() for tensor in run.model.state_dict().values())
+        if size <= self._free or not self._kept:
+            self._free -= size
+            self._kept[source] = run
+        return run
+
+
+def members_of(
+    folders: Sequence[Path],
+    pool: Pool,
+    *,
+    schemes: Mapping[Path, str],
+    checkpoints: Sequence[str | None],
+    windows: Sequence[Mapping[str, Any] | None],
+    modalities: Sequence[str],
+) -> Iterator[tuple[Member, Run]]:
+    """Every run with every checkpoint, every plan of windows and every image, each loaded once to see that it can be.
+
+    Args:
+        folders: of runs.
+        pool: that loads them.
+        schemes: of which scheme each folder is, where that is not how the run calls its model.
+        checkpoints: as ``load_run`` takes them.
+        windows: as ``load_run`` takes them.
+        modalities: that the only channel of each run is fed with, one by one; (): each run's own.
+
+    Raises:
+        RunError: a folder is no run, or a member is named twice.
+        ConfigError: modalities for a run of several channels.
+    """
+    for folder, count in Counter(folders).items():
+        if count > 1:
+            raise RunError(folder, found="the same run twice", expected="each member once", remedy="leave one out")
+    found: list[Member] = []
+    for source in map(Source._make, product(folders, checkpoints, range(len(windows)))):
+        run = pool.run(source)
+        member = Member(
+            folder=run.folder,
+            scheme=schemes.get(source.folder, run.name),
+            settings=run.settings,
+            checkpoint=run.checkpoint,
+            digest=run.digest,
+            inference=run.provenance["inference"],
+            source=source,
+            preparer=run.preparation_of,
+            kind=getattr(run.view.windows, "scores", "probabilities"),
+            lesion_channel=run.model.lesion_channel,
+            finish=run.finish,
+            windows=windows[source.windows] if len(windows) > 1 else None,
+        )
+        for one in _fed(member, modalities) if modalities else [member]:
+            _check_new(one, found)
+            found.append(one)
+            yield one, run
+
+
+def sharing(members: Sequence[Member], name: str) -> tuple[Member, ...]:
+    """The members in their order, with one preparer for all that see scans alike.
+
+    Args:
+        members: of an ensemble.
+        name: of the ensemble, for messages.
+    """
+    common = {}
+    for own in dict.fromkeys(member.preparer.own for member in members):
+        common[own] = shared([member.preparer for member in members if member.preparer.own == own], name)
+    placed = sorted(members, key=lambda member: member.place)
+    return tuple(replace(member, preparer=common[member.preparer.own] or member.preparer) for member in placed)
+
+
+def _fed(member: Member, modalities: Sequence[str]) -> list[Member]:
+    own = member.preparer.own.modalities
+    if len(own) > 1:
+        raise ConfigError(
+            member.folder,
+            found=f"a run of {', '.join(own)}, to be applied to each of {', '.join(modalities)}",
+            expected="a run of one modality",
+            remedy="leave the modalities out, or name a run that was trained on one",
+        )
+    return [replace(member, modality=name, preparer=member.preparer.fed_with(name)) for name in modalities]
+
+
+def _check_new(member: Member, members: Sequence[Member]) -> None:
+    """Refuse copies. Checkpoints of one run may hold the same weights: the last epoch may have been the best."""
+    for other in members:
+        alike = (other.digest, other.applied) == (member.digest, member.applied)
+        if alike and (other.folder != member.folder or other.checkpoint == member.checkpoint):
+            raise RunError(
+                member.folder,
+                found=f"the weights of {other.folder}, to the last bit",
+                expected="members that were trained apart",
+                remedy="leave the copy out",
+            )
