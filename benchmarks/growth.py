@@ -11,12 +11,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.growth_page import chart, into_page, tables
+from benchmarks.growth_page import Point, chart, into_page, tables
 from benchmarks.machine import describe
 from benchmarks.memory import Watched, watched
 
@@ -33,27 +33,6 @@ TINY = (
     "score_test=false",
 )
 _SITES = 9
-
-
-@dataclass(frozen=True)
-class Point:
-    """One measurement."""
-
-    work: str  # prepare, find again, epoch, score, report, or members
-    cases: int
-    at_once: int  # loader workers of an epoch, members of a sweep; else 1
-    seconds: float  # of the clock
-    processor: float  # seconds of the processor in the process that was asked, loader workers not among them
-    resident_mib: float
-    own_mib: float
-    note: str = ""
-
-    @classmethod
-    def of(cls, work: str, cases: int, at_once: int, seen: Watched, *, note: str = "") -> Point:
-        """From what was watched; of several processes the slowest one's time and all processors' seconds."""
-        seconds = max(answer["seconds"] for answer in seen.answers)
-        processor = sum(answer["processor"] for answer in seen.answers)
-        return cls(work, cases, at_once, seconds, processor, seen.resident_mib, seen.own_mib, note)
 
 
 def main(words: Sequence[str]) -> None:

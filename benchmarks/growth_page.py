@@ -1,15 +1,14 @@
-"""Tables and chart of growth. Knows points; measures nothing."""
+"""What was measured of growth, as points, tables and a chart; measures nothing."""
 
 from __future__ import annotations
 
 import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from benchmarks.growth import Point
+from benchmarks.memory import Watched
 
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
 WORDS = {
@@ -19,6 +18,27 @@ WORDS = {
     "score": "predict and score the test part",
     "report": "evaluate.py from the run's tables",
 }
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement."""
+
+    work: str  # prepare, find again, epoch, score, report, or members
+    cases: int
+    at_once: int  # loader workers of an epoch, members of a sweep; else 1
+    seconds: float  # of the clock
+    processor: float  # seconds of the processor in the process that was asked, loader workers not among them
+    resident_mib: float
+    own_mib: float
+    note: str = ""
+
+    @classmethod
+    def of(cls, work: str, cases: int, at_once: int, seen: Watched, *, note: str = "") -> Point:
+        """From what was watched; of several processes the slowest one's time and all processors' seconds."""
+        seconds = max(answer["seconds"] for answer in seen.answers)
+        processor = sum(answer["processor"] for answer in seen.answers)
+        return cls(work, cases, at_once, seconds, processor, seen.resident_mib, seen.own_mib, note)
 
 
 def tables(points: Sequence[Point]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from sketches import sketch
 from tiny_runs import SHORT_MAIN, tiny_settings
 from warm_doors import Doors
 
@@ -30,6 +31,11 @@ def _private_places(session_folder):
         patch.setenv("XDG_STATE_HOME", str(session_folder / "state"))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sketched_figures():
+    sketch()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The commands of the house without seconds of imports: a process that has imported everything forks for each command.
 
 What runs is the real thing (``train.py`` as ``__main__`` with ``sys.argv``, in a process of its own with its own
-folder and environment); only the imports are shared. It can be killed from outside, or kill itself at a named moment.
+folder and environment); only the imports are shared, and figures are sketches. It can be killed from outside, or kill
+itself at a named moment.
 """
 
 import json
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from own_processes import hear_signals, none_left
+from sketches import sketch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -113,6 +115,7 @@ def _serve() -> None:
     import strokelab.evaluation
     import strokelab.training  # noqa: F401
 
+    sketch()
     for line in sys.stdin:
         question = json.loads(line)
         if "wait" in question:

@@ -60,6 +60,7 @@ def check(
     """Cases, sites, modalities, lesion volumes, and every problem with its file. Exit status 1 when there is one."""
     from strokelab.data import readers
     from strokelab.data.check import check_cohort
+    from strokelab.data.check_tables import render
     from strokelab.scoreboard.masks import labels_of
 
     def looked(name: str) -> CohortReport:
@@ -77,6 +78,6 @@ def check(
         line = f"Dataset: {name}, told by the file names (--dataset chooses another one)"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     report = looked(name)
-    report.render(console)
+    render(report, console)
     if not report.ok:
         raise typer.Exit(1)

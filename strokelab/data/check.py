@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from strokelab.data.readers._tree import Release
 from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Grid
 from strokelab.placement import check_covers
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["FREE_VOXELS", "CohortReport", "Problem", "check_cohort"]
 
@@ -67,12 +64,6 @@ class CohortReport:
         content = asdict(self)
         content["problems"] = [asdict(problem) for problem in self.problems]
         return {"ok": self.ok, **content}
-
-    def render(self, console: Console) -> None:
-        """Print the report as tables."""
-        from strokelab.data.check_tables import render
-
-        render(self, console)
 
 
 def check_cohort(

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from strokelab.data.check import CohortReport
 from strokelab.data.check_case import Problem, Severity
 from strokelab.files import natural_key
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from strokelab.data.check import CohortReport
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _MOST_FILES: dict[Severity, int] = {"error": 50, "warning": 3, "note": 3}  # of a problem that many files share

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from strokelab.data import check, read_cases
 from strokelab.data.check import check_cohort
+from strokelab.data.check_tables import render
 from strokelab.errors import ConfigError
 
 
@@ -22,7 +23,7 @@ def problems(report, severity):
 
 def printed(report, width=160):
     console = Console(file=io.StringIO(), width=width)
-    report.render(console)
+    render(report, console)
     return console.file.getvalue()
 
 

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +48,9 @@ def words(text: str) -> list[str]:
     return [word.rstrip(".?!") if word[-3:] != "..." else word for word in found]
 
 
+@cache
 def texts() -> list[Text]:
-    """All texts that are no docstrings."""
+    """All texts that are no docstrings; read once per process."""
     return [text for path in SOURCES for text in _of(path)]
 
 

@@ -13,8 +13,12 @@ from strokelab.configuration import compose, conf_folder
 from strokelab.configuration.overriding import parsed
 from strokelab.data import readers
 
-TOLD = [text for text in texts() if text.told]
-NAMES = [f"{text.place}-{text.line}" for text in TOLD]
+
+@cache
+def told() -> list[Text]:
+    """Of all texts those that say what to type."""
+    return [text for text in texts() if text.told]
+
 
 # Texts about the arguments of a function, which a notebook calls.
 OF_A_CALL = {
@@ -142,22 +146,26 @@ def _known(key: str, value: str) -> bool:
     return bare in keys() or bare in dataset_options()
 
 
-@pytest.mark.parametrize("text", TOLD, ids=NAMES)
-def test_what_a_text_names_exists(text):
-    assert not missing(text), text.text
+def test_what_a_text_names_exists():
+    assert not {f"{text.place}, line {text.line}": wrong for text in told() if (wrong := missing(text))}
 
 
-@pytest.mark.parametrize("text", TOLD, ids=NAMES)
-def test_settings_are_overrides_in_hydras_grammar(text):
-    for word in words(text.text):
-        if HOLE not in word and "..." not in word and text.place not in OF_A_CALL:
-            assert parsed([word])[0].key_or_group, word
+def test_settings_are_overrides_in_hydras_grammar():
+    settings = {
+        word: text.place
+        for text in told()
+        if text.place not in OF_A_CALL
+        for word in words(text.text)
+        if HOLE not in word and "..." not in word
+    }
+    for word, place in settings.items():
+        assert parsed([word])[0].key_or_group, f"{place}: {word}"
 
 
 def test_the_search_finds_them():
     """Nothing is lost by a change of the search: how many texts it found when it was written."""
     assert len([text for text in texts() if text.part == "remedy"]) > 380
-    assert len(TOLD) > 150
+    assert len(told()) > 150
     assert {"strokelab/callbacks/finite_loss.py:_remedy", "strokelab/training/ending.py:_record_stop"} <= {
-        text.place for text in TOLD
+        text.place for text in told()
     }

@@ -7,7 +7,6 @@ import pytest
 from report_material import ALL_PARTS, CONF, case_row, case_table, grey
 
 from strokelab.metrics.thresholds import count_probabilities, to_rows
-from strokelab.report.drawing import png
 from strokelab.report.html import write_report
 from strokelab.report.material import Evaluation, Member, Overlay, RunMaterial
 from strokelab.report.paper_tables import load_tables
@@ -109,16 +108,7 @@ def full_evaluation(evaluation: Evaluation, overlay: Overlay) -> Evaluation:
     )
 
 
-@pytest.fixture
-def sketchy(monkeypatch):
-    """Pictures at a fifth of the resolution, for tests that do not look at them."""
-    monkeypatch.setattr("strokelab.report.pictures.png", lambda figure: png(figure, dpi=40))
-    monkeypatch.setattr("strokelab.report.pictures.pdf", lambda figure: b"%PDF-")
-
-
 @pytest.fixture(scope="session")
 def full_report(full_evaluation: Evaluation, tmp_path_factory) -> Path:
-    """The page of ``full_evaluation`` with coarse pictures; read only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("strokelab.report.pictures.png", lambda figure: png(figure, dpi=60))
-        return write_report(full_evaluation, tmp_path_factory.mktemp("full"))
+    """The page of ``full_evaluation``; read only."""
+    return write_report(full_evaluation, tmp_path_factory.mktemp("full"))

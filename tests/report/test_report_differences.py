@@ -75,7 +75,6 @@ def test_nothing_to_draw_is_an_error():
         difference_figure([], "dice")
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_sections_say_why_there_is_no_figure():
     def evaluation(**models: dict[str, float]) -> Evaluation:
         runs = [

@@ -98,7 +98,9 @@ def test_grey_values_have_a_line_per_site_in_four_panels(evaluation):
     assert [len(axes.lines) for axes in figure.axes] == [3, 3, 3, 3]
 
 
-def test_every_picture_is_crisp_and_not_blank(evaluation):
+def test_every_picture_is_crisp_and_not_blank(evaluation, monkeypatch):
+    monkeypatch.setattr("strokelab.report.pictures.png", png)
+    monkeypatch.setattr("strokelab.report.pictures.pdf", pdf)
     pictures = [picture for section in picture_sections(evaluation) for picture in section.pictures]
     assert len({picture.name for picture in pictures}) == len(pictures)
     for picture in pictures:
@@ -106,6 +108,7 @@ def test_every_picture_is_crisp_and_not_blank(evaluation):
             assert image.width >= 1000
             assert len(image.convert("RGB").getcolors(1 << 20)) > 8
             assert np.asarray(image.convert("L")).std() > 5
+        assert picture.pdf.startswith(b"%PDF-")
 
 
 def test_the_same_table_gives_the_same_picture(evaluation):
@@ -120,7 +123,6 @@ def test_the_same_table_gives_the_same_pdf_without_a_date(evaluation):
     assert b"/FontFile2" in first  # TrueType, not the Type 3 that journals refuse
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_overlays_of_many_runs_stay_in_the_folder(evaluation, overlay):
     dices = {("a", 0): 0.1, ("a", 1): 0.2, ("a", 2): 0.3, ("a", 3): 0.4, ("b", 0): 0.9, ("b", 1): 0.8}
     runs = [

@@ -10,7 +10,6 @@ import pytest
 from report_material import case_row, case_table
 
 from strokelab.errors import DataError
-from strokelab.report.drawing import png
 from strokelab.report.html import assemble, write_report
 from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.pictures import Section
@@ -42,7 +41,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="session")
 def written(evaluation, tmp_path_factory) -> Path:
-    """A report at full resolution, written once; read only."""
+    """A report written once; read only."""
     return write_report(evaluation, tmp_path_factory.mktemp("report") / "new" / "folder")
 
 
@@ -107,7 +106,6 @@ def test_paper_numbers_beside_ours_and_the_warning(page):
     assert "not blind" in page.text
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_real_data_carry_no_phantom_warning(evaluation, tmp_path):
     real = dataclasses.replace(evaluation, phantom=False, dataset="atlas_v1")
     text = write_report(real, tmp_path).read_text(encoding="utf-8")
@@ -115,7 +113,6 @@ def test_real_data_carry_no_phantom_warning(evaluation, tmp_path):
     assert "0.5711 ± 0.1957" in text
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_foreign_text_is_text(evaluation, tmp_path):
     evil = '<script>alert("x")</script>&"\'><img src=http://x>'
     run = dataclasses.replace(
@@ -148,7 +145,6 @@ def test_files_beside_the_page(written):
     }
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_a_bare_run_says_why_sections_are_empty(tmp_path):
     run = RunMaterial(name="r", model="m", dataset="folder", cases=case_table(case_row("a", None, 0.5)))
     text = Page(write_report(Evaluation("t", "folder", (run,)), tmp_path).read_text(encoding="utf-8")).text
@@ -157,7 +153,6 @@ def test_a_bare_run_says_why_sections_are_empty(tmp_path):
     assert "Beside the paper" not in text
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_all_cases_failed_is_still_a_report(tmp_path):
     cases = pd.DataFrame({"run": "r", "case": ["a", "b"], "subject": "s", "site": "1", "error": "no mask"})
     text = Page(write_report(Evaluation("t", "d", (RunMaterial("r", "m", "d", cases),)), tmp_path).read_text()).text
@@ -166,13 +161,11 @@ def test_all_cases_failed_is_still_a_report(tmp_path):
     assert "no mask" in text
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_units_follow_the_profile(evaluation, tmp_path):
     atlas = dataclasses.replace(evaluation, profile="atlas")
     assert "Volume difference (voxels)" in write_report(atlas, tmp_path).read_text(encoding="utf-8")
 
 
-@pytest.mark.usefixtures("sketchy")
 def test_models_on_different_cases_are_told(evaluation, written, tmp_path):
     one, two = evaluation.runs
     fewer = dataclasses.replace(evaluation, runs=(one, dataclasses.replace(two, cases=two.cases[:1])))
@@ -239,8 +232,7 @@ def test_tables_and_pictures_of_a_subject_share_a_heading():
     assert (found[0].title, found[0].sentences) == ("Results", ("said", "shown"))
 
 
-def test_the_same_evaluation_gives_the_same_bytes(full_evaluation, full_report, tmp_path, monkeypatch):
-    monkeypatch.setattr("strokelab.report.pictures.png", lambda figure: png(figure, dpi=60))
+def test_the_same_evaluation_gives_the_same_bytes(full_evaluation, full_report, tmp_path):
     again = write_report(full_evaluation, tmp_path)
     first = {path.relative_to(full_report.parent): path for path in full_report.parent.rglob("*") if path.is_file()}
     assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == set(first)
