@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from strokelab.augment.recipes import OnBatch
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
+from strokelab.inference.predict import Where
 from strokelab.preparation.recipe import Preparation
 from strokelab.sampling.boxes import Part, Sampler
 from strokelab.sampling.order import InOrder, Order, Shuffle
@@ -50,6 +51,7 @@ class View:
         order: in which order an epoch visits its samples; None: shuffled, or as the sampler wants it.
         classes: what the K maps of the network are, for a network that learns more than the lesion (``data.targets``):
             ``background``, ``lesion`` and channels of ``preparation.maps``; None: the lesion alone.
+        finish: the grid on which scores become a mask; ``native``: scores are brought back first (SynthStroke).
 
     Raises:
         ConfigError: training and inference would see different slices or patches, or the sampler needs another order.
@@ -61,6 +63,7 @@ class View:
     augment: Augment | None = None
     order: Order | None = None
     classes: Sequence[str] | None = None
+    finish: Where = "prepared"
 
     def __post_init__(self) -> None:
         for setting in ("min_brain_pixels", "axis", "patch"):
@@ -74,6 +77,10 @@ class View:
                 )
         if self.augment is not None and not hasattr(self.augment, "draw"):
             object.__setattr__(self, "augment", OnBatch(cast(Any, self.augment)))
+        if self.finish not in get_args(Where):
+            raise ConfigError(
+                "view.finish", found=repr(self.finish), expected="prepared or native", remedy="set view.finish=prepared"
+            )
         wanted = self.sampler.order("train")
         if wanted is not None and self.order not in (None, wanted):
             raise ConfigError(

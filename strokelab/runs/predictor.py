@@ -65,7 +65,7 @@ class Predictor(ABC):
     @property
     def finish(self) -> Where:
         """On which grid scores become a mask: the prepared one, unless the family's view says otherwise."""
-        return getattr(self.view, "finish", "prepared")
+        return self.view.finish
 
     def predict(
         self, item: Given, *, disagreement: bool = False, classes: bool = False, as_modality: str | None = None
