@@ -63,25 +63,22 @@ class Scores:
         return made if classes else replace(made, values=made.lesion)
 
     def restored(self, steps: Sequence[Step]) -> Scores:
-        """All maps brought to the case's own grid at once. Outside the prepared grid there is no lesion.
+        """All maps brought to the case's own grid. Outside the prepared grid there is no lesion.
 
         Args:
             steps: of the prepared case.
         """
-        values, disagreement = self.values, self.disagreement
-        maps = values if values.ndim == 4 else values[np.newaxis]
-        stack = maps if disagreement is None else np.concatenate([maps, disagreement[np.newaxis]])
-        back = restore(stack, steps).astype(np.float32, copy=False)
-        found = back[: len(maps)]
+        values = _home(self.values, steps)
         if self.kind == "logits":
-            inside = restore(np.ones(maps.shape[1:], np.uint8), steps, "nearest")
-            found = np.where(inside, found, _outside(len(maps), self.lesion_channel))
-        return replace(
-            self,
-            values=found if values.ndim == 4 else found[0],
-            disagreement=None if disagreement is None else back[-1],
-            native=True,
-        )
+            inside = restore(np.ones(self.values.shape[-3:], np.uint8), steps, "nearest")
+            outside = np.float32(NEVER) if values.ndim == 3 else _outside(len(values), self.lesion_channel)
+            values = np.where(inside, values, outside)
+        disagreement = None if self.disagreement is None else _home(self.disagreement, steps)
+        return replace(self, values=values, disagreement=disagreement, native=True)
+
+
+def _home(maps: NDArray[np.float32], steps: Sequence[Step]) -> NDArray[np.float32]:
+    return restore(maps, steps).astype(np.float32, copy=False)
 
 
 def _outside(classes: int, lesion_channel: int) -> NDArray[Any]:

@@ -22,7 +22,6 @@ from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import case_scores
 from strokelab.inference.scores import Scores
 from strokelab.inference.windows import MEMORY_ONLY
-from strokelab.preparation.trained_on import TrainedOn
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 from strokelab.runs.own import own_classes
@@ -70,11 +69,6 @@ class Run(Predictor):
     def digest(self) -> str:
         """SHA-256 of the weights; equal for equal numbers, whatever file they came from."""
         return weights_digest(self.model)
-
-    @property
-    def trained_on(self) -> TrainedOn | None:
-        """The scans of the training, where scans must be like them; see ``Preparer.trained_on``."""
-        return self.preparation_of.trained_on
 
     @cached_property
     def preparation_of(self) -> Preparer:

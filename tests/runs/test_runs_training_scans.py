@@ -86,7 +86,7 @@ def test_a_scan_of_other_voxels_is_seen_as_the_training_saw_it(family, case, fin
 def test_a_run_without_a_record_is_known_by_its_cohort_or_warned_of_once(trained_run, case, finer, tmp_path):
     bare = changed(trained_run, tmp_path / "bare")
     (bare / TRAINING_SCANS).unlink()
-    found, recorded = load_run(bare).trained_on, load_run(trained_run).trained_on
+    found, recorded = (load_run(folder).preparation_of.trained_on for folder in (bare, trained_run))
     assert found.frame == recorded.frame
     assert found.spacing_mm == recorded.spacing_mm
     assert np.allclose(found.brain_centre_mm.median, recorded.brain_centre_mm.median, atol=8)
@@ -137,7 +137,7 @@ def test_members_trained_on_one_grid_see_a_scan_alike_and_others_each_in_its_own
     )
     both = load_ensemble([one, other])
     (preparer,) = both.preparers
-    assert preparer.trained_on.frame == load_run(one).trained_on.frame
+    assert preparer.trained_on.frame == load_run(one).preparation_of.trained_on.frame
     prediction = both.predict(finer)
     assert prediction.provenance["preparation"] == "resampled 4x4x6 -> 8x8x8 mm onto the training grid"
     mean = np.mean([load_run(folder).predict(finer).probability for folder in (one, other)], axis=0)
@@ -156,7 +156,7 @@ def test_members_trained_on_one_grid_see_a_scan_alike_and_others_each_in_its_own
 
 def test_records_of_native_scans_are_united(trained_run):
     run = load_run(trained_run)
-    native = replace(run.trained_on, frame=None)
+    native = replace(run.preparation_of.trained_on, frame=None)
     wider = replace(native, spacing_mm=replace(native.spacing_mm, low=(7.0, 7.0, 7.0), high=(9.0, 9.0, 9.0)))
     both = united([native, wider], run.view.preparation)
     assert (both.spacing_mm.low, both.spacing_mm.median, both.spacing_mm.high) == ((7.0,) * 3, (8.0,) * 3, (9.0,) * 3)
