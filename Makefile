@@ -19,8 +19,9 @@ demo: $(STAMP)
 	$(PY) train.py experiment=sgnet_small split.fold=Site5 model=sgnet run_dir=demo/sgnet
 	$(PY) evaluate.py runs=[demo/unet2d,demo/sgnet] out=demo/evaluation
 
+# One thread each; many tests wait for processes. Bytecode is kept: hundreds of processes import the same modules.
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest --quiet -n 3 --dist loadscope   # one thread each; many tests wait for processes
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest --quiet -n 3 --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports

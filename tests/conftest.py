@@ -16,6 +16,12 @@ from warm_doors import Doors
 from strokelab.phantoms.cohort import write_cohort
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules of real processes and minutes first, so that at the end no worker is alone with one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.path.parent.name == "system"}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory) -> Path:
     """One folder for all workers of this session."""

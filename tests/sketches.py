@@ -3,10 +3,18 @@
 ``tests/report`` looks at printed figures; so does every command that is started as a process of its own.
 """
 
+import io
 
-def sketch() -> None:
-    """Draw figures at a fifth of the resolution, and no PDF: from now on, in this process and its forks."""
+
+def sketch(*, blank: bool = False) -> None:
+    """From now on, in this process and its forks: figures at a fifth of the resolution, or as one pixel; no PDF."""
+    from PIL import Image
+
     from strokelab.report import drawing, pictures
 
-    pictures.png = lambda figure: drawing.png(figure, dpi=40)
     pictures.pdf = lambda figure: b"%PDF-"
+    pictures.png = lambda figure: drawing.png(figure, dpi=40)
+    if blank:
+        pixel = io.BytesIO()
+        Image.new("L", (1, 1)).save(pixel, format="png")
+        pictures.png = lambda figure: pixel.getvalue()

@@ -1,8 +1,8 @@
 """The commands of the house without seconds of imports: a process that has imported everything forks for each command.
 
 What runs is the real thing (``train.py`` as ``__main__`` with ``sys.argv``, in a process of its own with its own
-folder and environment); only the imports are shared, and figures are sketches. It can be killed from outside, or kill
-itself at a named moment.
+folder and environment); only the imports are shared, and the figures of a report are blank. It can be killed from
+outside, or kill itself at a named moment.
 """
 
 import json
@@ -115,7 +115,7 @@ def _serve() -> None:
     import strokelab.evaluation
     import strokelab.training  # noqa: F401
 
-    sketch()
+    sketch(blank=True)
     for line in sys.stdin:
         question = json.loads(line)
         if "wait" in question:

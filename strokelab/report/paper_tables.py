@@ -13,6 +13,8 @@ import yaml
 from strokelab.errors import ConfigError
 from strokelab.metrics.profiles import find_profile
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same values; a report reads every table three times
+
 Statistic = Literal["mean_sd", "mean_population_sd", "mean_ci", "mean", ""]
 Over = Literal["cases", "sites", "models", ""]
 
@@ -153,7 +155,7 @@ def load_table(path: Path) -> PaperTable:
         ConfigError: the file is not a table of this form, or has a key nobody reads.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
         _check_keys(content, PaperTable, "table")
         table = PaperTable(
             **{
