@@ -24,7 +24,7 @@ from strokelab.inference.ensemble import means_of
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.predict import Where
 from strokelab.inference.scores import Scores
-from strokelab.runs.members import Member, Pool, Source, members_of, sharing
+from strokelab.runs.members import Loading, Member, Pool, members_of, sharing
 from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.trained import Run, load_run
 from strokelab.runs.training_scans import Preparer
@@ -140,7 +140,7 @@ class Ensemble(Predictor):
         wanted: tuple[int, int] | None = None
         for member in self.members:
             prepared = forms[member.preparer]
-            scores = self.pool.run(member.source).scores(prepared, classes=classes)
+            scores = self.pool.run(member.loading).scores(prepared, classes=classes)
             if not alike:
                 scores = scores.finished(classes=classes)
             if scores.values.ndim == 4:
@@ -200,15 +200,15 @@ def load_ensemble(
         raise RunError("ensemble", found="no run", expected="run folders", remedy="name at least one")
     plans = [windows] if windows is None or isinstance(windows, Mapping) else [*windows]
 
-    def load(source: Source) -> Run:
+    def load(loading: Loading) -> Run:
         return load_run(
-            source.folder,
-            checkpoint=source.checkpoint,
+            loading.folder,
+            checkpoint=loading.checkpoint,
             device=device,
             allow=allow,
             postprocess=postprocess,
             precision=precision,
-            windows=plans[source.windows],
+            windows=plans[loading.windows],
         )
 
     pool = Pool(load, memory_gb)

@@ -18,7 +18,7 @@ from strokelab.runs.trained import Run
 from strokelab.runs.training_scans import Preparer, shared
 
 
-class Source(NamedTuple):
+class Loading(NamedTuple):
     """What is loaded to predict with."""
 
     folder: Path
@@ -36,7 +36,7 @@ class Member:
     checkpoint: Path
     digest: str  # of its weights
     inference: str  # precision and windows of its predictions, as ``load_run`` puts it
-    source: Source
+    loading: Loading
     preparer: Preparer
     kind: Kind  # of its scores
     lesion_channel: int
@@ -57,34 +57,34 @@ class Member:
 
 
 class Pool:
-    """Runs by source. As many stay loaded as fit a budget, and at least one; the others are loaded for each case.
+    """Runs by what is loaded. As many stay loaded as fit a budget, and at least one; the others are loaded for each case.
 
     Args:
-        load: source -> run.
+        load: what is loaded -> run.
         memory_gb: for weights that stay; besides them, one more run may be in memory at a time.
     """
 
-    def __init__(self, load: Callable[[Source], Run], memory_gb: float) -> None:
+    def __init__(self, load: Callable[[Loading], Run], memory_gb: float) -> None:
         self._load = load
         self._free = memory_gb * 1e9
-        self._kept: dict[Source, Run] = {}
-        self._seen: dict[Source, tuple[int, int]] = {}
+        self._kept: dict[Loading, Run] = {}
+        self._seen: dict[Loading, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         """Runs that stay loaded."""
         return len(self._kept)
 
-    def run(self, source: Source) -> Run:
+    def run(self, loading: Loading) -> Run:
         """A run with its weights.
 
         Raises:
             RunError: its checkpoint is another than when it was loaded first.
         """
-        if source in self._kept:
-            return self._kept[source]
-        run = self._load(source)
+        if loading in self._kept:
+            return self._kept[loading]
+        run = self._load(loading)
         state = run.checkpoint.stat()
-        if self._seen.setdefault(source, (state.st_mtime_ns, state.st_size)) != (state.st_mtime_ns, state.st_size):
+        if self._seen.setdefault(loading, (state.st_mtime_ns, state.st_size)) != (state.st_mtime_ns, state.st_size):
             raise RunError(
                 run.checkpoint,
                 found="another checkpoint than when this began",
@@ -94,7 +94,7 @@ class Pool:
         size = sum(tensor.numel() * tensor.element_size() for tensor in run.model.state_dict().values())
         if size <= self._free or not self._kept:
             self._free -= size
-            self._kept[source] = run
+            self._kept[loading] = run
         return run
 
 
@@ -125,21 +125,21 @@ def members_of(
         if count > 1:
             raise RunError(folder, found="the same run twice", expected="each member once", remedy="leave one out")
     found: list[Member] = []
-    for source in map(Source._make, product(folders, checkpoints, range(len(windows)))):
-        run = pool.run(source)
+    for loading in map(Loading._make, product(folders, checkpoints, range(len(windows)))):
+        run = pool.run(loading)
         member = Member(
             folder=run.folder,
-            scheme=schemes.get(source.folder, run.name),
+            scheme=schemes.get(loading.folder, run.name),
             settings=run.settings,
             checkpoint=run.checkpoint,
             digest=run.digest,
             inference=run.provenance["inference"],
-            source=source,
+            loading=loading,
             preparer=run.preparation_of,
             kind=getattr(run.view.windows, "scores", "probabilities"),
             lesion_channel=run.model.lesion_channel,
             finish=run.finish,
-            windows=windows[source.windows] if len(windows) > 1 else None,
+            windows=windows[loading.windows] if len(windows) > 1 else None,
         )
         for one in _fed(member, modalities) if modalities else [member]:
             _check_new(one, found)

@@ -256,7 +256,7 @@ def test_members_of_different_classes_share_the_lesion_alone(members, prepared, 
     odd = [replace(member, lesion_channel=number) for number, member in enumerate(ensemble.members)]
     mixed = replace(ensemble, members=tuple(odd))
     for member in mixed.members:
-        run = mixed.pool.run(member.source)
+        run = mixed.pool.run(member.loading)
         run.scores = lambda prepared, classes=False, channel=member.lesion_channel: Scores(
             np.stack([np.full(prepared.grid.shape, value, np.float32) for value in (0.2, 0.6)])
             if classes
