@@ -57,7 +57,7 @@ class Member:
 
 
 class Pool:
-    """Runs by what is loaded. As many stay loaded as fit a budget, and at least one; the others are loaded for each case.
+    """Runs by what is loaded. As many stay as fit a budget, and at least one; the others are loaded for each case.
 
     Args:
         load: what is loaded -> run.
