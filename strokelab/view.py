@@ -79,7 +79,10 @@ class View:
             object.__setattr__(self, "augment", OnBatch(cast(Any, self.augment)))
         if self.finish not in get_args(Where):
             raise ConfigError(
-                "view.finish", found=repr(self.finish), expected="prepared or native", remedy="set view.finish=prepared"
+                "view.finish",
+                found=repr(self.finish),
+                expected="prepared or native",
+                remedy="leave it out, for prepared",
             )
         wanted = self.sampler.order("train")
         if wanted is not None and self.order not in (None, wanted):
