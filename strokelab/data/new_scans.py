@@ -16,9 +16,6 @@ from strokelab.errors import ConfigError, DataError
 from strokelab.files import natural_key
 from strokelab.nifti import foreign_format, is_volume, partner, stem
 
-ANY = "image"
-"""The modality of runs that were trained on files whose names say no contrast: they take scans of any."""
-
 _MASK = "masks by their names"
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contract_checks import check_batch
 from omegaconf import OmegaConf
 
 from strokelab.augment.nnunet import NNUNetAugmentation
 from strokelab.augment.patch_plan import PatchPlan
-from strokelab.contract import check_batch
 from strokelab.errors import ConfigError
 from strokelab.seeding import stream
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from contract_checks import check_batch, check_sample
 from data_small_cohort import SHAPE, small_view, write_cohort
 from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from strokelab.augment.intensity import Noise
 from strokelab.augment.nnunet import NNUNetAugmentation
 from strokelab.augment.recipes import Recipe
-from strokelab.contract import check_batch, check_sample
 from strokelab.data import read_cases
 from strokelab.data.lost_worker import shared
 from strokelab.data.samples import Samples, completed

@@ -7,12 +7,12 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from contract_checks import check_batch, check_sample
 from data_small_cohort import SHAPE, small_view, write_cohort
 
 from strokelab.augment.intensity import Noise
 from strokelab.augment.recipes import Recipe
 from strokelab.augment.spatial import Flip
-from strokelab.contract import check_batch, check_sample
 from strokelab.data import read_cases
 from strokelab.data.samples import Samples
 from strokelab.errors import ConfigError, DataError

@@ -1,4 +1,4 @@
-"""The words of the house: what a sample must be, who a case is, how an error reads."""
+"""The words of the house: what a case is, how an error reads."""
 
 import pickle
 import warnings
@@ -7,68 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
-from strokelab.contract import Case, LesionFile, Prediction, check_batch, check_sample, check_unique
+from strokelab.contract import Case, LesionFile, Prediction, check_unique
 from strokelab.errors import ConfigError, DataError, DataWarning, RunError, StrokelabError, plain_warnings
 from strokelab.grid import Grid
-
-
-def sample(space=(8, 6), channels=2):
-    return {
-        "image": torch.zeros(channels, *space),
-        "lesion": torch.zeros(1, *space, dtype=torch.uint8),
-        "brain": torch.ones(1, *space, dtype=torch.uint8),
-        "site": torch.tensor(-1),
-        "case_id": "a",
-        "origin": torch.zeros(3, dtype=torch.int64),
-    }
-
-
-def batch(size=3, space=(8, 6)):
-    one = sample(space)
-    stacked = {key: torch.stack([value] * size) for key, value in one.items() if key != "case_id"}
-    return {**stacked, "case_id": ["a"] * size}
-
-
-@pytest.mark.parametrize("space", [(8, 6), (8, 6, 4)])
-def test_slices_and_volumes_obey(space):
-    check_sample(sample(space))
-    check_batch(batch(2, space))
-
-
-@pytest.mark.parametrize("key", ["image", "lesion", "brain", "site", "case_id", "origin"])
-def test_nothing_may_be_missing(key):
-    incomplete = {name: value for name, value in sample().items() if name != key}
-    with pytest.raises(ValueError, match=key):
-        check_sample(incomplete)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("image", torch.zeros(2, 8, 6, dtype=torch.float64)),
-        ("image", torch.zeros(2, 8)),
-        ("lesion", torch.zeros(1, 8, 6)),
-        ("lesion", torch.zeros(8, 6, dtype=torch.uint8)),
-        ("brain", torch.zeros(1, 6, 8, dtype=torch.uint8)),
-        ("brain", torch.zeros(1, 8, 6, dtype=torch.bool)),
-        ("site", torch.tensor(0, dtype=torch.int32)),
-        ("origin", torch.zeros(3)),
-    ],
-)
-def test_shapes_and_dtypes_are_held(key, value):
-    with pytest.raises(ValueError, match=key):
-        check_sample({**sample(), key: value})
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("case_id", ["a"]), ("site", torch.tensor([0])), ("origin", torch.zeros(2, 3, dtype=torch.int64))],
-)
-def test_batches_have_one_length(key, value):
-    with pytest.raises(ValueError, match=key):
-        check_batch({**batch(), key: value})
 
 
 def case(case_id, folder="x"):
