@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from strokelab import terminal
 from strokelab.configuration import Settings, build, compose, plain
 from strokelab.errors import ConfigError, DataError
+from strokelab.preparation.recipe import Preparation
 from strokelab.self_training.teachers import SCHEMES
 
 if TYPE_CHECKING:
@@ -95,7 +97,9 @@ def plan_of(overrides: Sequence[str], folder: Path, *, schemes: Sequence[str] = 
             remedy="choose split=size_balanced_kfold, split=kfold, or split=from_file with a file of folds",
         )
     data = {**settings["data"], "pseudo": None, "batch_size": 1}
-    datamodule: CohortDataModule = build(data, view=_Channels(tuple(data["modalities"])), split=None)
+    # Before it is split, a cohort asks its view for the modalities alone.
+    view = SimpleNamespace(preparation=Preparation(tuple(data["modalities"])))
+    datamodule: CohortDataModule = build(data, view=view, split=None)
     if not datamodule.unlabelled:
         raise DataError(
             str(datamodule.root),
@@ -105,13 +109,6 @@ def plan_of(overrides: Sequence[str], folder: Path, *, schemes: Sequence[str] = 
             f"self-training: {terminal.door_command('train')} -m sweep={SWEEP}",
         )
     return Plan(tuple(overrides), tuple(schemes), folds, datamodule, settings["trainer"], folder)
-
-
-@dataclass(frozen=True)
-class _Channels:
-    """All that a cohort asks of a view before it is split."""
-
-    modalities: tuple[str, ...]
 
 
 def _refuse_own(overrides: Sequence[str]) -> None:
