@@ -1,4 +1,4 @@
-"""Every model of ``conf/model`` and ``conf/ablation`` in every precision: finite losses, the same masks.
+"""Every model of ``conf/model``, and one ablation with MAIN, in every precision: finite losses, the same masks.
 
 Tolerances: with one set of weights, bf16 and float32 may disagree on 0.5 % of the voxels, and their masks overlap with
 a Dice of at least 0.98; their gradients point the same way (cosine 0.99). Two trainings, one in each precision, end
@@ -16,8 +16,9 @@ from strokelab.callbacks.finite_loss import FiniteLoss
 from strokelab.configuration import bind, build, compose, plain
 
 CONF = Path(__file__).parents[2] / "conf"
-# model=unet2d, model=sgnet and model=nnunet by another name
+# model=unet2d, model=sgnet and model=nnunet by another name, and mixtures of parts that these hold
 TWINS = {"ablation=baseline", "ablation=da_sl_main", "model=nnunet_selftraining"}
+TWINS |= {"ablation=da", "ablation=sl", "ablation=da_sl"}
 FAMILIES = sorted(
     {f"{group}={path.stem}" for group in ("model", "ablation") for path in (CONF / group).glob("*.yaml")} - TWINS
 )
