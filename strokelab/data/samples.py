@@ -130,7 +130,7 @@ class Samples(Dataset[Batch]):
         open_cases: int = OPEN_CASES,
     ) -> None:
         self.cases = list(cases)
-        self.layouts = check_cases(self.cases)
+        self.layouts = check_cases(self.cases, maps_suffice=classes is not None)
         self.places, self.seed, self.augment = places, seed, augment
         self.deferred = deferred and augment is not None and augment.pure and plane_axis(places.size) is None
         self.axis = plane_axis(places.size)
