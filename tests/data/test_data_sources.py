@@ -204,6 +204,36 @@ def test_images_can_be_made_instead_of_cut(stored):
     assert torch.equal(data[(0, 3)]["image"], batch["image"][3])
 
 
+class Older:
+    """Two phases and not a word on whether it is pure."""
+
+    def draw(self, stream, channels, patch):
+        return float(stream.random())
+
+    def apply(self, batch, plans):
+        return {**batch, "image": batch["image"] + torch.tensor(plans).view(-1, 1, 1, 1, 1)}
+
+
+class Named:
+    """A callable with a method of its own that is called draw."""
+
+    def draw(self):
+        return 1.0
+
+    def __call__(self, batch, streams):
+        return {**batch, "image": batch["image"] + self.draw()}
+
+
+@pytest.mark.parametrize("augment", [Older(), Named()])
+def test_own_augmentation_of_an_earlier_form(stored, augment):
+    view = View(Preparation(("T1w",)), Crops(), None, augment)
+    assert view.augments_on_cpu == isinstance(augment, Named)
+    plain, data = every(samples(stored, Crops())), samples(stored, Crops(), augment=view.augment)
+    assert data.in_thread == isinstance(augment, Older)
+    assert ((every(data)["image"] - plain["image"]).flatten(1).std(1) < 1e-5).all()
+    assert not torch.equal(every(data)["image"], plain["image"])
+
+
 # ---------------------------------------------------------------- strictly in turn
 
 
