@@ -106,7 +106,7 @@ class Samples(Dataset[Batch]):
         sites: site name to index; other and unknown sites become -1.
         seed: of the run.
         augment: in two phases, with one stream per sample; None = none.
-        deferred: leave the second phase, where it is pure, to who has the batch on its device (``completed``). The
+        deferred: leave the second phase, where it is pure, to what has the batch on its device (``completed``). The
             batch then has ``later``, and ``sources`` with the larger boxes of some samples, whose places in the maps
             are not filled.
         classes: names of the target's K maps, for networks that learn more than the lesion; None: the lesion alone.
