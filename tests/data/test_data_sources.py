@@ -1,7 +1,6 @@
 """Every kind of sample is served alike; sources are mixed by weight or strictly in turn, on any number of processes."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from strokelab.data.splits import All
 from strokelab.errors import ConfigError, DataError
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore
-from strokelab.runs.asked import with_full_places
 from strokelab.sampling.alternate import Alternate, Ordered
 from strokelab.sampling.boxes import Drawing, Listed, listed
 from strokelab.sampling.foreground import ForegroundPatches
@@ -347,9 +345,3 @@ def test_a_source_has_cases_of_its_own(folder, stored):
     module = CohortDataModule("atlas_v1", folder / "raw", ("T1w",), small_view(), All(), sources=sources)
     with pytest.raises(DataError, match=stored[1].case_id):
         module.training  # noqa: B018
-
-
-def test_roots_of_sources_are_places():
-    """A run that is resumed from another folder finds them again."""
-    kept = with_full_places({"data": {"sources": {"more": {"root": "masks"}}}})
-    assert kept["data"]["sources"]["more"]["root"] == str(Path("masks").resolve())
