@@ -159,6 +159,9 @@ class Sample(TypedDict):
     origin: Tensor  # (3,) int64: where the box starts on the prepared grid, (x, y, z)
 
 
+RESERVED = frozenset({*Sample.__annotations__, "later", "sources"})
+"""Keys that a sample or batch has already, which no further map may be called."""
+
 Batch = dict[str, Any]
 """The keys of ``Sample`` with a leading B; ``case_id`` is a list of B strings."""
 

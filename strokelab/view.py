@@ -29,7 +29,7 @@ class Augment(Protocol):
 
     @property
     def pure(self) -> bool:
-        """Whether ``apply`` is a pure function of its arguments, on any device and in any thread."""
+        """Whether ``apply`` is a pure function of its arguments, on any device and in any thread; may be left out."""
 
     def draw(self, stream: np.random.Generator, channels: int, patch: tuple[int, int, int]) -> Any:
         """All parameters of one sample; ``source`` (x, y, z), if it has one, says how large a box must be read."""
@@ -75,7 +75,7 @@ class View:
                     expected=f"{seen[0]}, as in view.sampler.{setting}",
                     remedy="set both alike, or leave them as conf/view has them",
                 )
-        if self.augment is not None and not hasattr(self.augment, "draw"):
+        if self.augment is not None and not (hasattr(self.augment, "draw") and hasattr(self.augment, "apply")):
             object.__setattr__(self, "augment", OnBatch(cast(Any, self.augment)))
         if self.finish not in get_args(Where):
             raise ConfigError(
@@ -101,9 +101,14 @@ class View:
     @property
     def augments_on_cpu(self) -> bool:
         """Whether batches are augmented before they get to the device: slices always, volumes where it is not pure."""
-        return self.augment is not None and not (self.augment.pure and len(self.input_shape or ()) == 3)
+        return self.augment is not None and not (is_pure(self.augment) and len(self.input_shape or ()) == 3)
 
     def order_of(self, part: Part) -> Order:
         """In which order training or validation samples are visited."""
         own = self.sampler.order(part)
         return own or ((self.order or Shuffle()) if part == "train" else InOrder())
+
+
+def is_pure(augment: Augment) -> bool:
+    """Whether an augmentation says that it is pure, or says nothing, as those of two phases once did."""
+    return bool(getattr(augment, "pure", True))

@@ -93,13 +93,20 @@ def _check_classes(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
     classes, maps = view.get("classes"), (model.get("network") or {}).get("out_channels")
     if not classes or not isinstance(maps, int):
         return
-    wanted = (len(classes), classes.index("lesion") if "lesion" in classes else None)
+    if "lesion" not in classes:
+        raise ConfigError(
+            "view.classes",
+            found=f"{list(classes)}",
+            expected="a map for each class, lesion among them",
+            remedy="add lesion to view.classes",
+        )
+    wanted = (len(classes), classes.index("lesion"))
     if (maps, model.get("lesion_channel")) != wanted:
         raise ConfigError(
             "view.classes",
             found=f"{list(classes)} with a network of {maps} maps whose lesion is number {model.get('lesion_channel')}",
             expected="a map for each class, lesion among them",
-            remedy=f"set model.network.out_channels={wanted[0]} model.lesion_channel={wanted[1] or 0}",
+            remedy=f"set model.network.out_channels={wanted[0]} model.lesion_channel={wanted[1]}",
         )
 
 

@@ -55,17 +55,21 @@ class OpenCases:
         return {"cases": self.cases, "capacity": self.capacity, "_open": OrderedDict()}
 
 
-def check_cases(cases: Sequence[StoredCase]) -> dict[str, MapLayout]:
+def check_cases(cases: Sequence[StoredCase], *, maps_suffice: bool = False) -> dict[str, MapLayout]:
     """Cases to train or validate on are labelled, and have the same channels and the same form of further maps.
+
+    Args:
+        cases: prepared.
+        maps_suffice: whether a case may have another map instead of a lesion mask: for targets of several classes.
 
     Returns:
         The layout of every further map that some case has.
 
     Raises:
-        DataError: a case with neither a lesion mask nor another map.
+        DataError: an unlabelled case.
         ConfigError: cases with different channels or layouts.
     """
-    unlabelled = [case.case_id for case in cases if not (case.labelled or case.maps)]
+    unlabelled = [case.case_id for case in cases if not (case.labelled or (maps_suffice and case.maps))]
     if unlabelled:
         raise DataError(
             unlabelled[0],

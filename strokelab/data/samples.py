@@ -27,7 +27,7 @@ from strokelab.preparation.store import StoredCase
 from strokelab.sampling.boxes import Places, Size
 from strokelab.sampling.order import Key
 from strokelab.seeding import stream
-from strokelab.view import Augment
+from strokelab.view import Augment, is_pure
 
 Boxes = dict[str, NDArray[Any]]
 """Maps by name in the memory order of the store, (..., C, z, y, x)."""
@@ -106,7 +106,7 @@ class Samples(Dataset[Batch]):
         sites: site name to index; other and unknown sites become -1.
         seed: of the run.
         augment: in two phases, with one stream per sample; None = none.
-        deferred: leave the second phase, where it is pure, to who has the batch on its device (``completed``). The
+        deferred: leave the second phase, where it is pure, to what has the batch on its device (``completed``). The
             batch then has ``later``, and ``sources`` with the larger boxes of some samples, whose places in the maps
             are not filled.
         classes: names of the target's K maps, for networks that learn more than the lesion; None: the lesion alone.
@@ -130,9 +130,9 @@ class Samples(Dataset[Batch]):
         open_cases: int = OPEN_CASES,
     ) -> None:
         self.cases = list(cases)
-        self.layouts = check_cases(self.cases)
+        self.layouts = check_cases(self.cases, maps_suffice=classes is not None)
         self.places, self.seed, self.augment = places, seed, augment
-        self.deferred = deferred and augment is not None and augment.pure and plane_axis(places.size) is None
+        self.deferred = deferred and augment is not None and is_pure(augment) and plane_axis(places.size) is None
         self.axis = plane_axis(places.size)
         self.targets = None if classes is None else Targets(tuple(classes), self.layouts)
         self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
@@ -157,7 +157,7 @@ class Samples(Dataset[Batch]):
     @property
     def in_thread(self) -> bool:
         """Volumes are worth a thread, slices are not; nor where augmentation may seed the process's random numbers."""
-        return self.axis is None and (self.augment is None or self.augment.pure)
+        return self.axis is None and (self.augment is None or is_pure(self.augment))
 
     def rows_of(self, keys: Sequence[Key]) -> list[int]:
         """The case of each sample, by its place in ``cases``."""

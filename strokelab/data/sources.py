@@ -17,6 +17,7 @@ from strokelab.contract import Batch, Case, MapLayout
 from strokelab.data.samples import Samples, SampleSet
 from strokelab.data.split_file import Split
 from strokelab.data.targets import check_classes
+from strokelab.errors import ConfigError, DataError
 from strokelab.preparation.store import StoredCase
 from strokelab.sampling.alternate import Alternate, Ordered
 from strokelab.sampling.boxes import Drawing, Part
@@ -84,11 +85,20 @@ class Training:
         """Let the sources join a split, one after the other.
 
         Raises:
+            DataError: two sources have a case of the same id.
             StrokelabError: as a source does whose cases do not fit.
         """
         training = cls(split, sources)
         for name, source in sources.items():
+            before = {*training.split.train, *training.split.val, *training.split.test}
             training.cases[name], training.split = source.joined(unlabelled, training.split)
+            if twice := sorted(before & {case.case_id for case in training.cases[name]}):
+                raise DataError(
+                    f"data.sources.{name}",
+                    found=f"{len(twice)} case ids that the cohort or another source has: {twice[:3]}",
+                    expected="ids of its own",
+                    remedy="give its cases other ids",
+                )
         return training
 
     @property
@@ -180,6 +190,13 @@ def training_samples(
     if view.classes is not None:
         check_classes(view.classes, layouts)
     if mixing is None or len(sources) == 1:
+        if apart := [source.name for source in sources if source.view != view]:
+            raise ConfigError(
+                "data.mixing",
+                found=f"none, with sources that are seen otherwise than the cohort: {apart}",
+                expected="one view for all cases of one stream",
+                remedy="mix the sources in turn, as sampling.alternate.Alternate does",
+            )
         cases = [case for source in sources for case in source.cases]
         weights = [source.weight for source in sources for _ in source.cases]
         samples = samples_of(cases, "train", view=view, seed=seed, weights=weights, **settings)

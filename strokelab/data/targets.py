@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from strokelab.preparation.store import StoredCase
 
 BACKGROUND, LESION = "background", "lesion"
-"""Classes that follow from the lesion mask alone: the lesion, and what no other class takes."""
+"""Classes that follow from the lesion mask alone, also where a map has channels of these names."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Targets:
 
     def known(self, case: StoredCase) -> Tensor:
         """The classes (K,) bool that a case is labelled with."""
-        own = {name for layout in case.maps.values() for name in layout.channels}
+        own = {name for layout in case.maps.values() for name in layout.channels} - {LESION}
         own |= {BACKGROUND} | ({LESION} if case.labelled else set())
         return torch.tensor([name in own for name in self.classes])
 
@@ -47,7 +47,7 @@ class Targets:
         found: dict[str, Tensor] = {LESION: lesion}
         for name, layout in self.layouts.items():
             for channel, of in enumerate(layout.channels):
-                if of in self.classes:
+                if of in self.classes and of not in (BACKGROUND, LESION):
                     found[of] = _share(batch[name], layout, channel) * (1 - lesion)
         others = [found[name] for name in self.classes if name in found]
         total = torch.stack(others).sum(dim=0) if others else torch.zeros_like(lesion)
@@ -65,16 +65,17 @@ def check_classes(classes: Sequence[str], layouts: Mapping[str, MapLayout]) -> N
         layouts: of the further maps that any case has, of any source.
 
     Raises:
-        ConfigError: a class twice, or one that no map has.
+        ConfigError: a class twice, or one that no map or several maps have.
     """
-    there = {BACKGROUND, LESION, *(name for layout in layouts.values() for name in layout.channels)}
+    named = [name for layout in layouts.values() for name in layout.channels if name not in (BACKGROUND, LESION)]
+    there = {BACKGROUND, LESION, *(name for name in named if named.count(name) == 1)}
     if set(classes) <= there and len(set(classes)) == len(classes):
         return
     raise ConfigError(
         "view.classes",
         found=f"{list(classes)}",
         expected=f"names of {sorted(there)}, each once",
-        remedy="correct the names, or name the maps that have them in view.preparation.maps",
+        remedy="correct the names, or name the one map that has them in view.preparation.maps",
     )
 
 

@@ -45,7 +45,7 @@ class Plan:
     patch: Ints
     spacing: tuple[float, float, float] | None
     batch_size: int
-    normalize: str
+    normalize: str | Mapping[str, str]
     widths: tuple[int, ...]
     kernels: tuple[Ints, ...]
     strides: tuple[Ints, ...]
@@ -126,7 +126,7 @@ class Planner:
             patch=patch,
             spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
             batch_size=int(given.get("batch_size", max(most, self.smallest_batch))),
-            normalize=str(given.get("normalize", "zscore_nonzero" if masked else "zscore_volume")),
+            normalize=given.get("normalize", "zscore_nonzero" if masked else "zscore_volume"),
             widths=widths,
             kernels=topology.kernels,
             strides=topology.strides,

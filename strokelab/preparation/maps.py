@@ -13,6 +13,7 @@ from strokelab.contract import Case, MapFiles, MapLayout
 from strokelab.errors import DataError
 from strokelab.grid import Orient, Step, resample
 from strokelab.nifti import read_voxels
+from strokelab.placement import share_covered
 
 _ROUNDING = 0.01  # fractions come from registrations and 8-bit files
 
@@ -24,8 +25,8 @@ def maps_onto(case: Case, names: Sequence[str], steps: Sequence[Step]) -> dict[s
     their file everything is 0. They may lie on any grid of the case's space.
 
     Raises:
-        DataError: a file cannot be read, fractions lie outside 0..1 or sum to more than 1, or a label does not fit
-            into a byte.
+        DataError: a file cannot be read or lies elsewhere, fractions lie outside 0..1 or sum to more than 1, or a label
+            does not fit into a byte.
     """
     return {name: _onto(case.maps[name], steps) for name in names if name in case.maps}
 
@@ -41,6 +42,8 @@ def _onto(files: MapFiles, steps: Sequence[Step]) -> NDArray[Any]:
     for channel, path in zip(out, files.files, strict=True):
         voxels, grid = read_voxels(path)
         _check_values(path, voxels, layout)
+        if share_covered(steps[0].source, grid) == 0:
+            raise _wrong(path, f"nothing of the case's volume: {grid.describe()}", "a map in the space of the case")
         orient = Orient(grid, target.orientation)
         array = orient.apply(voxels, "nearest")
         same = orient.target.matches(target)

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case, PreparedCase
+from strokelab.contract import RESERVED, Case, PreparedCase
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step, places_in, resample
 from strokelab.nifti import read_grid, read_lesion, read_union
@@ -93,7 +93,7 @@ class Preparation:
         settings: dict[str, Any] = {
             "modalities": _names(self.modalities),
             "maps": _names(self.maps),
-            "normalize": rules if isinstance(rules, str) else dict(rules),
+            "normalize": dict(rules) if isinstance(rules, Mapping) else rules,
             "spacing": _three("spacing", self.spacing, float),
             "crop": _three("crop", self.crop, int),
             "offset": _three("offset", self.offset, int),
@@ -102,6 +102,8 @@ class Preparation:
             object.__setattr__(self, name, value)
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise _setting("modalities", self.modalities, "at least one modality, none twice")
+        if RESERVED & {*self.maps}:
+            raise _setting("maps", self.maps, f"other names than {', '.join(sorted(RESERVED))}: rename its columns")
         if self.spacing and not all(value is not None and value >= _FINEST_MM for value in self.spacing):
             raise _setting("spacing", self.spacing, f"three lengths of at least {_FINEST_MM} mm")
         if self.crop and any(size is not None and not 1 <= size <= _LONGEST for size in self.crop):
@@ -109,7 +111,7 @@ class Preparation:
         if self.offset and (self.crop is None or any(o is not None and c is None for o, c in self._offset_pairs())):
             raise _setting("offset", self.offset, "an offset only along axes that are cropped")
         wrong = [channel for channel in self.channels if self.normalization_of(channel) not in NORMALIZATIONS]
-        if wrong or not (isinstance(rules, str) or set(rules) == {*self.channels}):
+        if wrong or (isinstance(rules, Mapping) and set(rules) != {*self.channels}):
             each = f"one of {', '.join(NORMALIZATIONS)}, or one for each of {', '.join(self.channels)}"
             raise _setting("normalize", self.normalize, each)
         for name, known in _WORDS.items():
@@ -127,7 +129,7 @@ class Preparation:
 
     def normalization_of(self, channel: str) -> str:
         """The rule of one channel; "" where none is given."""
-        return self.normalize if isinstance(self.normalize, str) else self.normalize.get(channel, "")
+        return self.normalize.get(channel, "") if isinstance(self.normalize, Mapping) else self.normalize
 
     @property
     def looks_at_nonzero(self) -> bool:

@@ -43,9 +43,11 @@ _SAYS = {"data.val_fraction": "split.val_fraction"}
 
 
 def with_full_places(settings: Settings) -> Settings:
-    """A copy whose places (``PLACES``) are absolute paths."""
+    """A copy whose places (``PLACES``, and the roots of ``data.sources``) are absolute paths."""
     settings = copy.deepcopy(settings)
-    for section, key in PLACES:
+    data = settings.get("data")
+    sources = (data.get("sources") if isinstance(data, dict) else None) or {}
+    for section, key in (*PLACES, *((f"data.sources.{name}", "root") for name in sources)):
         node: Any = settings
         for part in section.split("."):
             node = (node.get(part) or {}) if isinstance(node, dict) else {}

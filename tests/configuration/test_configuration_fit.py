@@ -73,3 +73,8 @@ def test_targets_that_take_anything_are_left_alone():
     check_arguments(
         {"a": {"_target_": "builtins.dict", "anything": 1}, "b": {"_target_": "types.SimpleNamespace", "c": 2}}
     )
+
+
+def test_classes_have_the_lesion_among_them():
+    with pytest.raises(ConfigError, match="add lesion"):
+        check_fit({"model": {"network": {"out_channels": 2}}, "view": {"classes": ["background", "GM"]}})

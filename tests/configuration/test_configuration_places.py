@@ -1,5 +1,7 @@
 """What our own conf/ asks for stays in the run folder, so that all of it can be resumed; what a word agrees to."""
 
+from pathlib import Path
+
 import pytest
 
 from strokelab.configuration import check_buildable, compose, conf_folder, plain
@@ -7,6 +9,7 @@ from strokelab.configuration.places import check_places
 from strokelab.configuration.shape import check_shape
 from strokelab.configuration.size import model_bytes
 from strokelab.errors import ConfigError
+from strokelab.runs.asked import with_full_places
 
 OPTIONS = [
     f"{group}={path.stem}"
@@ -57,3 +60,9 @@ def test_bytes_of_a_model_are_those_of_its_weights(name):
     node = bind(plain(compose("train", [f"model={name}", "model.network.base=4"]))["model"], DEFAULT_FACTS)
     model = build_model(name, network__base=4)
     assert model_bytes(node) == sum(tensor.nbytes for tensor in model.state_dict().values())
+
+
+def test_roots_of_sources_are_places():
+    """A run that is resumed from another folder finds them again."""
+    kept = with_full_places({"data": {"sources": {"more": {"root": "masks"}}}})
+    assert kept["data"]["sources"]["more"]["root"] == str(Path("masks").resolve())

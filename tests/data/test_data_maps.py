@@ -185,7 +185,40 @@ def test_overlapping_fractions_are_shared_out():
     torch.testing.assert_close(target.flatten(), torch.tensor([0.6, 0.0, 0.4]))
 
 
+def test_background_and_lesion_follow_from_the_mask_also_where_a_map_has_them():
+    """A table of tissues often has a column of background: counted twice, the target would be 0 there."""
+    layout = MapLayout("fraction", ("background", "GM", "lesion"))
+    maps = torch.tensor([0.5, 0.25, 0.25]).view(1, 3, 1, 1, 1)
+    targets = Targets(("background", "GM", "lesion"), {"t": layout})
+    for lesion, wanted in ((0, [0.75, 0.25, 0.0]), (1, [0.0, 0.0, 1.0])):
+        batch = {"lesion": torch.full((1, 1, 1, 1, 1), lesion, dtype=torch.uint8), "t": maps}
+        torch.testing.assert_close(targets.added(batch)["target"].flatten(), torch.tensor(wanted))
+
+
+def test_a_map_is_no_lesion_mask(cohort):
+    """Without classes a case that has maps alone would train as if it had no lesion."""
+    bare = [replace(case, lesions=()) for case in cohort[1][:2]]
+    some = PreparedStore(cohort[0] / "store").prepare(bare, patches().preparation, progress=False)
+    _, batch = batch_of(some, patches())
+    assert batch["known"].tolist() == [[True, True, True, False]] * 12
+    with pytest.raises(DataError, match="without a lesion mask"):
+        batch_of(some, patches(classes=None))
+
+
+def test_a_map_of_another_space_is_named(cohort, tmp_path):
+    affine = nib.load(cohort[1][0].reference_image).affine.copy()
+    affine[:3, 3] += 900
+    far = written(tmp_path, "far", np.ones(SHAPE, np.float32), affine)
+    case = replace(cohort[1][0], maps={"tissue": MapFiles(MapLayout("fraction", ("GM",)), (far,))})
+    with pytest.raises(DataError, match="nothing of the case"):
+        PreparedStore(tmp_path / "store").prepare([case], Preparation(("T1w",), maps=("tissue",)), progress=False)
+
+
 def test_what_cannot_be(cohort):
+    with pytest.raises(ConfigError, match=r"view\.classes"):
+        check_classes(("background", "GM"), {"tissue": TISSUE, "other": MapLayout("fraction", ("GM",))})
+    with pytest.raises(ConfigError, match=r"preparation\.maps[\s\S]*other names"):
+        Preparation(("T1w",), maps=("lesion",))
     with pytest.raises(ConfigError, match=r"view\.classes[\s\S]*CSF"):
         check_classes(("background", "CSF"), {"tissue": TISSUE})
     with pytest.raises(ConfigError, match="each once"):

@@ -13,7 +13,7 @@ from strokelab.data.loaders import batch_loader
 from strokelab.data.samples import Samples
 from strokelab.data.sources import COHORT, MixedSamples, Sourced, training_samples
 from strokelab.data.splits import All
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, DataError
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore
 from strokelab.sampling.alternate import Alternate, Ordered
@@ -204,6 +204,36 @@ def test_images_can_be_made_instead_of_cut(stored):
     assert torch.equal(data[(0, 3)]["image"], batch["image"][3])
 
 
+class Older:
+    """Two phases and not a word on whether it is pure."""
+
+    def draw(self, stream, channels, patch):
+        return float(stream.random())
+
+    def apply(self, batch, plans):
+        return {**batch, "image": batch["image"] + torch.tensor(plans).view(-1, 1, 1, 1, 1)}
+
+
+class Named:
+    """A callable with a method of its own that is called draw."""
+
+    def draw(self):
+        return 1.0
+
+    def __call__(self, batch, streams):
+        return {**batch, "image": batch["image"] + self.draw()}
+
+
+@pytest.mark.parametrize("augment", [Older(), Named()])
+def test_own_augmentation_of_an_earlier_form(stored, augment):
+    view = View(Preparation(("T1w",)), Crops(), None, augment)
+    assert view.augments_on_cpu == isinstance(augment, Named)
+    plain, data = every(samples(stored, Crops())), samples(stored, Crops(), augment=view.augment)
+    assert data.in_thread == isinstance(augment, Older)
+    assert ((every(data)["image"] - plain["image"]).flatten(1).std(1) < 1e-5).all()
+    assert not torch.equal(every(data)["image"], plain["image"])
+
+
 # ---------------------------------------------------------------- strictly in turn
 
 
@@ -269,16 +299,25 @@ def test_without_mixing_cases_share_a_stream_by_weight(stored):
     assert (rows >= 4).mean() == pytest.approx(12 / 16, abs=0.04)
 
 
+def test_one_stream_has_one_view(stored):
+    """The view of a source would be passed over in silence."""
+    other = replace(crops_of(stored[4:], "more"), view=replace(crops_of(stored).view, augment=Painted()))
+    with pytest.raises(ConfigError, match=r"data\.mixing[\s\S]*more"):
+        training_samples([crops_of(stored[:4]), other], None, batch_size=2, sites={}, seed=0)
+
+
 @dataclass(frozen=True)
 class Copies:
     """A source of a datamodule: the first case of the cohort under another name."""
 
     root: object
     weight: float = 1.0
+    case_id: str = "copy"
 
     def joined(self, unlabelled, split):
-        case = replace(read_cases("atlas_v1", self.root)[0], case_id="copy", subject_id="copy")
-        return [case], replace(split, train=(*split.train, "copy"), about={**split.about, "copy": ("copy", "")})
+        case = replace(read_cases("atlas_v1", self.root)[0], case_id=self.case_id, subject_id="copy")
+        about = {**split.about, self.case_id: ("copy", "")}
+        return [case], replace(split, train=(*split.train, self.case_id), about=about)
 
     def view_of(self, view):
         return replace(view, augment=None)
@@ -298,3 +337,11 @@ def test_a_datamodule_holds_sources(folder):
     batches = list(module.train_dataloader())
     turns = [set(batch["case_id"]) == {"copy"} for batch in batches]
     assert turns == [step % 3 == 2 for step in range(len(batches))]
+
+
+def test_a_source_has_cases_of_its_own(folder, stored):
+    """A case of the same id would take the place of the cohort's."""
+    sources = {"copies": Copies(folder / "raw", case_id=stored[1].case_id)}
+    module = CohortDataModule("atlas_v1", folder / "raw", ("T1w",), small_view(), All(), sources=sources)
+    with pytest.raises(DataError, match=stored[1].case_id):
+        module.training  # noqa: B018

@@ -79,7 +79,9 @@ def test_every_setting_that_changes_arrays_has_an_address_of_its_own(case, tmp_p
     assert store.key(case, replace(plain, maps=("tissue",))) != store.key(case, plain)  # it may get one
 
 
-@pytest.mark.parametrize("rules", [{"T1w": "none"}, {**EACH, "T2w": "none"}, {**EACH, "parts": "zscore"}, "zscore"])
+@pytest.mark.parametrize(
+    "rules", [{"T1w": "none"}, {**EACH, "T2w": "none"}, {**EACH, "parts": "zscore"}, "zscore", None]
+)
 def test_a_rule_for_each_channel_and_for_no_other(rules):
     with pytest.raises(ConfigError, match=r"preparation\.normalize"):
         Preparation(("T1w", "parts"), normalize=rules)

@@ -43,6 +43,14 @@ def test_what_is_open_is_planned_and_what_is_given_stands(tiny_patches):
     assert found.to_json()["given"] == {"patch": [16, 16, 16], "batch_size": 3}
 
 
+def test_a_rule_for_each_channel_stands_as_it_is(tiny_patches):
+    """Augmentation looks at it as well: in other words it would not know what stays 0."""
+    rule = {"T1w": "zscore_nonzero"}
+    settings = settings_of(tiny_patches, "augment=standard", "view.preparation.normalize={T1w:zscore_nonzero}")
+    view = planned(settings, plan_for(settings).plan.facts())["view"]
+    assert view["preparation"]["normalize"] == view["augment"]["normalize"] == rule
+
+
 def test_every_fold_and_seed_gets_the_same_plan(tiny_patches):
     plans = {
         json.dumps(plan_for(settings_of(tiny_patches, *more)).to_json())
