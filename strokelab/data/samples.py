@@ -135,6 +135,8 @@ class Samples(Dataset[Batch]):
         self.deferred = deferred and augment is not None and is_pure(augment) and plane_axis(places.size) is None
         self.axis = plane_axis(places.size)
         self.targets = None if classes is None else Targets(tuple(classes), self.layouts)
+        # Where every case knows every class, any loss on (logits, target) serves.
+        self.partial = self.targets is not None and not all(self.targets.known(case).all() for case in self.cases)
         self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
         self._opened = OpenCases(self.cases, open_cases)
 
@@ -197,7 +199,7 @@ class Samples(Dataset[Batch]):
             batch["kinds"] = {name: layout.kind for name, layout in self.layouts.items()}
         if sources:
             batch["sources"] = sources
-        if self.targets is not None:
+        if self.partial and self.targets is not None:
             batch["known"] = torch.stack([self.targets.known(self.cases[row]) for row in rows])
         if self.augment is not None:
             later = Later(self.augment, plans, self.targets)

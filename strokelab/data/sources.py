@@ -85,9 +85,17 @@ class Training:
         """Let the sources join a split, one after the other.
 
         Raises:
+            ConfigError: a source is called as the cohort itself.
             DataError: two sources have a case of the same id.
             StrokelabError: as a source does whose cases do not fit.
         """
+        if COHORT in sources:
+            raise ConfigError(
+                f"data.sources.{COHORT}",
+                found="the name of the labelled cohort itself",
+                expected="a name of its own",
+                remedy="call the source by another name",
+            )
         training = cls(split, sources)
         for name, source in sources.items():
             before = {*training.split.train, *training.split.val, *training.split.test}
@@ -187,9 +195,16 @@ def training_samples(
     layouts: dict[str, MapLayout] = {}
     for case in (case for source in sources for case in source.cases):
         layouts |= case.maps
-    if view.classes is not None:
-        check_classes(view.classes, layouts)
-    if mixing is None or len(sources) == 1:
+    for classes in {tuple(source.view.classes) for source in sources if source.view.classes is not None}:
+        check_classes(classes, layouts)
+    if mixing is not None and len(sources) == 1:
+        raise ConfigError(
+            "data.mixing",
+            found=f"{type(mixing).__name__} with the labelled cohort as the only source",
+            expected="a source beside it, to be mixed with",
+            remedy="leave data.mixing out, or add a source as data.sources.NAME",
+        )
+    if mixing is None:
         if apart := [source.name for source in sources if source.view != view]:
             raise ConfigError(
                 "data.mixing",

@@ -312,7 +312,7 @@ def _stored(array: NDArray[Any]) -> NDArray[Any]:
 
 def _names(given: Any) -> tuple[str, ...]:
     """Yaml brings lists, and brackets are forgotten."""
-    return (given,) if isinstance(given, str) else tuple(str(name) for name in given)
+    return (given,) if isinstance(given, str) else tuple(str(name) for name in given or ())
 
 
 def _three(name: str, values: Any, kind: type[int] | type[float]) -> tuple[Any, ...] | None:

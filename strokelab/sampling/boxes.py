@@ -169,5 +169,5 @@ def check_unweighted(drawing: Drawing, sampler: object) -> None:
             "data.pseudo.weight",
             found=f"weights {weights} with {type(sampler).__name__}, which takes every sample in turn",
             expected="1, or a view that samples its cases at random",
-            remedy="set data.pseudo.weight=1",
+            remedy="set data.pseudo.weight=1, or the weight of the source that has another",
         )

@@ -120,6 +120,7 @@ def test_classes_of_a_labelling_are_its_values(cohort):
     _, batch = batch_of(stored(cohort)[:4], patches(classes=("background", "right", "lesion")))
     assert torch.equal(batch["target"][:, 1:2], (batch["parts"] == 7) * (1 - batch["lesion"].float()))
     assert batch["kinds"] == {"tissue": "fraction", "parts": "label"}
+    assert "known" not in batch  # every case is labelled with every class
 
 
 @pytest.mark.parametrize("augment", [MOVES, Recipe([Flip(("x", "y", "z"), p=0.5)])])

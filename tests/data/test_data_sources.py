@@ -291,6 +291,11 @@ def test_sources_with_views_of_their_own_are_served_in_turn(stored, workers):
     assert data.sample_bytes == 12 * 12 * 8 * 6
 
 
+def test_mixing_needs_a_second_source(stored):
+    with pytest.raises(ConfigError, match="only source"):
+        training_samples([crops_of(stored)], Alternate(), batch_size=2, sites={}, seed=0)
+
+
 def test_without_mixing_cases_share_a_stream_by_weight(stored):
     view = View(Preparation(("T1w",)), ForegroundPatches((8, 8, 6), 50), windows=None)
     sources = [Sourced(COHORT, stored[:4], view), Sourced("more", stored[4:], view, weight=4.0)]
