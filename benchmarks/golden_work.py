@@ -31,7 +31,7 @@ from strokelab.cli import main as strokelab_command
 
 ROOT = Path(__file__).resolve().parents[1]
 Numbers = dict[str, Any]
-CLOCKS = {"minutes", "seconds", "time"}  # columns of wall clock
+LEFT_OUT = {"minutes", "seconds", "time", "image"}  # columns of wall clock, and of where a scan lies
 
 
 class Digests(Callback):
@@ -121,7 +121,7 @@ class Place:
         for place, word in ((self.out, "OUT"), (self.before, "OUT"), (ROOT, "ROOT")):
             text = text.replace(str(place), word)
         rows = list(csv.reader(text.splitlines(), delimiter="\t" if path.suffix == ".tsv" else ","))
-        kept = [number for number, name in enumerate(rows[0]) if name not in CLOCKS]
+        kept = [number for number, name in enumerate(rows[0]) if name not in LEFT_OUT]
         return digest([[row[number] for number in kept] for row in rows])
 
     def tables(self, folder: Path) -> Numbers:
