@@ -186,6 +186,13 @@ def _check(settings: Settings) -> None:
 
 def _check_checkpoint(settings: Settings) -> None:
     checkpoint, averaged = settings["checkpoint"], bool(settings.get("ensemble"))
+    if isinstance(checkpoint, list) and len(set(checkpoint)) < len(checkpoint):
+        raise ConfigError(
+            "checkpoint",
+            found=f"{checkpoint}",
+            expected="each checkpoint once",
+            remedy="leave the repetition out",
+        )
     if isinstance(checkpoint, list) and not (checkpoint and averaged):
         raise ConfigError(
             "checkpoint",

@@ -81,6 +81,8 @@ def entries_of(folders: Sequence[str], finished: Sequence[Finished], settings: S
 
 def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
     run = _load(one.folder, settings)
+    for further in _checkpoints(settings)[1:]:
+        _load(one.folder, settings, further)
     try:
         cohort = cohorts.of(run)
     except DataError as error:
@@ -102,12 +104,16 @@ def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
     )
 
 
-def _load(folder: Path, settings: Settings) -> Run:
-    """A run with its weights; of several checkpoints that are averaged, with the first."""
+def _checkpoints(settings: Settings) -> list[str | None]:
     chosen = settings["checkpoint"]
+    return chosen if isinstance(chosen, list) else [chosen]
+
+
+def _load(folder: Path, settings: Settings, checkpoint: str | None = None) -> Run:
+    """A run with its weights; of several checkpoints that are averaged, with the first unless another is named."""
     return load_run(
         folder,
-        checkpoint=chosen[0] if isinstance(chosen, list) else chosen,
+        checkpoint=checkpoint or _checkpoints(settings)[0],
         device=settings["device"],
         allow=settings["allow"],
         postprocess=settings.get("postprocess"),

@@ -45,7 +45,8 @@ class Applying:
         precision: see ``runs.load_run``.
         windows: settings in place of the runs' own as key=value, e.g. mirror=none.
         as_modality: take scans for the run's modality whatever contrast their names say.
-        as_each: modalities that a run of one modality is fed with, one by one; several: their mean.
+        as_each: modalities that a run of one modality is fed with, one by one; several: their mean, on the grid of
+            the first.
     """
 
     checkpoints: Sequence[str] = ()
@@ -142,7 +143,8 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     """
     folders, inputs = members_and_inputs(places)
     trained = applying.load(folders)
-    found = find_scans(inputs, trained.modalities, as_modality=applying.as_modality)
+    first = next(iter(applying.as_each), "")  # its grid is that of the results
+    found = find_scans(inputs, trained.modalities, label_modality=first, as_modality=applying.as_modality)
     derivative = Derivative(
         writing.out,
         name="strokelab",

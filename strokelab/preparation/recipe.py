@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -78,7 +78,7 @@ class Preparation:
 
     modalities: tuple[str, ...]
     spacing: tuple[float, float, float] | None = None
-    normalize: Normalization | Mapping[str, Normalization] = "zscore_slice_brain"
+    normalize: Normalization | Mapping[str, Normalization] = field(default="zscore_slice_brain", hash=False)
     crop: Axes | None = None
     offset: Axes | None = None
     box: Literal["nonzero"] | None = None

@@ -198,7 +198,8 @@ def load_ensemble(
         )
     if not folders:
         raise RunError("ensemble", found="no run", expected="run folders", remedy="name at least one")
-    plans = [windows] if windows is None or isinstance(windows, Mapping) else [*windows]
+    none = (None,)
+    plans = [windows] if isinstance(windows, Mapping) else [*(windows or none)]
 
     def load(loading: Loading) -> Run:
         return load_run(
@@ -218,9 +219,9 @@ def load_ensemble(
         sorted(Path(folder).expanduser().resolve() for folder in folders),
         pool,
         schemes=schemes or {},
-        checkpoints=[checkpoint] if checkpoint is None or isinstance(checkpoint, str) else [*checkpoint],
+        checkpoints=[checkpoint] if isinstance(checkpoint, str) else [*(checkpoint or none)],
         windows=plans,
-        modalities=modalities,
+        modalities=[modalities] if isinstance(modalities, str) else modalities,
     ):
         first = first or run
         found.append(member)

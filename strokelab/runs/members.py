@@ -176,8 +176,14 @@ def _fed(member: Member, modalities: Sequence[str]) -> list[Member]:
 def _check_new(member: Member, members: Sequence[Member]) -> None:
     """Refuse copies. Checkpoints of one run may hold the same weights: the last epoch may have been the best."""
     for other in members:
-        alike = (other.digest, other.applied) == (member.digest, member.applied)
-        if alike and (other.folder != member.folder or other.checkpoint == member.checkpoint):
+        if other.place == member.place and other.checkpoint == member.checkpoint:
+            raise RunError(
+                member.folder,
+                found=f"{member.checkpoint.name} twice" + (f", applied to {member.applied}" if member.applied else ""),
+                expected="each member once",
+                remedy="leave one out",
+            )
+        if other.folder != member.folder and (other.digest, other.applied) == (member.digest, member.applied):
             raise RunError(
                 member.folder,
                 found=f"the weights of {other.folder}, to the last bit",

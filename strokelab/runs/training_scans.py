@@ -133,8 +133,13 @@ class Preparer:
         return self
 
     def fed_with(self, modality: str) -> Preparer:
-        """The same for the only channel fed with another image of the case."""
-        return replace(self, own=replace(self.own, modalities=(modality,)), read=lambda: self.trained_on)
+        """The same for the only modality fed with another image of the case; its channels keep their normalisation."""
+        rules = self.own.normalize
+        fed = replace(self.own, modalities=(modality,), normalize=rules if isinstance(rules, str) else "none")
+        if not isinstance(rules, str):
+            named = zip(fed.channels, self.own.channels, strict=True)
+            fed = replace(fed, normalize={now: rules[before] for now, before in named})
+        return replace(self, own=fed, read=lambda: self.trained_on)
 
     def done(self, steps: Sequence[Step]) -> str:
         """What was done to a prepared scan, in words; see ``preparation.adaptation.done_to``."""

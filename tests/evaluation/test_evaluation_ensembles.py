@@ -13,7 +13,7 @@ from sibling_runs import sibling
 
 from strokelab.configuration import build, compose, conf_folder, plain
 from strokelab.data import read_cases
-from strokelab.errors import ConfigError, DataError
+from strokelab.errors import ConfigError, DataError, RunError
 from strokelab.evaluation import evaluate
 from strokelab.evaluation.averaging import plan_averaging
 from strokelab.evaluation.ensembles import ensemble_outcomes
@@ -125,6 +125,9 @@ def test_checkpoints_of_each_run_are_averaged(trained_unet, settings, cases, tmp
     for case, folder in zip(cases, folders, strict=False):
         expected = load_ensemble([folder], checkpoint=["last", "best"]).predict(case).mask
         np.testing.assert_array_equal(outcome.masks.mask(case.case_id), expected)
+    (folders[1] / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(RunError, match=r"best\.ckpt"):  # before anything is predicted
+        entries_of(chosen["runs"], [], chosen)
 
 
 def test_members_that_prepare_differently_are_averaged_on_the_native_grid(trained_unet, settings, cases, tmp_path):

@@ -86,6 +86,10 @@ def test_checkpoints_and_modalities_are_averaged_and_classes_written(sweep, case
     np.testing.assert_array_equal(read("_probseg"), load_run(run).predict(scan).probability)
     read, told = predicted([run, pair[0]], tmp_path / "c", as_each=["FLAIR"])
     assert told["applied"] == "FLAIR"
+    small = nib.load(scan).slicer[:-2]
+    nib.save(small, pair[1])
+    read, _ = predicted([run, *pair], tmp_path / "d", as_each=["T1w", "FLAIR"])
+    assert read("_probseg").shape == small.shape[:3], "on the grid of the image that is named first"
 
 
 def test_classes_of_a_former_prediction_do_not_stay(sweep, case, tmp_path):

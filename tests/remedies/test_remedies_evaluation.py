@@ -68,7 +68,8 @@ def test_several_checkpoints_that_nothing_averages():
     words = ["checkpoint=[last,best]"]
     (word,) = told(said(_check_checkpoint, evaluated(*words)).remedy)
     _check_checkpoint(evaluated(*words, word))
-    assert said(_check_checkpoint, evaluated("checkpoint=[]", word)).where == "checkpoint"
+    for wrong in ("checkpoint=[]", "checkpoint=[last,last]"):
+        assert said(_check_checkpoint, evaluated(wrong, word)).where == "checkpoint"
 
 
 @executes("strokelab/evaluation/cohort.py:of", "strokelab/evaluation/cohort.py:part_of")

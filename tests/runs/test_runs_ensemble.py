@@ -203,8 +203,9 @@ def test_checkpoints_of_one_run_are_members(snapshots, t1_cohort):
     np.testing.assert_array_equal(turned.predict(case).probability, prediction.probability)
     assert turned.digest == ensemble.digest
     assert load_ensemble([run], checkpoint="best").digest != load_ensemble([run]).digest
-    with pytest.raises(RunError, match="to the last bit"):
+    with pytest.raises(RunError, match=r"last\.ckpt twice"):
         load_ensemble([run], checkpoint=["last", "last"])
+    assert len(load_ensemble([run], checkpoint=[], windows=[]).members) == 1
     shutil.copy(run / "checkpoints" / "last.ckpt", run / "checkpoints" / "again.ckpt")
     assert len(load_ensemble([run], checkpoint=["last", "again"]).members) == 2  # the last epoch was the best
 
@@ -233,6 +234,25 @@ def test_one_run_is_applied_to_each_modality_of_a_case(members, t1_cohort, isles
     two = load_ensemble(members[:2], modalities=["DWI", "FLAIR"])
     assert len(two.members) == 4
     assert len(two.preparers) == 2
+    assert load_ensemble(members[:1], modalities="FLAIR").modalities == ("FLAIR",)
+
+
+def test_a_rule_for_each_channel_is_kept_by_members_and_other_images(members, t1_cohort, tmp_path):
+    """A run whose preparation names a rule for each channel is a member like others."""
+    case = read_cases("atlas_v1", t1_cohort)[0]
+
+    def by_name(config):
+        config["view"]["preparation"]["normalize"] = {"T1w": config["view"]["preparation"]["normalize"]}
+
+    named = changed(members[0], tmp_path / "named", by_name)
+    pair = [named, sibling(named, tmp_path / "other", nudge=18)]
+    ensemble = load_ensemble(pair)
+    assert len(ensemble.preparers) == 1
+    alone = [load_run(folder).predict(case).probability for folder in pair]
+    np.testing.assert_allclose(ensemble.predict(case).probability, np.mean(alone, axis=0), atol=1e-7)
+    as_flair = replace(case, images={"FLAIR": case.images["T1w"]}, label_modality="")
+    fed = load_ensemble([named], modalities=["FLAIR"]).predict(as_flair)
+    np.testing.assert_array_equal(fed.probability, alone[0])
 
 
 def test_all_classes_on_request_and_argmax(members, prepared):
