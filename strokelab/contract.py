@@ -95,7 +95,7 @@ class Case:
     """One scan session on disk. Paths only: nothing is loaded. Made by readers, consumed by preparation."""
 
     case_id: str  # unique in the cohort, e.g. "sub-r001s001_ses-1"
-    subject_id: str  # a person; never on two sides of a split
+    subject_id: str  # never on two sides of a split
     dataset: str
     site: str | None  # None = unknown, never "site 0"
     images: Mapping[str, Path]  # modality -> file, e.g. {"T1w": ...}
@@ -107,7 +107,7 @@ class Case:
 
     @property
     def labelled(self) -> bool:
-        """Whether a lesion mask (possibly empty) was drawn for this case."""
+        """Whether a lesion mask (possibly empty) exists for this case."""
         return bool(self.lesions)
 
     @property

@@ -36,7 +36,7 @@ _TAPS = {"linear": 2, "cubic": 4}
 class NNUNetAugmentation:
     """nnU-Net's random changes of 3D patches and of slices; the defaults are its standard set.
 
-    Every ``..._p`` is a share of samples. Ranges around 1 marked (*) are drawn half below and half above 1.
+    Every ``..._p`` is a share of samples. Ranges around 1 marked (*) are sampled half below and half above 1.
 
     Args:
         elastic_p: deformation by smoothed noise.
@@ -127,7 +127,7 @@ class NNUNetAugmentation:
 
     @property
     def pure(self) -> bool:
-        """True: what is drawn decides everything, on any device and in any thread."""
+        """True: the plan decides everything, on any device and in any thread."""
         return True
 
     def draw(self, stream: np.random.Generator, channels: int, patch: Sequence[int]) -> PatchPlan:
@@ -141,7 +141,7 @@ class NNUNetAugmentation:
         size = (int(patch[0]), int(patch[1]), int(patch[2]))
         warp = self._draw_warp(stream, size)
 
-        def drawn(p: float) -> bool:
+        def happens(p: float) -> bool:
             return bool(stream.random() < p)
 
         def each(values: Sequence[float], p: float = 1.0) -> PerChannel:
@@ -158,22 +158,22 @@ class NNUNetAugmentation:
             patch=size,
             source=size if warp is None or size[2] == 1 else warp.source(size, _TAPS[self.interpolation]),
             warp=warp,
-            noise=(float(stream.uniform(0, self.noise_sd)), _seed(stream)) if drawn(self.noise_p) else None,
-            blur=each(uniform(self.blur_sd), self.blur_channel_p) if drawn(self.blur_p) else (),
-            brightness=each(uniform(self.brightness)) if drawn(self.brightness_p) else (),
-            contrast=each(around_one(self.contrast)) if drawn(self.contrast_p) else (),
+            noise=(float(stream.uniform(0, self.noise_sd)), _seed(stream)) if happens(self.noise_p) else None,
+            blur=each(uniform(self.blur_sd), self.blur_channel_p) if happens(self.blur_p) else (),
+            brightness=each(uniform(self.brightness)) if happens(self.brightness_p) else (),
+            contrast=each(around_one(self.contrast)) if happens(self.contrast_p) else (),
             low_resolution=each(uniform(self.low_resolution), self.low_resolution_channel_p)
-            if drawn(self.low_resolution_p)
+            if happens(self.low_resolution_p)
             else (),
-            gamma_inverted=each(around_one(self.gamma_inverted)) if drawn(self.gamma_inverted_p) else (),
-            shift=each(list(stream.normal(0, self.shift_sd, channels))) if drawn(self.shift_p) else (),
-            gamma=each(around_one(self.gamma)) if drawn(self.gamma_p) else (),
-            mirror="".join(axis for axis in self.mirror if drawn(self.mirror_p)),
+            gamma_inverted=each(around_one(self.gamma_inverted)) if happens(self.gamma_inverted_p) else (),
+            shift=each(list(stream.normal(0, self.shift_sd, channels))) if happens(self.shift_p) else (),
+            gamma=each(around_one(self.gamma)) if happens(self.gamma_p) else (),
+            mirror="".join(axis for axis in self.mirror if happens(self.mirror_p)),
         )
 
     @torch.no_grad()
     def apply(self, batch: Batch, plans: Sequence[PatchPlan]) -> Batch:
-        """Do what was drawn, on the device the tensors lie on; a pure function of its arguments.
+        """Do what the plans say, on the device the tensors lie on; a pure function of its arguments.
 
         Args:
             batch: maps (B, C, X, Y, Z), or slices (B, C, Y, X); changed in place where their memory runs along x

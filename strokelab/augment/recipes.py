@@ -1,4 +1,4 @@
-"""A recipe: changes in order, each drawn from the sample's own stream and then applied. Knows no files or models.
+"""A recipe: changes in order, each sampled from the sample's own stream and then applied. Knows no files or models.
 
 Our own transforms draw their parameters first (``draw``) and are pure functions of them after (``apply``). A TorchIO
 transform, or any callable on a dict of tensors or on an image tensor (MONAI's two habits), may stand in the same list.
@@ -76,7 +76,7 @@ class OnBatch:
     """A callable on (batch, one stream per sample) -> batch, as an augmentation in two phases.
 
     Args:
-        change: the callable; what is drawn for a sample is the stream that it gets.
+        change: the callable; the plan of a sample is the stream that it gets.
     """
 
     change: Callable[[Batch, Sequence[np.random.Generator]], Batch]

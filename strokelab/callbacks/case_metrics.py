@@ -198,7 +198,7 @@ def epoch_values(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float
 
 
 def _metrics_of(profile: str) -> tuple[str, ...]:
-    """The metrics that a scored case has under a profile: nobody keeps a second list of them."""
+    """The metrics that a scored case has under a profile: there is no second list of them."""
     nothing = np.zeros((1, 1, 1), np.uint8)
     return tuple(name for name in score_row(nothing, nothing, 1.0, profile) if name in METRICS)
 

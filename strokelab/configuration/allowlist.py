@@ -1,4 +1,4 @@
-"""What a stranger's config may build. Looks at names and at where they are defined; builds nothing."""
+"""What an untrusted config may build. Looks at names and at where they are defined; builds nothing."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class CaseChoice:
         exclude: case or subject ids to leave out.
         labelled_only: leave out cases without a lesion mask.
         only_sites: keep the cases of these sites alone; None = all.
-        limit_per_site: only the first persons of each site; None = all.
+        limit_per_site: only the first subjects of each site; None = all.
     """
 
     dataset: str
@@ -60,7 +60,7 @@ class CaseChoice:
         return cases
 
     def unlabelled(self, root: Path) -> list[Case]:
-        """The cases that nobody drew a mask for, also where the release keeps them apart; there may be none.
+        """The cases without a lesion mask, also where the release keeps them apart; there may be none.
 
         Raises:
             DataError: as ``cases``, but where nothing is left.

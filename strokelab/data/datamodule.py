@@ -54,7 +54,7 @@ class CohortDataModule(LightningDataModule):
         exclude: case or subject ids to leave out.
         labelled_only: leave out cases without a lesion mask.
         only_sites: keep the cases of these sites alone; None = all.
-        limit_per_site: only the first persons of each site, for trials; None = all.
+        limit_per_site: only the first subjects of each site, for trials; None = all.
         pseudo: masks by models for the unlabelled cases, which then train as well: a source; None = none do.
         sources: further sources of training samples, by name.
         mixing: ``sampling.alternate.Alternate``, strictly in turn; None: one stream, cases sampled by weight.
@@ -65,7 +65,7 @@ class CohortDataModule(LightningDataModule):
         prepare_workers: processes that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
-        curves: ``validation``, or ``held_out``: of the test part where nobody validates (``curves_only``).
+        curves: ``validation``, or ``held_out``: of the test part where no case validates (``curves_only``).
         seed: of order, boxes and augmentation.
         progress: show bars while cases are prepared.
     """
@@ -125,7 +125,7 @@ class CohortDataModule(LightningDataModule):
 
     @cached_property
     def unlabelled(self) -> list[Case]:
-        """The cases that nobody drew a mask for, also where the release keeps them apart; see ``CaseChoice``."""
+        """The cases without a lesion mask, also where the release keeps them apart; see ``CaseChoice``."""
         return self.choice.unlabelled(self._root())
 
     @cached_property

@@ -130,7 +130,7 @@ def lost_worker(
     """The error that says which worker ended, how, at what, and what memory there was.
 
     Args:
-        dead: the processes; of several, one that was killed is told of.
+        dead: the processes; of several, one that was killed is named.
         board: what they noted.
         case_ids: of the dataset, by place.
         workers: how many there were.

@@ -1,9 +1,9 @@
-"""Pseudo-labels: masks that trained models drew for unlabelled cases, and which of them a training may learn from.
+"""Pseudo-labels: masks by trained models for unlabelled cases, and which of them a training may learn from.
 
 Knows a folder of masks and its two tables; trains nothing and predicts nothing. Layout::
 
     labels.csv      fold, case_id, mask, voxels, volume_ml, digest: one row per mask
-    teachers.json   who drew the masks of each fold, and which cases and persons they had seen in training
+    teachers.json   the models of each fold's masks, and the cases and subjects they had seen in training
     fold0/CASE.nii.gz ... all/CASE.nii.gz
 """
 
@@ -34,7 +34,7 @@ EVERY = "all"
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The masks that the same models drew.
+    """The masks by the same models.
 
     Args:
         name: ``fold0``, ... or ``all``.
@@ -53,7 +53,7 @@ class LabelSet:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def is_honest_for(self, split: Split) -> bool:
-        """Whether none of its teachers has seen a case that the split tests on, or another scan of such a person."""
+        """Whether none of its teachers has seen a case that the split tests on, or another scan of such a subject."""
         persons = {split.about[case_id][0] for case_id in split.test if case_id in split.about}
         return self.seen.isdisjoint(split.test) and self.persons.isdisjoint(persons)
 
@@ -64,7 +64,7 @@ class PseudoLabels:
 
     Args:
         root: the folder that ``strokelab self-train`` writes.
-        weight: how often a pseudo-labelled case is drawn for each time that a labelled one is; Huo 2022: 1.
+        weight: how often a pseudo-labelled case is sampled for each time that a labelled one is; Huo 2022: 1.
         per_fold: take masks by models that have not seen the test cases of the split; False: those of all models,
             which makes scores of a cross-validation look better than they are.
         digest: of ``labels.csv``, so that a run knows its masks again; None: whatever lies there.
@@ -129,7 +129,7 @@ class PseudoLabels:
     def joined(self, unlabelled: Callable[[], Sequence[Case]], split: Split) -> tuple[list[Case], Split]:
         """The pseudo-labelled cases, and the split with them in its training part and nowhere else.
 
-        Scans of persons who test or validate are left out, with a warning: no person stands on two sides. A warning
+        Scans of subjects that test or validate are left out, with a warning: no subject stands on two sides. A warning
         also says when ``per_fold`` is off and the masks are by models that have seen test cases.
 
         Args:
@@ -152,7 +152,7 @@ class PseudoLabels:
         left = [case.case_id for case in bare if case.subject_id in aside]
         if left:
             warnings.warn(
-                f"{left} left out of training: these persons validate or test with other scans",
+                f"{left} left out of training: these subjects validate or test with other scans",
                 DataWarning,
                 stacklevel=2,
             )

@@ -4,7 +4,7 @@ Nothing is decoded, queued or collated: a batch is gathered straight from the ma
 come out as (C, Y, X), rows anterior-posterior and columns left-right, volumes as (C, X, Y, Z).
 
 Which samples there are is a pure function of (seed, epoch, index), and so is what augmentation does to them: it is
-drawn before anything is read, so that only samples which rotate, zoom or deform read more than their own box.
+sampled before anything is read, so that only samples which rotate, zoom or deform read more than their own box.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Later:
     """What is left to do to a batch where its tensors are going: plain data, which stay where they are.
 
     Args:
-        augment: that drew the plans.
+        augment: that made the plans.
         plans: one for each sample.
         targets: how the target is made; None: it is the lesion.
     """

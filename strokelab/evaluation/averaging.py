@@ -1,7 +1,7 @@
 """Which runs make an ensemble, and which of them count for a case. Reads nothing and predicts nothing.
 
-In cross-validation a case is averaged over the runs that tested it, so that no member has seen it; of data that nobody
-trained on, over all. Both follow from one rule: the members of a case are the runs that are evaluated on it.
+In cross-validation a case is averaged over the runs that tested it, so that no member has seen it; of data that no
+run trained on, over all. Both follow from one rule: the members of a case are the runs that are evaluated on it.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     if math.prod(target.shape) > MOST_VOXELS:
         raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
     read_masks = read_union if "pseudo" in case.meta else read_lesion  # a model's mask may be as large as it likes
-    drawn = read_masks(case.lesions, native, case.reference_image) if case.labelled else None
+    annotated = read_masks(case.lesions, native, case.reference_image) if case.labelled else None
     reference = read.get(case.reference_image) or read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])
     brain = _stored(mask_onto(native_brain, steps))
@@ -215,7 +215,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     for channel, name, how in zip(image, preparation.channels, rules, strict=True):
         path = case.images.get(name, case.reference_image)
         normalized(channel, region if how == "zscore_nonzero" else brain, path=path, how=how)
-    lesion = None if drawn is None else _stored(_lesion_onto(drawn, steps, case))
+    lesion = None if annotated is None else _stored(_lesion_onto(annotated, steps, case))
     for array in (image, brain, lesion):
         if array is not None:
             array.flags.writeable = False
@@ -276,17 +276,17 @@ def _say_cut_brain(native_brain: NDArray[np.bool_], steps: Sequence[Step], case:
         _warn(case, f"{share:.1%} of the brain lies outside the crop and is not looked at")
 
 
-def _lesion_onto(drawn: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:
+def _lesion_onto(annotated: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:
     native, target = steps[0].source, steps[-1].target
-    places = places_in(drawn, native, target)
+    places = places_in(annotated, native, target)
     if len(places) == 0:
         return np.zeros(target.shape, dtype=np.uint8)
     cut = int(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).sum())
     if cut:
         _warn(case, f"{cut} of {len(places)} lesion voxels lie outside the crop and are lost to the model")
-    lesion = mask_onto(drawn, steps)
+    lesion = mask_onto(annotated, steps)
     if not lesion.any() and cut < len(places):
-        lesion = resample(drawn, native, target, "nearest") > 0
+        lesion = resample(annotated, native, target, "nearest") > 0
         rule = "the nearest voxels are taken instead" if lesion.any() else "the prepared mask is empty"
         _warn(case, f"a lesion of {len(places)} voxels is too small for the prepared grid; {rule}")
     return lesion.astype(np.uint8)

@@ -102,7 +102,7 @@ class PreparedStore:
         return digest(self._inputs(case, preparation))
 
     def unlabelled(self, case: Case, preparation: Preparation) -> StoredCase | None:
-        """The entry of a labelled case as if nobody had labelled it, if there is one; its image and brain are the same.
+        """The entry of a labelled case as if it were unlabelled, if there is one; its image and brain are the same.
 
         Pseudo-labels have several masks for one image, which is therefore not stored several times.
         """
@@ -288,7 +288,7 @@ def _unwritable(folder: Path, error: OSError) -> StoreError:
 
 
 def default_store() -> Path:
-    """Where prepared cases go when nobody says: ``STROKELAB_STORE``, else the user's cache.
+    """Where prepared cases go by default: ``STROKELAB_STORE``, else the user's cache.
 
     Raises:
         ConfigError: there is neither the variable nor a home folder.

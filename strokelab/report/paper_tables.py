@@ -152,7 +152,7 @@ def load_table(path: Path) -> PaperTable:
     """One table from its yaml file.
 
     Raises:
-        ConfigError: the file is not a table of this form, or has a key nobody reads.
+        ConfigError: the file is not a table of this form, or has an unknown key.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _LOADER)

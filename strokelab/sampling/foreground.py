@@ -18,12 +18,12 @@ from strokelab.seeding import stream
 _LEAST_SHARE = 0.01
 _MOST_ITERATIONS = 1_000_000
 _MOST_VOXELS = 2**28
-"""Of an epoch, whose places are listed, and of a patch, which is read: a run folder may come from a stranger."""
+"""Of an epoch, whose places are listed, and of a patch, which is read: a run folder may be untrusted."""
 
 
 @dataclass(frozen=True)
 class ForegroundPatches:
-    """Patches drawn with replacement, so many batches an epoch; some of each batch are forced onto a lesion.
+    """Patches sampled with replacement, so many batches an epoch; some of each batch are forced onto a lesion.
 
     Isensee 2021 (nnU-Net), Huo 2022 (MAPPING). A forced patch is centred on a lesion voxel as far as the volume
     reaches: unlike nnU-Net, which lets patches hang over the upper ends but not the lower ones, no patch sticks out of
@@ -160,10 +160,10 @@ class ForegroundPlaces:
 
     def at(self, keys: Sequence[Key]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """As ``Places``."""
-        drawn = [self._drawn(key) for key in keys]
-        return np.array([row for row, _ in drawn], dtype=np.int64), np.stack([start for _, start in drawn])
+        found = [self._place(key) for key in keys]
+        return np.array([row for row, _ in found], dtype=np.int64), np.stack([start for _, start in found])
 
-    def _drawn(self, key: Key) -> tuple[int, NDArray[np.int64]]:
+    def _place(self, key: Key) -> tuple[int, NDArray[np.int64]]:
         rng = stream(self.drawing.seed, "patch", self.drawing.part, *key)
         row = int(np.searchsorted(self.shares, rng.random(), side="right"))
         size = self.drawing.batch_size

@@ -69,7 +69,7 @@ class Labelling:
 def sharers(teachers: Sequence[Teacher]) -> dict[str, list[int]]:
     """Label set -> places of the teachers that may have a share in its masks.
 
-    Those of a fold have seen none of its test cases. Sets that nobody may draw are left out.
+    Those of a fold have seen none of its test cases. Sets without an allowed teacher are left out.
     """
     sets = {
         f"fold{teacher.fold}": [
@@ -87,7 +87,7 @@ def write_pseudo_labels(work: Labelling, console: Console) -> str:
         The digest of the table, by which a training knows its masks again.
 
     Raises:
-        DataError: a case cannot be read or prepared, or the folder not be written to; masks drawn before stand.
+        DataError: a case cannot be read or prepared, or the folder not be written to; masks written before stay.
         RunError: masks of other teachers lie there.
     """
     make_folder(work.folder)
@@ -132,7 +132,7 @@ def _begin(work: Labelling) -> None:
             work.folder,
             found="pseudo-labels by other teachers than those of this command",
             expected="an empty folder, or masks by the same teachers",
-            remedy="remove the folder to have them drawn anew, with the students that learned from them",
+            remedy="remove the folder to have them made anew, with the students that learned from them",
         )
 
 
