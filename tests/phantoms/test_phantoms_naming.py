@@ -10,6 +10,7 @@ from strokelab.data.datamodule import Phantom
 from strokelab.errors import ConfigError, DataError
 from strokelab.phantoms.cohort import write_cohort
 from strokelab.phantoms.naming import cohort_name
+from strokelab.preparation.recipe import Preparation
 
 BASE = {"spacing": 8.0, "sites": 2, "cases_per_site": 1, "seed": 0, "options": {}}
 
@@ -59,7 +60,7 @@ def test_a_cohort_under_its_earlier_name_is_used_and_said(monkeypatch, tmp_path,
     kept = ("root", "modalities", "layout", "spacing", "sites", "cases_per_site", "phantom_seed", "layout_options")
 
     class View:
-        modalities = ("T1w",)
+        preparation = Preparation(("T1w",))
 
     module = Phantom(**{key: settings[key] for key in kept}, view=View(), split=None, n_sites=1)
     assert len(module.cases) == 1

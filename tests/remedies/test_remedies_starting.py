@@ -137,7 +137,7 @@ def test_scripts_that_their_workers_would_run_again(tmp_path, monkeypatch):
         assert said(run, "work()", wrong).remedy == remedy
     data = settings(*told(remedy))["data"]
     run("work()", lambda: list(outcomes(abs, [1, 2], data["prepare_workers"])))
-    run("work()", lambda: batch_loader([], [], workers=data["workers"]))
+    run("work()", lambda: batch_loader(SimpleNamespace(in_thread=False), [], workers=data["workers"]))
 
 
 @executes("strokelab/configuration/cohort.py:phantom_settings")

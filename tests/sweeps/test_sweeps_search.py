@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
 
 from strokelab.files import locked
@@ -26,6 +27,7 @@ def _a_script_is_running(monkeypatch):
 
 @functools.cache
 def of_words(*overrides):
+    GlobalHydra.instance().clear()  # of tests before
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", overrides=["sweep=search", *overrides], return_hydra_config=True)
 
