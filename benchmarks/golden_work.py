@@ -116,7 +116,7 @@ class Place:
         return folder
 
     def table(self, path: Path) -> str:
-        """The digest of a csv without its columns of wall clock, wherever it lies."""
+        """The digest of a csv, wherever it lies, without ``LEFT_OUT``."""
         text = path.read_text()
         for place, word in ((self.out, "OUT"), (self.before, "OUT"), (ROOT, "ROOT")):
             text = text.replace(str(place), word)

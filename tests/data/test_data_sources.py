@@ -337,8 +337,7 @@ def test_a_datamodule_holds_sources(folder):
         "atlas_v1", folder / "raw", ("T1w",), small_view(), All(), mixing=Alternate((2, 1)), batch_size=4, **settings
     )
     module.setup("fit")
-    assert module.describe()["copies"] == 1
-    assert "copy" in module.split_result.train
+    assert (module.describe()["copies"], "copy" in module.split_result.train) == (1, True)
     batches = list(module.train_dataloader())
     turns = [set(batch["case_id"]) == {"copy"} for batch in batches]
     assert turns == [step % 3 == 2 for step in range(len(batches))]
@@ -347,6 +346,5 @@ def test_a_datamodule_holds_sources(folder):
 def test_a_source_has_cases_of_its_own(folder, stored):
     """A case of the same id would take the place of the cohort's."""
     sources = {"copies": Copies(folder / "raw", case_id=stored[1].case_id)}
-    module = CohortDataModule("atlas_v1", folder / "raw", ("T1w",), small_view(), All(), sources=sources)
     with pytest.raises(DataError, match=stored[1].case_id):
-        module.training  # noqa: B018
+        CohortDataModule("atlas_v1", folder / "raw", ("T1w",), small_view(), All(), sources=sources).describe()
