@@ -205,8 +205,10 @@ import signal, sys
 sys.path.insert(0, sys.argv[1])
 from strokelab.callbacks.preemption import requeue
 def leave(number, frame):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a requeue ends the job's step, and srun with its output first
     name = signal.Signals(number).name
-    print(name, requeue(name), flush=True)
+    with open(sys.argv[2], "a") as told:
+        told.write(f"{name} {requeue(name)}\\n")
     sys.exit(143)
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, leave)
@@ -218,20 +220,22 @@ while True:
 
 def test_a_job_preempted_by_sigterm_alone_comes_back_and_a_cancelled_one_does_not(tmp_path):
     """Where a cluster sends no signal of the user's, a job that leaves in time would count as failed."""
-    script, log = tmp_path / "noticed.py", tmp_path / "log.txt"
+    script, log, told = tmp_path / "noticed.py", tmp_path / "log.txt", tmp_path / "told.txt"
     script.write_text(NOTICED)
+    told.write_text("")
     with SlurmCluster(cpus=1, grace=60, notice=False) as slurm:
         options = ["--parsable", "--requeue", "--open-mode=append", "-o", str(log), "--signal=USR1@60"]
-        line = f"srun {sys.executable} {script} {ROOT}"
+        line = f"srun {sys.executable} {script} {ROOT} {told}"
         job = slurm.call("sbatch", *options, "-p", "low", "--chdir", str(tmp_path), "--wrap", line)
         wait_until(lambda: log.is_file() and "ready" in log.read_text(), "the job to listen")
         urgent = slurm.call("sbatch", "--parsable", "-p", "urgent", "-o", "/dev/null", "--wrap", "sleep 300")
         wait_until(lambda: slurm.state(urgent) == "RUNNING", "the urgent job")
         wait_until(lambda: slurm.state(job) == "PENDING", "the preempted job to be back in the queue")
-        assert "SIGTERM requeued" in log.read_text()
+        wait_until(lambda: told.read_text() == "SIGTERM requeued\n", "the job to say that it was requeued")
         slurm.call("scancel", urgent)
         slurm.requeue_now(job)
         wait_until(lambda: log.read_text().count("ready") == 2, "the job to listen again")
         slurm.call("scancel", "--signal=TERM", job)
         wait_until(lambda: slurm.state(job) == "FAILED", "the job to end")
-        assert "requeued" not in log.read_text().split("ready")[-1]
+        last = told.read_text().splitlines()[-1]
+        assert last.startswith("SIGTERM") and "requeued" not in last
