@@ -22,8 +22,8 @@ from benchmarks.material import full_size_cases
 from benchmarks.measure import Row, Watch, evict, in_child, report
 from benchmarks.peer import NoPeerError, in_peer, peer_python
 from strokelab.augment.nnunet import NNUNetAugmentation
+from strokelab.data.case_cache import cut
 from strokelab.data.loaders import batch_loader
-from strokelab.data.open_cases import cut
 from strokelab.data.read_ahead import announce
 from strokelab.data.samples import Samples
 from strokelab.preparation.recipe import Preparation

@@ -152,7 +152,7 @@ class Sample(TypedDict):
     lesion: Tensor  # (1, *S) uint8
     brain: Tensor  # (1, *S) uint8
     target: NotRequired[Tensor]  # (K, *S) float32, sums to 1; only where it is not derived from the lesion
-    known: NotRequired[Tensor]  # (K,) bool: the classes that are labelled in this item
+    labelled_classes: NotRequired[Tensor]  # (K,) bool: the classes that are labelled in this item
     kinds: NotRequired[dict[str, Kind]]  # of further maps, each a key of its own, (C, *S)
     site: Tensor  # () int64, index into sites.json; -1 = unknown
     case_id: str

@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from strokelab.distributed import together
 from strokelab.errors import DataError, RunError, StrokelabError
-from strokelab.ranks import together
 
 
 @dataclass(frozen=True)

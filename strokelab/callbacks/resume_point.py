@@ -21,8 +21,8 @@ from strokelab.callbacks.metrics_file import MetricsFile
 from strokelab.callbacks.preemption import STOP, Stopped
 from strokelab.callbacks.random_state import random_state, set_random_state
 from strokelab.callbacks.schedule import begun_with, follow_new_settings
+from strokelab.distributed import gathered, own
 from strokelab.files import sync
-from strokelab.ranks import gathered, own
 
 
 class ResumePoint(Checkpoint):

@@ -15,8 +15,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from strokelab.distributed import gathered, own
 from strokelab.errors import ConfigError
-from strokelab.ranks import gathered, own
 
 Schedule = Literal["constant", "dann"]
 

@@ -16,15 +16,15 @@ from torch.utils.data import DataLoader
 
 from strokelab import terminal
 from strokelab.contract import Batch, Case
-from strokelab.data.case_choice import CaseChoice
+from strokelab.data.case_filter import CaseFilter
 from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
 from strokelab.data.description import described_use
 from strokelab.data.loaders import batch_loader
-from strokelab.data.people import Volumes
 from strokelab.data.progress import progress_of
 from strokelab.data.samples import SampleSet, completed
 from strokelab.data.sources import Source, Training, samples_of, training_samples
 from strokelab.data.splits import Split
+from strokelab.data.subjects import Volumes
 from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.data.worker_count import Workers, fitting_workers
 from strokelab.errors import ConfigError
@@ -100,7 +100,7 @@ class CohortDataModule(LightningDataModule):
         super().__init__()
         self.dataset, self.root, self.modalities = dataset, root, tuple(modalities)
         chosen = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
-        self.choice = CaseChoice(dataset, self.modalities, *chosen)
+        self.filter = CaseFilter(dataset, self.modalities, *chosen)
         self.view, self.split, self.curves, self.mixing = view, split, curves, mixing
         self.sources = dict(sources or {}) | ({} if pseudo is None else {"pseudo": pseudo})
         self.release_sites = n_sites if only_sites is None else len(only_sites)
@@ -119,14 +119,14 @@ class CohortDataModule(LightningDataModule):
             DataError: the folder is missing or holds no such dataset, a case is incomplete or lacks a modality.
             ConfigError: an unknown dataset, option or excluded id.
         """
-        cases = self.choice.cases(root := self._root())
+        cases = self.filter.cases(root := self._root())
         check_site_count(cases, self.release_sites, root)
         return cases
 
     @cached_property
     def unlabelled(self) -> list[Case]:
-        """The cases without a lesion mask, also where the release keeps them apart; see ``CaseChoice``."""
-        return self.choice.unlabelled(self._root())
+        """The cases without a lesion mask, also where the release keeps them apart; see ``CaseFilter``."""
+        return self.filter.unlabelled(self._root())
 
     @cached_property
     def lesion_volumes(self) -> dict[str, float]:
@@ -168,7 +168,7 @@ class CohortDataModule(LightningDataModule):
         return {
             "dataset": self.dataset,
             "root": str(Path(self.root or "").expanduser().resolve()),
-            "options": self.choice.reader_options,
+            "options": self.filter.reader_options,
             "label_modality": self.cases[0].label_modality,
             "phantom": isinstance(self, Phantom),
             **described_use(self.cases, training, self.sites if training else {}),

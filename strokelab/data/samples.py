@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from strokelab.contract import Batch, PreparedCase, plane_axis
-from strokelab.data.open_cases import OPEN_CASES, OpenCases, check_cases, cut
+from strokelab.data.case_cache import OPEN_CASES, OpenCases, check_cases, cut
 from strokelab.data.read_ahead import announce
 from strokelab.data.targets import Targets
 from strokelab.preparation.store import StoredCase
@@ -136,7 +136,9 @@ class Samples(Dataset[Batch]):
         self.axis = plane_axis(places.size)
         self.targets = None if classes is None else Targets(tuple(classes), self.layouts)
         # Where every case knows every class, any loss on (logits, target) serves.
-        self.partial = self.targets is not None and not all(self.targets.known(case).all() for case in self.cases)
+        self.partial = self.targets is not None and not all(
+            self.targets.labelled_classes(case).all() for case in self.cases
+        )
         self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
         self._opened = OpenCases(self.cases, open_cases)
 
@@ -200,7 +202,7 @@ class Samples(Dataset[Batch]):
         if sources:
             batch["sources"] = sources
         if self.partial and self.targets is not None:
-            batch["known"] = torch.stack([self.targets.known(self.cases[row]) for row in rows])
+            batch["labelled_classes"] = torch.stack([self.targets.labelled_classes(self.cases[row]) for row in rows])
         if self.augment is not None:
             later = Later(self.augment, plans, self.targets)
             return {**batch, "later": later} if self.deferred else later.done(batch)

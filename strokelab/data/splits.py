@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strokelab.contract import Case
-from strokelab.data.people import Volumes, labelled_people, people_of, refuse_unlabelled, some, strata
 from strokelab.data.split_file import Split, part_by_fold, read_rows
+from strokelab.data.subjects import Volumes, labelled_people, people_of, refuse_unlabelled, some, strata
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.files import natural_key
 from strokelab.seeding import stream

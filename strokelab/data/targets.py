@@ -35,7 +35,7 @@ class Targets:
     classes: tuple[str, ...]
     layouts: Mapping[str, MapLayout]
 
-    def known(self, case: StoredCase) -> Tensor:
+    def labelled_classes(self, case: StoredCase) -> Tensor:
         """The classes (K,) bool that a case is labelled with."""
         own = {name for layout in case.maps.values() for name in layout.channels} - {LESION}
         own |= {BACKGROUND} | ({LESION} if case.labelled else set())

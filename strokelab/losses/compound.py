@@ -25,9 +25,11 @@ class DiceBCELoss(DiceLoss):
         super().__init__(over=over, eps=eps)
         self.weight = weight
 
-    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
-        """Scalar loss of logits (B, K, *S) against a target (B, K, *S); ``known`` (B, K) as in ``soft_dice_loss``."""
-        return super().forward(logits, target, known) + self.weight * binary_cross_entropy(logits, target, known)
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+        """Scalar loss of logits (B, K, *S) against a target (B, K, *S); further as ``soft_dice_loss``."""
+        return super().forward(logits, target, labelled_classes) + self.weight * binary_cross_entropy(
+            logits, target, labelled_classes
+        )
 
 
 class DiceCELoss(nn.Module):
@@ -64,23 +66,23 @@ class DiceCELoss(nn.Module):
         self.dice, self.ce, self.smooth, self.topk = dice, ce, smooth, topk
         self.over: Over = "batch" if batch_dice else "sample"
 
-    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
         """Scalar loss.
 
         Args:
             logits: (B, K, *S); K = 1: sigmoid, else softmax with the background first.
             target: (B, K, *S), or the lesion alone, (B, 1, *S) for K = 2.
-            known: (B, K) bool, the classes each sample knows; None: all.
+            labelled_classes: (B, K) bool, the classes each sample knows; None: all.
 
         Raises:
             ConfigError: ``topk`` for a single map.
         """
-        dice = lesion_dice(logits, target, known, over=self.over, smooth=self.smooth)
-        return self.ce * self._cross_entropy(logits, target, known) - self.dice * dice
+        dice = lesion_dice(logits, target, labelled_classes, over=self.over, smooth=self.smooth)
+        return self.ce * self._cross_entropy(logits, target, labelled_classes) - self.dice * dice
 
-    def _cross_entropy(self, logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
+    def _cross_entropy(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None) -> Tensor:
         if logits.shape[1] > 1:
-            return softmax_cross_entropy(logits, target, known, worst_percent=self.topk)
+            return softmax_cross_entropy(logits, target, labelled_classes, worst_percent=self.topk)
         if self.topk is not None:
             raise ConfigError(
                 "DiceCELoss",
@@ -88,4 +90,4 @@ class DiceCELoss(nn.Module):
                 expected="softmax over background and lesion",
                 remedy="set model.network.out_channels=2 and model.lesion_channel=1, or topk to null",
             )
-        return binary_cross_entropy(logits, target, known)
+        return binary_cross_entropy(logits, target, labelled_classes)

@@ -11,65 +11,69 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from strokelab.ranks import rank, summed, world_size
+from strokelab.distributed import rank, summed, world_size
 
 
-def binary_cross_entropy(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+def binary_cross_entropy(logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
     """Mean over voxels of ``-p log q - (1 - p) log(1 - q)``, in float32 or better, over the samples of all processes.
 
     Args:
         logits: of q, (B, K, *S).
         target: p, (B, K, *S) in 0..1.
-        known: (B, K) bool, the channels each sample knows; the others count nowhere. None: all.
+        labelled_classes: (B, K) bool, the channels each sample knows; the others count nowhere. None: all.
 
     Returns:
-        (), at least 0; 0 when no channel is known.
+        (), at least 0; 0 when no channel is labelled_classes.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     each = functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
     mean = each.flatten(start_dim=2).mean(dim=2)  # (B, K)
-    weight = torch.ones_like(mean) if known is None else known.to(mean.dtype)
+    weight = torch.ones_like(mean) if labelled_classes is None else labelled_classes.to(mean.dtype)
     total, count = summed(torch.stack([(mean * weight).sum(), weight.sum()])).unbind()
     return total / count.clamp(min=1)
 
 
 def softmax_cross_entropy(
-    logits: Tensor, target: Tensor, known: Tensor | None = None, *, worst_percent: float | None = None
+    logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None, *, worst_percent: float | None = None
 ) -> Tensor:
     """Mean over voxels of ``-sum_k p_k log q_k`` with q = softmax over the classes.
 
     Args:
         logits: (B, K, *S), K of 2 or more.
         target: p, (B, K, *S), sums to 1; or the lesion alone, (B, 1, *S) for K = 2.
-        known: (B, K) bool, the classes each sample knows: its softmax runs over these alone. None: all.
+        labelled_classes: (B, K) bool, the classes each sample knows: its softmax runs over these alone. None: all.
         worst_percent: the mean of the largest so many per cent of all voxels of the batch, rounded down, at least one
             voxel: MAPPING's TopK (k = 10); samples that know fewer than two classes do not count. None: of all.
 
     Returns:
         (), at least 0; 0 when no sample knows two classes.
     """
-    each = _per_voxel(logits, target, known)  # (B, *S)
-    counted = torch.ones(len(each), dtype=torch.bool, device=each.device) if known is None else known.sum(dim=1) > 1
+    each = _per_voxel(logits, target, labelled_classes)  # (B, *S)
+    counted = (
+        torch.ones(len(each), dtype=torch.bool, device=each.device)
+        if labelled_classes is None
+        else labelled_classes.sum(dim=1) > 1
+    )
     if worst_percent is not None:
-        return _mean_of_largest(each.flatten() if known is None else each[counted].flatten(), worst_percent)
+        return _mean_of_largest(each.flatten() if labelled_classes is None else each[counted].flatten(), worst_percent)
     means, weight = each.flatten(start_dim=1).mean(dim=1), counted.to(each.dtype)
     total, count = summed(torch.stack([(means * weight).sum(), weight.sum()])).unbind()
     return total / count.clamp(min=1)
 
 
-def _per_voxel(logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
+def _per_voxel(logits: Tensor, target: Tensor, labelled_classes: Tensor | None) -> Tensor:
     """(B, *S)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     target = target.to(logits.dtype)
-    if logits.shape[1] == 2 and known is None:  # one map instead of two: log q = -softplus of the difference
+    if logits.shape[1] == 2 and labelled_classes is None:  # one map instead of two: log q = -softplus of the difference
         lesion = target[:, -1]
         difference = logits[:, 1] - logits[:, 0]
         return functional.softplus(difference) - lesion * difference
     if target.shape[1] == 1:
         target = torch.cat([1 - target, target], dim=1)
-    if known is None:
+    if labelled_classes is None:
         return -(target * logits.log_softmax(dim=1)).sum(dim=1)
-    unknown = ~known.view(*known.shape, *[1] * (logits.ndim - 2))
+    unknown = ~labelled_classes.view(*labelled_classes.shape, *[1] * (logits.ndim - 2))
     # Not -inf: 0 * inf is no number, and neither is a softmax over nothing.
     least = torch.finfo(logits.dtype).min
     logs = logits.masked_fill(unknown, least).log_softmax(dim=1).masked_fill(unknown, 0.0)

@@ -13,7 +13,7 @@ class DeepSupervision(nn.Module):
     """Sum of a loss over logits, finest first, with weights 1, 1/2, 1/4 ... made to sum to 1.
 
     Args:
-        each: (logits, target) -> scalar; called with (logits, target, known) where the data have partial labels.
+        each: (logits, target) -> scalar; with ``labelled_classes`` as a third where the data have partial labels.
         skip_coarsest: the last of the logits weighs nothing (nnU-Net's plain U-Net); with a single one it counts.
 
     Source: Huo 2022, released code; Isensee 2021.
@@ -24,26 +24,30 @@ class DeepSupervision(nn.Module):
         self.each = each
         self.skip_coarsest = skip_coarsest
 
-    def forward(self, logits: Tensor | Sequence[Tensor], target: Tensor, known: Tensor | None = None) -> Tensor:
+    def forward(
+        self, logits: Tensor | Sequence[Tensor], target: Tensor, labelled_classes: Tensor | None = None
+    ) -> Tensor:
         """Scalar loss.
 
         Args:
             logits: one tensor (B, K, *S), e.g. while validating; or several, finest first, of decreasing S.
             target: at the finest resolution; nearest neighbours of it are the targets of the coarser logits.
-            known: as the loss takes it.
+            labelled_classes: as the loss takes it.
         """
         if isinstance(logits, Tensor):
-            return self._loss(logits, target, known)
+            return self._loss(logits, target, labelled_classes)
         total = target.new_zeros((), dtype=torch.float32)
         for weight, each in zip(weights(len(logits), skip_coarsest=self.skip_coarsest), logits, strict=True):
             if weight:
-                total = total + weight * self._loss(each, _brought_down(target, each.shape[2:]), known)
+                total = total + weight * self._loss(each, _brought_down(target, each.shape[2:]), labelled_classes)
             else:
                 total = total + 0.0 * each.sum(dtype=torch.float32)  # used, as DDP wants every weight to be
         return total
 
-    def _loss(self, logits: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
-        loss: Tensor = self.each(logits, target) if known is None else self.each(logits, target, known)
+    def _loss(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None) -> Tensor:
+        loss: Tensor = (
+            self.each(logits, target) if labelled_classes is None else self.each(logits, target, labelled_classes)
+        )
         return loss
 
 

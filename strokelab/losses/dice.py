@@ -12,14 +12,19 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from strokelab.distributed import summed
 from strokelab.errors import ConfigError
-from strokelab.ranks import summed
 
 Over = Literal["sample", "batch"]
 
 
 def soft_dice_loss(
-    probability: Tensor, target: Tensor, *, over: Over = "sample", eps: float = 1e-5, known: Tensor | None = None
+    probability: Tensor,
+    target: Tensor,
+    *,
+    over: Over = "sample",
+    eps: float = 1e-5,
+    labelled_classes: Tensor | None = None,
 ) -> Tensor:
     """Mean of ``1 - (2 sum(p q) + eps) / (sum(p^2) + sum(q^2) + eps)``, in float32 or better.
 
@@ -30,7 +35,7 @@ def soft_dice_loss(
         target: p, (B, K, *S) in 0..1; fractions are allowed.
         over: "sample": one Dice per sample and channel, then their mean; "batch": sums run over the batch as well.
         eps: keeps 0/0 at 1.
-        known: (B, K) bool, the channels each sample knows; the others count nowhere. None: all.
+        labelled_classes: (B, K) bool, the channels each sample knows; the others count nowhere. None: all.
 
     Returns:
         (), 0 for a perfect prediction, towards 1 for a wrong one.
@@ -39,7 +44,7 @@ def soft_dice_loss(
     p = target.to(q.dtype).flatten(start_dim=2)
     overlap = 2 * (p * q).sum(dim=2)  # (B, K)
     size = p.square().sum(dim=2) + q.square().sum(dim=2)
-    weight = torch.ones_like(overlap) if known is None else known.to(overlap.dtype)
+    weight = torch.ones_like(overlap) if labelled_classes is None else labelled_classes.to(overlap.dtype)
     if over == "batch":
         sums = torch.stack([(overlap * weight).sum(dim=0), (size * weight).sum(dim=0), weight.sum(dim=0)])
         overlap, size, weight = summed(sums).unbind()
@@ -51,7 +56,12 @@ def soft_dice_loss(
 
 
 def lesion_dice(
-    logits: Tensor, target: Tensor, known: Tensor | None = None, *, over: Over = "sample", smooth: float = 1e-5
+    logits: Tensor,
+    target: Tensor,
+    labelled_classes: Tensor | None = None,
+    *,
+    over: Over = "sample",
+    smooth: float = 1e-5,
 ) -> Tensor:
     """nnU-Net's soft Dice: ``(2 sum(q p) + s) / (sum(q) + sum(p) + s + 1e-8)``, of all classes but the background.
 
@@ -60,34 +70,34 @@ def lesion_dice(
     Args:
         logits: (B, K, *S); of several classes the first is background and does not count.
         target: p, (B, K, *S) in 0..1, or the lesion alone, (B, 1, *S) for K = 2.
-        known: (B, K) bool, the classes each sample knows: its softmax runs over these alone, and the others count
-            nowhere, nor does a sample that knows one of several. None: all.
+        labelled_classes: (B, K) bool, the labelled ones of each sample: the softmax runs over these alone, the others
+            count nowhere, nor does a sample that knows one of several. None: all.
         over: "sample": one Dice per sample and class, then their mean; "batch": sums run over the batch as well.
         smooth: s.
 
     Returns:
-        (), 1 for a perfect prediction; 0 when no class is known. The loss is its negative.
+        (), 1 for a perfect prediction; 0 when no class is labelled_classes. The loss is its negative.
 
     Source: Huo 2022, released code; Isensee 2021.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     classes = logits.shape[1]
-    if known is not None and classes > 1:
-        unknown = ~known.view(*known.shape, *[1] * (logits.ndim - 2))
+    if labelled_classes is not None and classes > 1:
+        unknown = ~labelled_classes.view(*labelled_classes.shape, *[1] * (logits.ndim - 2))
         logits = logits.masked_fill(unknown, torch.finfo(logits.dtype).min)
     if classes == 1:
         q = logits.sigmoid()
     elif classes == 2:  # softmax of two is the sigmoid of their difference
-        q = (logits[:, 1:] - logits[:, :1]).sigmoid() if known is None else logits.softmax(dim=1)[:, 1:]
+        q = (logits[:, 1:] - logits[:, :1]).sigmoid() if labelled_classes is None else logits.softmax(dim=1)[:, 1:]
     else:
         q = logits.softmax(dim=1)[:, 1:]
     first = target.shape[1] - q.shape[1]  # a background among the targets
     p = target[:, first:].to(q.dtype).flatten(start_dim=2)
     q = q.flatten(start_dim=2)
     weight = q.new_ones(q.shape[:2])
-    if known is not None:
-        counted = known[:, classes - q.shape[1] :]
-        weight = (counted if classes == 1 else counted & (known.sum(dim=1, keepdim=True) > 1)).to(q.dtype)
+    if labelled_classes is not None:
+        counted = labelled_classes[:, classes - q.shape[1] :]
+        weight = (counted if classes == 1 else counted & (labelled_classes.sum(dim=1, keepdim=True) > 1)).to(q.dtype)
     overlap, size = 2 * (q * p).sum(dim=2), q.sum(dim=2) + p.sum(dim=2)  # (B, classes)
     if over == "batch":
         overlap, size, weight = summed(torch.stack([overlap * weight, size * weight, weight]).sum(dim=1)).unbind()
@@ -135,9 +145,9 @@ class DiceLoss(nn.Module):
         self.over: Over = over
         self.eps = eps
 
-    def forward(self, logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
-        """Scalar loss of logits (B, K, *S) against a target (B, K, *S); ``known`` (B, K) as in ``soft_dice_loss``."""
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+        """Scalar loss of logits (B, K, *S) against a target (B, K, *S); further as ``soft_dice_loss``."""
         if logits.shape != target.shape:
             raise unlike_maps(type(self).__name__, logits.shape[1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return soft_dice_loss(logits.sigmoid(), target, over=self.over, eps=self.eps, known=known)
+        return soft_dice_loss(logits.sigmoid(), target, over=self.over, eps=self.eps, labelled_classes=labelled_classes)

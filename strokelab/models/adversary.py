@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from strokelab.distributed import summed
 from strokelab.errors import ConfigError
 from strokelab.networks.gradient_reversal import reverse_gradient
 from strokelab.networks.site_classifier import SiteClassifier
-from strokelab.ranks import summed
 
 UNKNOWN_SITE = -1
 

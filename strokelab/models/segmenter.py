@@ -21,12 +21,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from strokelab.contract import Batch
+from strokelab.distributed import gathered, own
 from strokelab.errors import ConfigError
 from strokelab.losses.deep_supervision import DeepSupervision
 from strokelab.metrics.live import PooledDice, SampleMean
 from strokelab.models.epoch_means import EpochMeans
 from strokelab.models.plateau import DEFAULT_MONITOR
-from strokelab.ranks import gathered, own
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -85,7 +85,7 @@ class Segmenter(L.LightningModule):
 
     Args:
         network: image (B, C, *S) -> logits (B, K, *S), in training mode also a list of them, finest first.
-        loss: (logits, target) -> scalar; called with (logits, target, known) where the data have partial labels. Of a
+        loss: (logits, target) -> scalar; with ``labelled_classes`` as a third where the data have partial labels. Of a
             network with deep supervision it is taken at every resolution, by ``DeepSupervision`` with its defaults if
             the loss is none itself.
         optimizer: partial, called with the parameters of network and parts.
@@ -293,7 +293,7 @@ def compared(batch: Batch) -> tuple[Tensor, ...]:
     MONAI on (logits, target) can be called.
     """
     target = cast(Tensor, batch["target"] if "target" in batch else batch["lesion"].float())
-    return (target, batch["known"]) if "known" in batch else (target,)
+    return (target, batch["labelled_classes"]) if "labelled_classes" in batch else (target,)
 
 
 def probability(logits: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from strokelab.ranks import world_size
+from strokelab.distributed import world_size
 
 
 class SynchronisedBatchNorm(_BatchNorm):

@@ -24,10 +24,10 @@ from strokelab.contract import Case, check_unique
 from strokelab.errors import ConfigError, DataError, StrokelabError
 from strokelab.files import DiskFullError, digest, disk_errors, locked, make_folder
 from strokelab.preparation.digests import FileDigests
-from strokelab.preparation.entry import StoredCase, open_entry, write_entry
 from strokelab.preparation.parallel import WorkerDiedError, outcomes
 from strokelab.preparation.progress import bar
 from strokelab.preparation.recipe import PREPARATION_VERSION, Preparation, prepare
+from strokelab.preparation.stored_case import StoredCase, open_entry, write_entry
 
 __all__ = ["PreparedStore", "StoreError", "StoredCase"]
 log = logging.getLogger(__name__)

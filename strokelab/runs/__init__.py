@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from strokelab.runs.asked import Before, as_before, differences, settings_digest, taken_back, with_full_places
 from strokelab.runs.checkpoints import (
     check_weights,
     find_checkpoint,
@@ -52,6 +51,7 @@ from strokelab.runs.folder import (
 )
 from strokelab.runs.objective import check_objective, nothing_found, read_objective, validation_remedy
 from strokelab.runs.own import own_classes, remember
+from strokelab.runs.settings_digest import Before, as_before, differences, settings_digest, taken_back, with_full_places
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Ensemble, load_ensemble

@@ -20,7 +20,7 @@ from strokelab import __version__
 from strokelab.command_words import setting
 from strokelab.configuration import REBUILT, Settings
 from strokelab.configuration.foreign_yaml import plain_yaml, read_foreign_yaml
-from strokelab.configuration.shape import check_shape
+from strokelab.configuration.schema import check_shape
 from strokelab.errors import RunError
 from strokelab.files import locked, make_folder, write_json, write_text
 from strokelab.foreign_text import as_printable

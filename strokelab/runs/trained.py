@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
-from strokelab.configuration.size import check_size
+from strokelab.configuration.size_limit import check_size
 from strokelab.contract import PreparedCase
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError, RunError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from strokelab.contract import LesionFile
 from strokelab.data import read_cases
-from strokelab.data.people import people_of
+from strokelab.data.subjects import people_of
 from strokelab.errors import DataError
 from strokelab.files import natural_key
 from strokelab.nifti import stem

@@ -18,7 +18,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.command_words import quoted, setting
 from strokelab.configuration import check_buildable, compose, conf_folder, plain
-from strokelab.configuration.places import check_places
+from strokelab.configuration.untrusted_paths import check_places
 from strokelab.errors import ConfigError, RunError, StrokelabError
 from strokelab.sweeps.launching import unfinished
 from strokelab.sweeps.members import Door, Member

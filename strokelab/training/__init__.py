@@ -23,9 +23,9 @@ from strokelab.command_words import shown
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
+from strokelab.distributed import gathered, together
 from strokelab.errors import StrokelabError, plain_warnings
 from strokelab.files import write_json
-from strokelab.ranks import gathered, together
 from strokelab.runs.folder import remove_empty
 from strokelab.runs.training_scans import write_training_scans
 from strokelab.seeding import seed_of

@@ -29,12 +29,12 @@ from strokelab.configuration import (
 from strokelab.configuration.allowlist import check_allow
 from strokelab.configuration.building import MISSING, PLANNED
 from strokelab.configuration.overriding import typed_settings, typed_value
-from strokelab.configuration.places import check_places
-from strokelab.configuration.size import check_size
+from strokelab.configuration.size_limit import check_size
+from strokelab.configuration.untrusted_paths import check_places
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
-from strokelab.runs.foreign import check_links, check_remembered
+from strokelab.runs.untrusted import check_links, check_remembered
 from strokelab.sweeps.record import recorded_digest
 from strokelab.training.planning import check_batch, placeholders, with_open_batch
 from strokelab.training.precision import check_precision

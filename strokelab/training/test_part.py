@@ -10,7 +10,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.configuration import Settings
 from strokelab.data.datamodule import CohortDataModule
-from strokelab.ranks import gathered, together
+from strokelab.distributed import gathered, together
 from strokelab.report.terminal import results_table
 from strokelab.scoring import Scores, joined, score_cases, write_scores
 from strokelab.training.boards import log_results

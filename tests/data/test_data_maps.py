@@ -106,7 +106,7 @@ def test_the_target_is_what_the_maps_say_and_sums_to_one(cohort):
     full = [case.case_id for case in cohort[1][:4]]
     for place, case_id in enumerate(batch["case_id"]):
         known = [True] * 4 if case_id in full else [True, False, False, True]
-        assert batch["known"][place].tolist() == known
+        assert batch["labelled_classes"][place].tolist() == known
         assert torch.equal(target[place, 3:], lesion[place])
         if case_id in full:
             torch.testing.assert_close(target[place, 1:3], batch["tissue"][place] * (1 - lesion[place]))
@@ -120,7 +120,7 @@ def test_classes_of_a_labelling_are_its_values(cohort):
     _, batch = batch_of(stored(cohort)[:4], patches(classes=("background", "right", "lesion")))
     assert torch.equal(batch["target"][:, 1:2], (batch["parts"] == 7) * (1 - batch["lesion"].float()))
     assert batch["kinds"] == {"tissue": "fraction", "parts": "label"}
-    assert "known" not in batch  # every case is labelled with every class
+    assert "labelled_classes" not in batch  # every case is labelled with every class
 
 
 @pytest.mark.parametrize("augment", [MOVES, Recipe([Flip(("x", "y", "z"), p=0.5)])])
@@ -152,7 +152,7 @@ def test_deferred_augmentation_makes_the_same_target(cohort):
     _, later = batch_of(some, patches(STRONG), deferred=True)
     assert "target" not in later
     done = completed(later)
-    for name in ("image", "tissue", "parts", "lesion", "target", "known"):
+    for name in ("image", "tissue", "parts", "lesion", "target", "labelled_classes"):
         assert torch.equal(done[name], now[name]), name
 
 
@@ -169,8 +169,8 @@ def test_a_scan_with_a_lesion_alone_teaches_nothing_about_tissues(cohort):
     """The gradient of the logits of classes that are not labelled is 0, and that of the others is not."""
     _, batch = batch_of(stored(cohort), patches())
     logits = torch.randn(batch["target"].shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    DiceCELoss()(logits, batch["target"], batch["known"]).backward()
-    partial = ~batch["known"].all(1)
+    DiceCELoss()(logits, batch["target"], batch["labelled_classes"]).backward()
+    partial = ~batch["labelled_classes"].all(1)
     assert not logits.grad[partial][:, 1:3].any()
     assert logits.grad[partial][:, [0, 3]].any()
     assert logits.grad[~partial].flatten(2).any(2).all()
@@ -201,7 +201,7 @@ def test_a_map_is_no_lesion_mask(cohort):
     bare = [replace(case, lesions=()) for case in cohort[1][:2]]
     some = PreparedStore(cohort[0] / "store").prepare(bare, patches().preparation, progress=False)
     _, batch = batch_of(some, patches())
-    assert batch["known"].tolist() == [[True, True, True, False]] * 12
+    assert batch["labelled_classes"].tolist() == [[True, True, True, False]] * 12
     with pytest.raises(DataError, match="without a lesion mask"):
         batch_of(some, patches(classes=None))
 

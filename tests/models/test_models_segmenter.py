@@ -231,7 +231,7 @@ def test_a_batch_may_bring_its_own_target_and_known_channels():
     model = build(False, True, False)
     model.loss = Spy()
     target = torch.rand(6, 1, *PLANE)
-    model.training_step({**batch_of(), "target": target, "known": torch.ones(6, 1, dtype=torch.bool)}, 0)
+    model.training_step({**batch_of(), "target": target, "labelled_classes": torch.ones(6, 1, dtype=torch.bool)}, 0)
     assert torch.equal(model.hemispheres.join(seen["target"]), target)
     assert seen["known"].shape == (12, 1)
 

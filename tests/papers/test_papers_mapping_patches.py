@@ -9,7 +9,7 @@ import torch
 from strokelab.contract import PreparedCase
 from strokelab.data.samples import Samples
 from strokelab.grid import Grid
-from strokelab.preparation.entry import open_entry, write_entry
+from strokelab.preparation.stored_case import open_entry, write_entry
 from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.foreground import ForegroundPatches
 

@@ -22,7 +22,7 @@ T1W = Preparation(("T1w",))
 JOB = """
 import logging, pickle, sys
 from pathlib import Path
-from strokelab.preparation import entry, store
+from strokelab.preparation import stored_case, store
 from strokelab.preparation.recipe import Preparation
 if __name__ == "__main__":
     folder, pickled, workers, hang_at = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -11,7 +11,7 @@ from preparation_cases import head, oriented, save
 
 from strokelab.contract import LesionFile
 from strokelab.errors import DataError, DataWarning
-from strokelab.preparation import digests, entry
+from strokelab.preparation import digests, stored_case
 from strokelab.preparation.recipe import Preparation, prepare
 from strokelab.preparation.store import PreparedStore, StoreError
 
@@ -241,7 +241,7 @@ def test_full_disk_ends_at_once_and_leaves_nothing_half_written(make_case, store
         raise OSError(errno.ENOSPC, "No space left on device")
 
     calls = []
-    monkeypatch.setattr(entry.np, "save", lambda *a: (calls.append(a), full(*a)))
+    monkeypatch.setattr(stored_case.np, "save", lambda *a: (calls.append(a), full(*a)))
     with pytest.raises(StoreError, match="No space left") as error:
         go(store, [make_case(name) for name in "abc"])
     assert error.value.where == str(store.folder)

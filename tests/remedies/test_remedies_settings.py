@@ -104,9 +104,9 @@ def test_own_classes():
     check_buildable(run, allow=check_allow(override({"allow": []}, [word])["allow"]))
 
 
-@executes("strokelab/configuration/places.py:check_places")
+@executes("strokelab/configuration/untrusted_paths.py:check_places")
 def test_places_and_teams_that_the_command_must_name(tmp_path):
-    from strokelab.configuration.places import check_places
+    from strokelab.configuration.untrusted_paths import check_places
 
     run = {"logger": {"wandb": {"entity": "team", "save_dir": str(tmp_path)}}, "trainer": {}, "callbacks": {}}
     remedy = said(check_places, run, tmp_path).remedy
@@ -142,10 +142,10 @@ def test_cohorts(tmp_path):
     quiet(check_site_count, [odd], settings("data=atlas_v1", "data.root=x", words[-1])["data"]["n_sites"], tmp_path)
 
 
-@executes("strokelab/data/people.py:refuse_unlabelled", "strokelab/data/cohort_checks.py:existing_root")
+@executes("strokelab/data/subjects.py:refuse_unlabelled", "strokelab/data/cohort_checks.py:existing_root")
 def test_what_the_data_module_leaves_out(tmp_path):
     from strokelab.data.cohort_checks import existing_root
-    from strokelab.data.people import refuse_unlabelled
+    from strokelab.data.subjects import refuse_unlabelled
 
     unlabelled = Case("1", "1", "some", "A", {"T1w": tmp_path})
     (word,) = told(said(refuse_unlabelled, [unlabelled]).remedy)

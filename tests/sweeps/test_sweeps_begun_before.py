@@ -1,7 +1,7 @@
 """Runs and sweeps that were begun before defaults changed are known again and go on with their own.
 
 The digests are those that strokelab wrote before ATLAS lost its validation part and SG-Net's precision was stated. A
-default that changes, or a setting that is added, must keep them known (``runs.asked``).
+default that changes, or a setting that is added, must keep them known (``runs.settings_digest``).
 """
 
 import json

@@ -238,4 +238,5 @@ def test_a_job_preempted_by_sigterm_alone_comes_back_and_a_cancelled_one_does_no
         slurm.call("scancel", "--signal=TERM", job)
         wait_until(lambda: slurm.state(job) == "FAILED", "the job to end")
         last = told.read_text().splitlines()[-1]
-        assert last.startswith("SIGTERM") and "requeued" not in last
+        assert last.startswith("SIGTERM")
+        assert "requeued" not in last

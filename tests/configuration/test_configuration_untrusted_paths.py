@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from strokelab.configuration import check_buildable, compose, conf_folder, plain
-from strokelab.configuration.places import check_places
-from strokelab.configuration.shape import check_shape
-from strokelab.configuration.size import model_bytes
+from strokelab.configuration.schema import check_shape
+from strokelab.configuration.size_limit import model_bytes
+from strokelab.configuration.untrusted_paths import check_places
 from strokelab.errors import ConfigError
-from strokelab.runs.asked import with_full_places
+from strokelab.runs.settings_digest import with_full_places
 
 OPTIONS = [
     f"{group}={path.stem}"

@@ -10,11 +10,11 @@ from typing import Any
 from strokelab.contract import Case
 from strokelab.data import read_cases
 from strokelab.data.cohort_checks import check_modalities, check_not_empty, of_sites
-from strokelab.data.people import first_persons
+from strokelab.data.subjects import first_persons
 
 
 @dataclass(frozen=True)
-class CaseChoice:
+class CaseFilter:
     """The settings that choose cases.
 
     Args:

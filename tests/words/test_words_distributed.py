@@ -4,8 +4,8 @@ import pytest
 import torch
 from two_processes import in_two_processes
 
+from strokelab.distributed import gathered, own, summed, together
 from strokelab.errors import DataError, ProcessError
-from strokelab.ranks import gathered, own, summed, together
 
 
 def all_in_one(rank):
