@@ -21,6 +21,8 @@ from strokelab.callbacks.metrics_file import MetricsFile
 from strokelab.callbacks.preemption import STOP, Stopped
 from strokelab.callbacks.random_state import random_state, set_random_state
 from strokelab.callbacks.schedule import begun_with, follow_new_settings
+from strokelab.callbacks.stage import KEY as STAGE
+from strokelab.callbacks.stage import Stage
 from strokelab.distributed import gathered, own
 from strokelab.files import sync
 
@@ -59,6 +61,7 @@ class ResumePoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.every_minutes = every_minutes
         self.keep_previous = keep_previous
+        self.stage = Stage()
         self.stays_ended = False  # the first process knows: what ended this training holds, no further step
         self.ended: dict[str, Any] | None = None  # why the training ended early
         self._saved = False  # whether a checkpoint of ours waits to count
@@ -125,6 +128,8 @@ class ResumePoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the finished epoch; one that ended with the last step allowed was saved a moment ago, as unfinished."""
+        if self.stage.name:
+            pl_module.log("stage", float(self.stage.place + 1), sync_dist=True, reduce_fx="max")
         if trainer.is_last_batch or not self._saved:
             self._look_up(trainer)
             self._save(trainer)
@@ -147,6 +152,11 @@ class ResumePoint(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """The random states of every process, and what optimizer and schedule were made of."""
         return {"random_state": gathered(random_state()), "begun_with": self._begun_with, "ended": self.ended}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say in which stage the training is, if it has several."""
+        if self.stage.name:
+            checkpoint[STAGE] = self.stage.to_checkpoint()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Let settings of optimizer and schedule hold that are not those the checkpoint was made with."""

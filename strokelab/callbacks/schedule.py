@@ -14,6 +14,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 
+from strokelab.callbacks.stage import epochs_done
+
 Plain = dict[str, Any]
 
 
@@ -25,6 +27,13 @@ def begun_with(module: LightningModule) -> Plain:
         "groups": [_without_weights(group) for group in optimizer.param_groups],
         "scheduler": None if scheduler is None else [type(scheduler).__name__, _plain(scheduler.state_dict())],
     }
+
+
+def afresh(module: LightningModule) -> Plain:
+    """The states of optimizer and schedule before their first step, as a checkpoint of Lightning keeps them."""
+    optimizer, scheduler = _made(module)
+    schedules = [] if scheduler is None else [scheduler.state_dict()]
+    return {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": schedules}
 
 
 def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, former: Plain) -> bool:
@@ -45,7 +54,7 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
     if present == former:
         return False
     optimizer, scheduler = _made(module)
-    epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    epochs = epochs_done(checkpoint)
     if scheduler is not None and not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # steps of a schedule without steps of its optimizer

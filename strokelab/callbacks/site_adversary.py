@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from strokelab.callbacks.stage import stage_of_trainer, stage_steps
 from strokelab.distributed import gathered, own
 from strokelab.errors import ConfigError
 
@@ -76,7 +77,7 @@ class SiteAdversarySchedule(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Refuse a ramp that has no end."""
-        if _adversary(pl_module) is not None and self.schedule == "dann" and math.isinf(_steps(trainer)):
+        if _adversary(pl_module) is not None and self.schedule == "dann" and math.isinf(stage_steps(trainer)):
             raise ConfigError(
                 "site adversary",
                 found="schedule 'dann' and a training without end",
@@ -94,7 +95,7 @@ class SiteAdversarySchedule(L.Callback):
         if trainer.current_epoch < self.warmup_epochs:
             adversary.strength = 0.0
         else:
-            progress = 0.0 if self.schedule == "constant" else trainer.global_step / _steps(trainer)
+            progress = 0.0 if self.schedule == "constant" else _progress(trainer)
             adversary.strength = reversal_strength(progress, schedule=self.schedule, strength=self.strength)
 
     def on_train_batch_end(
@@ -164,5 +165,6 @@ def _adversary(model: L.LightningModule) -> Any:
     return getattr(model, "adversary", None)
 
 
-def _steps(trainer: L.Trainer) -> float:
-    return float(trainer.estimated_stepping_batches)
+def _progress(trainer: L.Trainer) -> float:
+    """How much of the stage is done, 0 to 1."""
+    return (trainer.global_step - stage_of_trainer(trainer).first_step) / stage_steps(trainer)

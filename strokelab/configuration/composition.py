@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from strokelab.configuration.resolvers import register
+from strokelab.configuration.stages import STAGES, normalised
+from strokelab.configuration.stages import Settings as Settings
 from strokelab.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-Settings = dict[str, Any]
 
 
 def conf_folder() -> Path:
@@ -79,12 +79,22 @@ def plain(cfg: DictConfig) -> Settings:
     """The config as plain dicts and lists with every interpolation resolved; late facts stay ``???``.
 
     Raises:
-        ConfigError: an interpolation points nowhere, or names an environment variable that is not set.
+        ConfigError: an interpolation points nowhere, or names an environment variable that is not set; as
+            ``stages.normalised``.
     """
+    from omegaconf import OmegaConf
+
+    register()
+    if cfg.get(STAGES):
+        raw = cast(Settings, OmegaConf.to_container(cfg, resolve=False))
+        return normalised(raw, lambda stage: _resolved(OmegaConf.create(stage)))
+    return _resolved(cfg)
+
+
+def _resolved(cfg: DictConfig) -> Settings:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    register()
     try:
         content = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:

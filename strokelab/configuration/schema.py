@@ -8,8 +8,10 @@ from typing import Any
 
 from strokelab.errors import RunError
 
-_SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess", "cohort")
-_OF_NODES = ("callbacks", "logger")
+_SECTIONS = (
+    *("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess", "cohort", "stages"),
+)
+_OF_NODES = ("callbacks", "logger", "stages")
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     **{"seed": (int,), "score_test": (bool,), "run_dir": (str,), "checkpoint": (str,)},
     "name": (str, int, float),

@@ -34,6 +34,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "data": ("data.modalities", "data.only_sites", "data.exclude", "data.limit_per_site", "data.pseudo.weight"),
     "split": ("split.folds",),
     "weights": ("checkpoint",),
+    "stages": ("stages",),
 }
 """Fact -> the settings that it is made of."""
 # What changes no number, or is a fact of its own above.

@@ -34,7 +34,7 @@ _IMMATERIAL = (
     "callbacks.resume_point",
 )
 # Settings that older runs lack; at this value they change nothing.
-_ADDED = {"data.options.values": None}
+_ADDED: Mapping[str, Any] = {"data.options.values": None, "stages": {}}
 _HERE = "<run folder>"
 # Settings whose defaults changed, with what they were before: trainings begun then go on as they were (``as_before``).
 _FORMER = (("split.val_fraction", 0.1), ("trainer.precision", "auto"))

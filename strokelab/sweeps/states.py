@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strokelab import runs
+from strokelab.configuration.stages import of_stages
 from strokelab.errors import RunError
 from strokelab.sweeps.record import Member
 
@@ -179,11 +180,12 @@ def _epochs(folder: Path) -> int | None:
 @lru_cache(maxsize=1024)
 def _epochs_of(folder: Path, written: int) -> int | None:
     try:
-        trainer = runs.read_settings(folder).get("trainer")
+        trainers = [stage.get("trainer") for stage in of_stages(runs.read_settings(folder))]
     except RunError:
         return None
-    epochs = trainer.get("max_epochs") if isinstance(trainer, dict) else None
-    return epochs if isinstance(epochs, int) and epochs > 0 else None
+    epochs = [trainer.get("max_epochs") if isinstance(trainer, dict) else None for trainer in trainers]
+    known = [number for number in epochs if isinstance(number, int) and number > 0]
+    return sum(known) if len(known) == len(epochs) else None
 
 
 def _minutes(status: Mapping[str, Any]) -> float | None:

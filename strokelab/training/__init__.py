@@ -6,25 +6,29 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from rich.markup import escape
 
 from strokelab import runs, terminal
 from strokelab.allocator import use
 from strokelab.callbacks.resume_point import ResumePoint
+from strokelab.callbacks.stage import Stage
 from strokelab.command_words import shown
 from strokelab.configuration import Settings, bind, build, check_fit
+from strokelab.configuration.stages import joined, of_stage, of_stages, stage_names
 from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.distributed import gathered, together
-from strokelab.errors import StrokelabError, plain_warnings
+from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.files import write_json
 from strokelab.runs.folder import remove_empty
 from strokelab.runs.training_scans import write_training_scans
@@ -37,6 +41,8 @@ from strokelab.training.precision import settle
 from strokelab.training.processes import check_launch, check_shares, meet, own_rank, started_by_first, watched
 from strokelab.training.prolong import ended_early, going_on, told
 from strokelab.training.resumable import check_resumable
+from strokelab.training.stages import begin_next, following, forget_first, keep_ended, reached
+from strokelab.training.stages import told as told_of_stage
 from strokelab.training.start import (
     PLAIN_KEYS,
     SECTIONS,
@@ -45,17 +51,16 @@ from strokelab.training.start import (
     check_settings,
     first_process,
     start_of,
+    typed_keys,
     typed_overrides,
 )
 from strokelab.training.test_part import score_test
-from strokelab.training.trainer import check_trainer, trainer_of
+from strokelab.training.trainer import check_trainer, loggers_of, trainer_of
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
 
 __all__ = ["PLAIN_KEYS", "SECTIONS", "train", "train_or_exit"]
-
-Built = tuple[Settings, "Segmenter", Trainer, "ResumePoint"]
 
 console = terminal.console()
 
@@ -103,14 +108,27 @@ def train(cfg: DictConfig) -> float | None:
     if start.finished:
         console.print(f"Run folder: [bold]{escape(shown(start.folder))}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
-    check_settings(start.settings)
-    if start.checkpoint is None:  # runs of earlier versions go on as they were begun
-        check_trainer(start.settings["trainer"])
-        check_logged(start.settings)
+    for one in of_stages(start.settings):
+        check_settings(one)
+        if start.checkpoint is None:  # runs of earlier versions go on as they were begun
+            check_trainer(one["trainer"])
+            check_logged(one)
     meet(start.settings["trainer"])
     start = gathered(start)[0]  # started at different seconds, processes may have been given different folders
     with ExitStack() as claim:
         return _train(start, claim)
+
+
+@dataclass
+class Fit:
+    """One stage of a training, ready to be fitted."""
+
+    settings: Settings  # of the stage
+    stage: Stage
+    model: Segmenter
+    trainer: Trainer
+    point: ResumePoint
+    checkpoint: Path | None  # to go on from
 
 
 def _train(start: Start, claim: ExitStack) -> float | None:
@@ -126,31 +144,86 @@ def _train(start: Start, claim: ExitStack) -> float | None:
     found = gathered(together(plan))[0]
     facts = found.plan.facts() if found else {} if first else plan_kept(folder)
     start = replace(start, settings=planned(start.settings, facts))
-    check_fit(start.settings)
-    datamodule = together(lambda: _checked_cohort(start))
-    begun = together(lambda: _begin(start, datamodule, found) if first else None)
+    datamodules = together(lambda: _checked_cohorts(start))
+    stage = together(lambda: reached(start.settings, start.checkpoint, typed_keys()))
+    begun = together(lambda: _begin(start, stage, datamodules, found) if first else None)
     # The others take everything from the run folder, also what only the first one can choose, like the precision.
-    settings, model, trainer, point = together(lambda: begun or _built(runs.read_settings(folder), start, datamodule))
-    started = time.perf_counter()
+    settings, fit = together(lambda: begun or _taken_over(start, stage, datamodules))
+    started, trainers = time.perf_counter(), [fit.trainer]
     with (
-        boards.closed(trainer.loggers),
-        recorded_end(folder, trainer, fresh=start.checkpoint is None, console=console),
-        watched(trainer, folder, console=console),
+        boards.closed(fit.trainer.loggers),
+        recorded_end(folder, trainers, fresh=start.checkpoint is None, console=console),
     ):
-        trainer.fit(model, datamodule=datamodule, ckpt_path=start.checkpoint, weights_only=True)
-        minutes = (time.perf_counter() - started) / 60
-        if point.ended and not point.stays_ended:
-            console.print(f"Training ended early {told(point.ended)}.", markup=False, highlight=False, soft_wrap=True)
-        if settings["score_test"]:
-            score_test(settings, folder, datamodule, trainer, console=console)
+        while True:
+            datamodule = datamodules[fit.stage.place]
+            with watched(fit.trainer, folder, console=console):
+                _fit(settings, fit, datamodule)
+                minutes = (time.perf_counter() - started) / 60
+                going_on_to = _next(settings, folder, fit, datamodules)
+                if going_on_to is None and settings["score_test"]:
+                    score_test(settings, folder, datamodule, fit.trainer, console=console)
+            if going_on_to is None:
+                break
+            fit = going_on_to
+            trainers.append(fit.trainer)
     if not first:
         return None
+    steps, point = fit.trainer.global_step, fit.point
     end = {"ended": point.ended} if point.ended else {}
-    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step, **end)
+    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=steps, **end)
     if said := runs.nothing_found(folder):
         console.print(said, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Run folder: [bold]{escape(shown(folder))}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
+    console.print(f"Run folder: [bold]{escape(shown(folder))}[/] ({steps} steps, {minutes:.1f} min)")
     return runs.read_objective(folder)
+
+
+def _fit(settings: Settings, fit: Fit, datamodule: CohortDataModule) -> None:
+    if fit.stage.name:
+        console.print(told_of_stage(settings, fit.settings, fit.stage), markup=False, highlight=False, soft_wrap=True)
+    fit.trainer.fit(fit.model, datamodule=datamodule, ckpt_path=fit.checkpoint, weights_only=True)
+    if fit.point.ended and not fit.point.stays_ended:
+        what = f"Stage {fit.stage.name}" if fit.stage.name else "Training"
+        console.print(f"{what} ended early {told(fit.point.ended)}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _next(settings: Settings, folder: Path, fit: Fit, datamodules: Sequence[CohortDataModule]) -> Fit | None:
+    """The stage after one that has ended, all processes together; None: it was the last."""
+    fit.trainer.strategy.barrier("stage")  # until the first process has put the last checkpoint in its place
+    stage = together(lambda: following(folder, settings, fit.stage))
+    if stage is None:
+        together(lambda: forget_first(folder) if first_process() else None)
+        return None
+    one, datamodule = of_stage(settings, stage.name), datamodules[stage.place]
+    built = _built(one, stage, folder, datamodule, None, loggers=fit.trainer.loggers)
+    # The processes that the first trainer started serve every stage.
+    if (launcher := built.trainer.strategy.launcher) is not None and hasattr(launcher, "procs"):
+        launcher.procs = getattr(fit.trainer.strategy.launcher, "procs", launcher.procs)
+
+    def begin() -> Path | None:
+        if not first_process():
+            return None
+        keep_ended(folder, fit.stage)
+        return begin_next(folder, settings, stage, built.model, type(datamodule).__qualname__)
+
+    return replace(built, checkpoint=gathered(together(begin))[0])
+
+
+def _checked_cohorts(start: Start) -> list[CohortDataModule]:
+    """The data of every stage, prepared, so that whatever is wrong is said before training starts."""
+    stages = [replace(start, settings=one) for one in of_stages(start.settings)]
+    for one in stages:
+        check_fit(one.settings)
+    datamodules = [_checked_cohort(one) for one in stages]
+    channels = [tuple(datamodule.view.preparation.channels) for datamodule in datamodules]
+    for name, seen in zip(stage_names(start.settings), channels, strict=True):
+        if seen != channels[-1]:
+            raise ConfigError(
+                f"stages.{name}.view.preparation",
+                found=f"channels {', '.join(seen)}",
+                expected=f"{', '.join(channels[-1])}, as in the last stage: one network sees all of them",
+                remedy="set what makes channels for the whole training",
+            )
+    return datamodules
 
 
 def _checked_cohort(start: Start) -> CohortDataModule:
@@ -165,32 +238,31 @@ def _checked_cohort(start: Start) -> CohortDataModule:
     return datamodule
 
 
-def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) -> Built:
+def _begin(
+    start: Start, stage: Stage, datamodules: Sequence[CohortDataModule], found: Planned | None
+) -> tuple[Settings, Fit]:
     """Build what will be trained, and write the run folder's first files."""
     if found:
         console.print(found.describe(), markup=False, highlight=False, soft_wrap=True)
-    facts = {
-        "in_channels": len(datamodule.view.preparation.channels),
-        "n_sites": datamodule.n_sites or None,
-        "plane": datamodule.view.input_shape,
-    }
-    settings = bind(start.settings, facts) | {"cohort": datamodule.describe()}
-    choice = settle(settings, datamodule.view.input_shape)
+    bound = [bind(one, _facts(each)) for one, each in zip(of_stages(start.settings), datamodules, strict=True)]
+    settings = joined(start.settings, bound) | {"cohort": datamodules[-1].describe()}
+    choice = settle(settings, datamodules[-1].view.input_shape)
     settings["trainer"]["precision"], settings["allocator"] = choice.precision, choice.allocator
     if choice.said:
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
-    _, model, trainer, point = built = _built(settings, start, datamodule)
-    folder, split = start.folder, datamodule.split_result
+    folder, split, one = start.folder, datamodules[-1].split_result, of_stage(settings, stage.name)
+    fit = _built(one, stage, folder, datamodules[stage.place], start.checkpoint)
     if start.checkpoint:
-        for line in going_on(settings, model, start.checkpoint):
+        for line in going_on(one, fit.model, start.checkpoint):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        if end := ended_early(settings, start.checkpoint):
-            point.stays_ended = True
+        if end := ended_early(one, start.checkpoint):
+            fit.point.stays_ended = True
             said = f"The training ended {told(end)}; it stays ended (trainer.max_epochs=N trains it longer)."
             if "epoch" in end:
                 console.print(said, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint is None:
-        runs.write_start(folder, settings, split, datamodule.sites, overrides=typed_overrides(), digest=start.digest)
+        sites = datamodules[-1].sites
+        runs.write_start(folder, settings, split, sites, overrides=typed_overrides(), digest=start.digest)
         runs.remember(folder, settings)
         if found:
             write_json(folder / runs.PLAN, found.to_json())
@@ -201,26 +273,51 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
             runs.write_digest(folder, start.digest)
         runs.write_status(folder, "running", resumed=True)
     if start.checkpoint is None or not (folder / runs.TRAINING_SCANS).is_file():
-        write_training_scans(folder, datamodule.volumes, datamodule.view.preparation)
+        write_training_scans(folder, datamodules[-1].volumes, datamodules[-1].view.preparation)
     step = int(runs.read_checkpoint(start.checkpoint)["global_step"]) if start.checkpoint else None
-    boards.describe(trainer.loggers, boards.facts_of(settings, folder, split, resumed_step=step))
-    _announce(settings, folder, datamodule, model)
-    return built
+    boards.describe(fit.trainer.loggers, boards.facts_of(settings, folder, split, resumed_step=step))
+    _announce(settings, folder, datamodules[-1], fit.model)
+    return settings, fit
 
 
-def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Built:
+def _facts(datamodule: CohortDataModule) -> dict[str, Any]:
+    """What the data decide of the settings."""
+    return {
+        "in_channels": len(datamodule.view.preparation.channels),
+        "n_sites": datamodule.n_sites or None,
+        "plane": datamodule.view.input_shape,
+    }
+
+
+def _taken_over(start: Start, stage: Stage, datamodules: Sequence[CohortDataModule]) -> tuple[Settings, Fit]:
+    settings = runs.read_settings(start.folder)
+    one, datamodule = of_stage(settings, stage.name), datamodules[stage.place]
+    return settings, _built(one, stage, start.folder, datamodule, start.checkpoint)
+
+
+def _built(
+    settings: Settings,
+    stage: Stage,
+    folder: Path,
+    datamodule: CohortDataModule,
+    checkpoint: Path | None,
+    *,
+    loggers: Sequence[Logger] | None = None,
+) -> Fit:
     use(str(settings.get("allocator", "default")))
     torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
     model: Segmenter = build(settings["model"])
     model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
-    trainer = trainer_of(settings, start.folder, start.checkpoint, curves_only=datamodule.curves_only)
+    loggers = loggers_of(settings, folder, checkpoint) if loggers is None else loggers
+    trainer = trainer_of(settings, folder, loggers, stage, curves_only=datamodule.curves_only)
     check_resumable(settings, model, trainer)
     check_launch(trainer)
-    resumed = runs.read_checkpoint(start.checkpoint) if start.checkpoint else {}
+    resumed = runs.read_checkpoint(checkpoint) if checkpoint else {}
     check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
     if trainer.global_rank:
         torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
-    return settings, model, trainer, next(one for one in trainer.callbacks if isinstance(one, ResumePoint))  # type: ignore[attr-defined]
+    point = next(one for one in trainer.callbacks if isinstance(one, ResumePoint))  # type: ignore[attr-defined]
+    return Fit(settings, stage, model, trainer, point, checkpoint)
 
 
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:

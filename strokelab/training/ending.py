@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -44,12 +44,12 @@ def stoppable(console: Console) -> Iterator[None]:
 
 
 @contextmanager
-def recorded_end(folder: Path, trainer: Trainer, *, fresh: bool, console: Console) -> Iterator[None]:
+def recorded_end(folder: Path, trainers: Sequence[Trainer], *, fresh: bool, console: Console) -> Iterator[None]:
     """Write into the run folder why the work inside ended early, if it did; a stopped run never exits with 0.
 
     Args:
         folder: of the run.
-        trainer: doing the work.
+        trainers: those that do the work, one after the other; the last one is at work.
         fresh: the run did not go on from a checkpoint.
         console: for what the user can do next.
     """
@@ -60,13 +60,13 @@ def recorded_end(folder: Path, trainer: Trainer, *, fresh: bool, console: Consol
     try:
         yield
     except BaseException as error:
-        others = _take_over(trainer)
+        others = _take_over(trainers)
         try:
             if isinstance(error, Stopped) or STOP.requested:
                 _end(error)
             elif isinstance(error, SystemExit):  # whoever asked for it, the run is not finished
                 _record(folder, "killed", error=f"exit status {error.code}")
-            elif _refused(error) and trainer.global_step == 0 and fresh:
+            elif _refused(error) and trainers[-1].global_step == 0 and fresh:
                 runs.erase(folder)  # refused at the last moment: nothing was trained
             else:
                 _record(folder, "failed", error=one_line(error))
@@ -142,11 +142,12 @@ def _end_with_first_process() -> None:
     end_with(int(first))
 
 
-def _take_over(trainer: Trainer) -> list[subprocess.Popen[bytes]]:
+def _take_over(trainers: Sequence[Trainer]) -> list[subprocess.Popen[bytes]]:
     """The processes this one started, out of the care of Lightning's observer, which kills all when one ends."""
-    processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
-    STOP.others.extend(processes)
-    processes.clear()
+    for trainer in trainers:
+        processes: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+        STOP.others.extend(processes)
+        processes.clear()
     return STOP.others
 
 

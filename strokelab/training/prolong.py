@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from strokelab import runs
 from strokelab.callbacks.schedule import learning_rates
 from strokelab.callbacks.site_adversary import reversal_strength
+from strokelab.callbacks.stage import epochs_done, stage_of, steps_done
 from strokelab.configuration import Settings, build
+from strokelab.configuration.stages import of_stage
 from strokelab.errors import ConfigError
 from strokelab.runs.checkpoints import relocate
 
@@ -46,7 +48,7 @@ def going_on(settings: Settings, model: Segmenter, checkpoint: Path) -> list[str
     if checkpoint.name != "last.ckpt":
         where = f"step {content['global_step']}, {checkpoint.name}"
         lines.append(f"{checkpoint.with_name('last.ckpt')} cannot be read: going on from the one before it ({where})")
-    before = runs.read_settings(checkpoint.parents[1])
+    before = of_stage(runs.read_settings(checkpoint.parents[1]), stage_of(content).name)
     return [*lines, *changes(before, settings, content)]
 
 
@@ -61,7 +63,7 @@ def ended_early(settings: Settings, checkpoint: Path) -> dict[str, Any] | None:
         As ``callbacks.early_end``; of runs that an earlier version finished without an epoch. None: it goes on.
     """
     folder, content = checkpoint.parents[1], runs.read_checkpoint(checkpoint)
-    before = runs.read_settings(folder)
+    before = of_stage(runs.read_settings(folder), stage_of(content).name)
     former = relocate(before, str(before.get("run_dir", folder)), str(folder))
     if _ends(former) != _ends(settings):
         return None
@@ -99,7 +101,7 @@ def check_length(settings: Settings, checkpoint: Mapping[str, Any]) -> None:
     if any(str((node or {}).get("_target_")).endswith(_ONE_MORE) for node in settings["callbacks"].values()):
         done -= 1
     epochs, steps = settings["trainer"].get("max_epochs"), settings["trainer"].get("max_steps", -1)
-    for name, wanted, there in (("max_epochs", epochs, done), ("max_steps", steps, int(checkpoint["global_step"]))):
+    for name, wanted, there in (("max_epochs", epochs, done), ("max_steps", steps, steps_done(checkpoint))):
         if wanted is not None and 0 <= int(wanted) < there:
             raise ConfigError(
                 f"trainer.{name}",
@@ -107,11 +109,6 @@ def check_length(settings: Settings, checkpoint: Mapping[str, Any]) -> None:
                 expected=f"at least {there}",
                 remedy="give a larger number, or start a new run for a shorter training",
             )
-
-
-def epochs_done(checkpoint: Mapping[str, Any]) -> int:
-    """Whole epochs behind a checkpoint."""
-    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def changes(before: Settings, after: Settings, checkpoint: Mapping[str, Any]) -> list[str]:

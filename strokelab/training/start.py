@@ -30,6 +30,7 @@ from strokelab.configuration.allowlist import check_allow
 from strokelab.configuration.building import MISSING, PLANNED
 from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.size_limit import check_size
+from strokelab.configuration.stages import STAGES, check_heeded, check_stages, of_stage, of_stages, stage_names
 from strokelab.configuration.untrusted_paths import check_places
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
@@ -43,7 +44,8 @@ from strokelab.training.trainer import check_monitors
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
 PLAIN_KEYS = (
-    *("name", "seed", "run_dir", "resume", "allow", "checkpoint", "objective", "score_test", "allocator", "cohort"),
+    *("stages", "name", "seed", "run_dir", "resume", "allow", "checkpoint", "objective", "score_test", "allocator"),
+    "cohort",
 )
 # resume=auto: go on with whatever lies in run_dir.
 AUTO = "auto"
@@ -80,6 +82,11 @@ def typed_overrides() -> list[str]:
     return [item for item in command_line.typed() if item != f"resume={AUTO}"]
 
 
+def typed_keys() -> list[str]:
+    """The keys of what the command line gives."""
+    return [key for key, _ in typed_settings(typed_overrides())]
+
+
 def typed_on_resume() -> list[str]:
     """What the command line gives beside the run to continue."""
     return [item for key, item in typed_settings(typed_overrides()) if key not in ("resume", "allow")]
@@ -108,10 +115,12 @@ def _asked(cfg: DictConfig, *, goes_on: bool = False) -> Start:
 
     folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
+    check_heeded(cast(Settings, OmegaConf.to_container(cfg, resolve=False)), typed_keys())
     settings = runs.with_full_places(plain(cfg))
     check_allow(settings.pop("allow", []))  # of the command; what a new run of the user's builds needs no leave
     begun = str(runs.read_environment(folder).get("digest") or recorded_digest(folder)) if goes_on else ""
     before = runs.as_before(settings, begun, typed_overrides()) if begun else None
+    check_stages(settings)
     if before:
         return Start(with_open_batch(before.settings), folder, digest=begun, kept=str(before))
     return Start(with_open_batch(settings), folder, digest=runs.settings_digest(settings))
@@ -184,7 +193,8 @@ def _resumed(cfg: DictConfig) -> Start:
     check_links(folder)
     keys, own, typed = typed_settings(typed_overrides()), runs.own_classes(folder), typed_on_resume()
     allow = check_allow(typed_value(typed_overrides(), "allow") or [])
-    check_buildable(settings, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
+    for one in of_stages(settings):
+        check_buildable(one, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
     check_keys(settings, {*SECTIONS, *PLAIN_KEYS} - {"allow"}, str(folder / runs.CONFIG))  # no run vouches for itself
     if {"run_dir", "seed"} & {key for key, _ in keys}:
         raise ConfigError(
@@ -195,8 +205,11 @@ def _resumed(cfg: DictConfig) -> Start:
         )
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
-    check_places(settings, folder, typed=[key for key, _ in keys], where=folder / runs.CONFIG)
+    for name in stage_names(settings):
+        said = [key.removeprefix(f"{STAGES}.{name}.") for key, _ in keys]
+        check_places(of_stage(settings, name), folder, typed=said, where=folder / runs.CONFIG)
     changed = runs.settings_digest(settings) if typed else ""
+    check_stages(settings)
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
         if not own:
             check_size(settings["model"], None, folder / runs.CONFIG)

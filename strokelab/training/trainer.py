@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import LayerSync
 from torch import nn
 
 from strokelab import runs
 from strokelab.callbacks.metrics_file import MetricsFile
+from strokelab.callbacks.resume_point import ResumePoint
+from strokelab.callbacks.stage import Stage
 from strokelab.configuration import Settings, build
 from strokelab.contract import CURVES_ONLY
 from strokelab.errors import ConfigError
@@ -54,13 +57,29 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         )
 
 
-def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None, *, curves_only: bool = False) -> Trainer:
-    """The trainer that the settings ask for.
+def loggers_of(settings: Settings, folder: Path, checkpoint: Path | None) -> list[Logger]:
+    """``metrics.csv`` and what else the settings ask for; those of all stages of a training.
+
+    Args:
+        settings: of the run.
+        folder: of the run.
+        checkpoint: to go on from; None: a new run.
+    """
+    step = int(runs.read_checkpoint(checkpoint)["global_step"]) if checkpoint else None
+    loggers: list[Logger] = [MetricsFile(folder / runs.METRICS, resumed_step=step)]
+    return loggers + [build(node) for node in (settings.get("logger") or {}).values() if node]
+
+
+def trainer_of(
+    settings: Settings, folder: Path, loggers: Sequence[Logger], stage: Stage, *, curves_only: bool = False
+) -> Trainer:
+    """The trainer that the settings of a stage ask for.
 
     Args:
         settings: with late facts bound and the cohort described.
         folder: of the run.
-        checkpoint: to go on from; None: a new run.
+        loggers: of the training.
+        stage: whose settings they are; limits count from the beginning of the training.
         curves_only: without a validation part there are curves nevertheless (``CohortDataModule.curves_only``).
 
     Raises:
@@ -72,19 +91,18 @@ def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None, *, cur
         for name, node in settings["callbacks"].items()
         if node and (has_validation or not _needs_validation(node))
     ]
-    if not any(type(callback).__name__ == "ResumePoint" for callback in callbacks):
+    points = [callback for callback in callbacks if isinstance(callback, ResumePoint)]
+    if not points:
         raise ConfigError(
             "callbacks",
             found="no resume_point",
             expected="strokelab.callbacks.resume_point.ResumePoint, which writes last.ckpt",
             remedy="do not switch callbacks.resume_point off",
         )
-    step = int(runs.read_checkpoint(checkpoint)["global_step"]) if checkpoint else None
-    loggers = [MetricsFile(folder / runs.METRICS, resumed_step=step)]
-    loggers += [build(node) for node in (settings.get("logger") or {}).values() if node]
+    points[0].stage = stage
     limits = {} if has_validation or curves_only else {"limit_val_batches": 0}
     progress = any(type(callback).__name__ == "Progress" for callback in callbacks)
-    trainer = {**settings["trainer"], **limits}
+    trainer = {**stage.counted_on(settings["trainer"]), **limits}
     plugins = [build(node) for node in trainer.pop("plugins", None) or []]
     if trainer.pop("sync_batchnorm", False):
         plugins.append(WholeBatchNorm())
@@ -94,7 +112,7 @@ def trainer_of(settings: Settings, folder: Path, checkpoint: Path | None, *, cur
             trainer,
             plugins=plugins,
             callbacks=callbacks,
-            logger=loggers,
+            logger=list(loggers),
             default_root_dir=str(folder),
             use_distributed_sampler=False,  # the order of samples is ours: f(seed, epoch, rank)
             enable_progress_bar=progress,

@@ -1,0 +1,89 @@
+"""A training of several stages: one run folder, fresh optimizer in each, and the same numbers wherever a kill falls."""
+
+import csv
+import json
+import signal
+
+import pytest
+import torch
+from test_system_repeatable import assert_same_end, weights
+
+LARGE = "view.preparation.crop=[24,28,null]"
+STAGES = [
+    "+stages.zoom_in.view.preparation.crop=[16,20,null]",
+    "+stages.zoom_in.data.batch_size=8",
+    "+stages.zoom_in.trainer.max_epochs=2",
+    "+stages.zoom_out.model.optimizer.lr=0.01",
+    "+stages.zoom_out.model.scheduler.gamma=0.5",
+]
+
+
+def read(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.fixture(scope="module")
+def base(tiny):
+    return [*tiny, "model=unet2d", "callbacks.resume_point.every_n_steps=3", "callbacks.case_metrics=null"]
+
+
+@pytest.fixture(scope="module")
+def staged(base, doors, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("staged") / "run"
+    doors.train(*base, *STAGES, f"run_dir={folder}", cwd=folder.parent).check()
+    return folder
+
+
+def test_stages_are_trainings_one_after_the_other(staged, base, doors, tmp_path):
+    alone = ["view.preparation.crop=[16,20,null]", "data.batch_size=8", "score_test=false", "run_dir=alone"]
+    doors.train(*base, *alone, cwd=tmp_path).check()
+    first, second = read(staged / "checkpoints/zoom_in.ckpt"), read(staged / "checkpoints/last.ckpt")
+    assert all(torch.equal(mine, first["state_dict"][name]) for name, mine in weights(tmp_path / "alone").items())
+    steps = first["global_step"]
+    table = rows(staged)
+    assert [row for row in rows(tmp_path / "alone") if row["train/loss_step"]] == [
+        {key: row[key] for key in row if key != "stage"}
+        for row in table
+        if row["train/loss_step"] and int(row["step"]) < steps
+    ]
+    assert [(row["epoch"], row["stage"]) for row in table if row["train/loss"]] == [
+        ("0", "1.0"),
+        ("1", "1.0"),
+        ("2", "2.0"),
+        ("3", "2.0"),
+    ]
+    assert (first["epoch"], second["epoch"]) == (1, 3)
+    (optimizer,), (schedule,) = second["optimizer_states"], second["lr_schedulers"]
+    assert optimizer["param_groups"][0]["initial_lr"] == 0.01
+    assert optimizer["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.5**2)
+    assert schedule["last_epoch"] == 2
+    assert json.loads((staged / "status.json").read_text())["steps"] == second["global_step"] > steps
+
+
+MOMENTS = {
+    "within the first stage": ("strokelab.models.segmenter.Segmenter.training_step", 9),
+    "before the first stage is kept": ("strokelab.training.keep_ended", 1),
+    "between the stages": ("strokelab.training.begin_next", 1),
+    "in the second stage, before its first checkpoint counts": (
+        "strokelab.models.segmenter.Segmenter.training_step",
+        19,
+    ),
+    "within the second stage": ("strokelab.models.segmenter.Segmenter.training_step", 22),
+}
+
+
+@pytest.mark.parametrize(("place", "call"), MOMENTS.values(), ids=MOMENTS)
+def test_killed_and_resumed_ends_like_one_never_killed(place, call, staged, base, doors, tmp_path):
+    killed = doors.train(*base, *STAGES, "run_dir=run", cwd=tmp_path, kill_at=(place, call))
+    assert killed.status == -signal.SIGKILL, killed.output
+    doors.train("resume=run", cwd=tmp_path).check()
+    assert_same_end(tmp_path / "run", staged)
+    for name in ("zoom_in", "zoom_in-best", "best"):
+        mine, theirs = (read(run / f"checkpoints/{name}.ckpt") for run in (tmp_path / "run", staged))
+        assert mine["global_step"] == theirs["global_step"]
+        assert all(torch.equal(mine["state_dict"][key], value) for key, value in theirs["state_dict"].items())
