@@ -91,6 +91,9 @@ class ResumePoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From now on a stop waits for the end of a step."""
         self._saved_at = time.monotonic()
+        if self.stage.place and trainer.global_step == self.stage.first_step:
+            # Lightning takes every training that counts steps for one within an epoch, and would count a batch more.
+            trainer.fit_loop.epoch_loop.restarting = False
         # Where the last one could not be read, the one before stays what it is until there is another.
         self._link = self.keep_previous and Path(trainer.ckpt_path or "").name != self.previous.name
         STOP.hear_again()

@@ -135,7 +135,7 @@ def check_stages(settings: Settings) -> None:
                 f"{STAGES}.{name}.{INIT_WEIGHTS}",
                 found=repr(weights) + (" in the first stage" if place == 0 else ""),
                 expected="last or best: a checkpoint of the stage before",
-                remedy=f"leave it out; the weights of the first stage are those of {INIT_WEIGHTS}=RUN"
+                remedy="leave it out; init_weights=RUN says what the first stage starts from"
                 if place == 0
                 else f"set {STAGES}.{name}.{INIT_WEIGHTS}=last",
             )
@@ -151,7 +151,7 @@ def _check_section(where: str, section: str, content: Any) -> None:
             f"{where}.{section}",
             found="a setting of the whole training" if section not in CHANGEABLE else f"{content!r}",
             expected=f"what a stage may change: {', '.join(CHANGEABLE)}, {INIT_WEIGHTS}",
-            remedy=f"set {section} for the whole training, or begin another one from these weights: {INIT_WEIGHTS}=RUN",
+            remedy=f"set {section} for the whole training, or start another run with init_weights=RUN",
         )
     for key in () if allowed is None else content:
         if str(key).removeprefix(_OUT) not in (allowed or ()):
@@ -159,8 +159,7 @@ def _check_section(where: str, section: str, content: Any) -> None:
                 f"{where}.{section}.{key}",
                 found="a setting of the whole training",
                 expected=f"what a stage may change of {section}: {', '.join(allowed or ())}",
-                remedy=f"set {section}.{key} for the whole training, or begin another one from these weights: "
-                f"{INIT_WEIGHTS}=RUN",
+                remedy=f"set {section}.{key} for the whole training, or start another run with init_weights=RUN",
             )
 
 
@@ -183,7 +182,7 @@ def check_heeded(raw: Settings, typed: Iterable[str]) -> None:
                 key,
                 found="a setting that every stage changes",
                 expected="the setting of a stage",
-                remedy=f"say which stage is meant, e.g. {STAGES}.{first}.{key.lstrip('+~')}=...",
+                remedy=f"say which stage is meant, e.g. stages.{first}.{key.lstrip('+~')}=...",
             )
 
 

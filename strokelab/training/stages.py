@@ -17,6 +17,7 @@ import torch
 from strokelab import runs
 from strokelab.callbacks.schedule import afresh
 from strokelab.callbacks.stage import Stage, first_checkpoint, next_stage, stage_of
+from strokelab.command_words import setting
 from strokelab.configuration import Settings
 from strokelab.configuration.stages import INIT_WEIGHTS, STAGES, stage_names
 from strokelab.errors import ConfigError, RunError
@@ -46,7 +47,7 @@ def reached(settings: Settings, checkpoint: Path | None, typed: Sequence[str] = 
             STAGES,
             found=f"{', '.join(names) or 'none'}, and the checkpoint lies in stage {stage.name or 'none'}",
             expected="the stages the run was begun with",
-            remedy=f"start a new run; {INIT_WEIGHTS}={checkpoint.parents[1]} gives it the weights of this one",
+            remedy=f"start a new run, with the weights of this one: {setting('init_weights', checkpoint.parents[1])}",
         )
     over = [key for key in typed for name in names[: stage.place] if f"{key}.".startswith(f"{STAGES}.{name}.")]
     if over:

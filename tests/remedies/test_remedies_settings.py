@@ -49,7 +49,7 @@ def test_rows_of_an_ablation():
     assert settings("ablation=sl", name)["name"] == "net-sl"
 
 
-@executes("strokelab/configuration/composition.py:plain")
+@executes("strokelab/configuration/composition.py:_resolved")
 def test_values_that_are_wanted():
     from strokelab.configuration import compose
 

@@ -87,3 +87,46 @@ def test_killed_and_resumed_ends_like_one_never_killed(place, call, staged, base
         mine, theirs = (read(run / f"checkpoints/{name}.ckpt") for run in (tmp_path / "run", staged))
         assert mine["global_step"] == theirs["global_step"]
         assert all(torch.equal(mine["state_dict"][key], value) for key, value in theirs["state_dict"].items())
+
+
+def test_stages_that_end_early_or_by_steps_and_start_from_the_best(base, doors, tmp_path):
+    """The first stage is stopped in its second epoch, the second ends within an epoch, the third starts from its best."""
+    early = "_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, patience: 1, min_delta: 100"
+    stages = [
+        *(f"+stages.a.callbacks.early={{{early}}}", "+stages.a.trainer.max_epochs=9", "+stages.b.data.batch_size=8"),
+        *("+stages.b.trainer.max_epochs=-1", "+stages.b.trainer.max_steps=10"),
+        *("+stages.c.init_weights=best", "+stages.c.model.optimizer.lr=0.0", "score_test=false"),
+    ]
+    place, call = "strokelab.training.begin_next", 2
+    doors.train(*base, *stages, "run_dir=run", cwd=tmp_path).check()
+    killed = doors.train(*base, *stages, "run_dir=killed", cwd=tmp_path, kill_at=(place, call))
+    assert killed.status == -signal.SIGKILL, killed.output
+    doors.train("resume=killed", cwd=tmp_path).check()
+    assert (tmp_path / "run/metrics.csv").read_text() == (tmp_path / "killed/metrics.csv").read_text()
+    mine, theirs = weights(tmp_path / "run"), weights(tmp_path / "killed")
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    a, b, best = (read(tmp_path / f"run/checkpoints/{name}.ckpt") for name in ("a", "b", "b-best"))
+    assert (a["epoch"], b["global_step"] - a["global_step"]) == (1, 10)
+    trained = [name for name, _ in torch_parameters(mine)]
+    assert all(torch.equal(mine[name], best["state_dict"][name]) for name in trained)  # at a rate of 0
+    ends = [(row["epoch"], row["stage"]) for row in rows(tmp_path / "run") if row["stage"]]
+    assert [stage for _, stage in ends] == sorted(stage for _, stage in ends)
+    assert {"1.0", "3.0"} <= {stage for _, stage in ends}
+
+
+def torch_parameters(state):
+    """Weights without the statistics of batch norm, which move at a rate of 0, too."""
+    return [(name, value) for name, value in state.items() if not name.endswith(("_mean", "_var", "_tracked"))]
+
+
+@pytest.mark.slow
+def test_two_processes_go_through_the_stages_together(base, doors, tmp_path):
+    two = ["trainer=ddp", "trainer.devices=2", "trainer.precision=64-true", "score_test=false", "run_dir=run"]
+    env = {"GLOO_SOCKET_IFNAME": "lo"}
+    given = [item for item in base if "prepare_workers" not in item]
+    doors.train(*given, *STAGES, *two, cwd=tmp_path, env=env).check()
+    one = ["trainer.precision=64-true", "score_test=false", "run_dir=one", "trainer.sync_batchnorm=true"]
+    doors.train(*given, *STAGES, *one, cwd=tmp_path).check()
+    mine, theirs = weights(tmp_path / "run"), weights(tmp_path / "one")
+    assert all(torch.allclose(mine[name], value, rtol=1e-6, atol=1e-9) for name, value in theirs.items())
+    assert [row["stage"] for row in rows(tmp_path / "run") if row["stage"]] == ["1.0", "1.0", "2.0", "2.0"]
