@@ -30,7 +30,7 @@ from strokelab.configuration.allowlist import check_allow
 from strokelab.configuration.building import MISSING, PLANNED
 from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.size_limit import check_size
-from strokelab.configuration.stages import STAGES, check_heeded, check_stages, of_stage, of_stages, stage_names
+from strokelab.configuration.stages import STAGES, check_heeded, check_stages, joined, of_stage, of_stages, stage_names
 from strokelab.configuration.untrusted_paths import check_places
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
@@ -205,6 +205,7 @@ def _resumed(cfg: DictConfig) -> Start:
         )
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
+    settings = joined(settings, of_stages(settings))  # a stage that was added is the run's last one
     for name in stage_names(settings):
         said = [key.removeprefix(f"{STAGES}.{name}.") for key, _ in keys]
         check_places(of_stage(settings, name), folder, typed=said, where=folder / runs.CONFIG)
