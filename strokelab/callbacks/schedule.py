@@ -1,13 +1,14 @@
 """What becomes of optimizer and learning rate when a resumed training has other settings for them than before.
 
 Lightning restores both as the checkpoint has them, and new settings would be ignored without a word. Here they hold
-from the moment of the resume, as if the new schedule had been followed from the first epoch on. Knows optimizers and
-schedules; knows no config.
+from the moment of the resume, as if the new schedule had been followed from the first epoch or step on. Knows
+optimizers and schedules; knows no config.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,15 +20,32 @@ Plain = dict[str, Any]
 
 def begun_with(module: LightningModule) -> Plain:
     """Optimizer and schedule as their settings make them, as plain data: equal for equal settings."""
-    optimizer, scheduler = _made(module)
+    optimizer, scheduler, interval = _made(module)
     return {
         "optimizer": type(optimizer).__name__,
         "groups": [_without_weights(group) for group in optimizer.param_groups],
         "scheduler": None if scheduler is None else [type(scheduler).__name__, _plain(scheduler.state_dict())],
+        **({} if interval == "epoch" else {"interval": interval}),  # checkpoints of earlier versions do not say
     }
 
 
-def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, former: Plain) -> bool:
+def schedule_steps(checkpoint: Mapping[str, Any], interval: str, *, first_epoch: int = 0, first_step: int = 0) -> int:
+    """How often the schedule of the training that wrote a checkpoint was stepped.
+
+    Args:
+        checkpoint: as loaded.
+        interval: ``epoch``, or ``step`` for optimiser steps (several batches each where gradients are accumulated).
+        first_epoch: whole epochs done when the schedule began.
+        first_step: optimiser steps done when the schedule began.
+    """
+    if interval == "step":
+        return int(checkpoint["global_step"]) - first_step
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]) - first_epoch
+
+
+def follow_new_settings(
+    checkpoint: dict[str, Any], module: LightningModule, former: Plain, *, first_epoch: int = 0, first_step: int = 0
+) -> bool:
     """Rewrite a loaded checkpoint so that restoring it gives the module's own optimizer settings and schedule.
 
     The optimizer's memory (momentum) stays as long as it is the same optimizer. Schedules that look at a metric start
@@ -37,6 +55,8 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
         checkpoint: as loaded, changed in place.
         module: with the settings that hold from now on.
         former: ``begun_with`` of the training that wrote the checkpoint.
+        first_epoch: as ``schedule_steps``.
+        first_step: as ``schedule_steps``.
 
     Returns:
         Whether anything differed.
@@ -44,12 +64,12 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
     present = begun_with(module)
     if present == former:
         return False
-    optimizer, scheduler = _made(module)
-    epochs = int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    optimizer, scheduler, interval = _made(module)
+    done = schedule_steps(checkpoint, interval, first_epoch=first_epoch, first_step=first_step)
     if scheduler is not None and not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # steps of a schedule without steps of its optimizer
-            for _ in range(epochs):
+            for _ in range(done):
                 scheduler.step()
     checkpoint["lr_schedulers"] = [] if scheduler is None else [scheduler.state_dict()]
     if present["optimizer"] != former["optimizer"]:
@@ -60,16 +80,16 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
     return True
 
 
-def learning_rates(optimizer: Any, scheduler: Any, epochs: int) -> list[float]:
-    """The rate in each epoch that settings give.
+def learning_rates(optimizer: Any, scheduler: Any, count: int) -> list[float]:
+    """The rate that settings give in each epoch, or at each optimiser step of a schedule that counts these.
 
     Args:
         optimizer: partial, called with weights.
         scheduler: partial, called with the optimizer; None: constant.
-        epochs: how many.
+        count: how many epochs or steps, from the schedule's first one on.
 
     Returns:
-        One rate per epoch, of the first group of weights; empty for schedules that depend on what is measured.
+        One rate per epoch or step, of the first group of weights; empty for schedules that depend on what is measured.
     """
     made = optimizer([torch.nn.Parameter(torch.zeros(1))])
     schedule = None if scheduler is None else scheduler(made)
@@ -78,21 +98,23 @@ def learning_rates(optimizer: Any, scheduler: Any, epochs: int) -> list[float]:
     rates = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for _ in range(epochs):
+        for _ in range(count):
             rates.append(float(made.param_groups[0]["lr"]))
             if schedule is not None:
                 schedule.step()
     return rates
 
 
-def _made(module: LightningModule) -> tuple[Optimizer, Any]:
-    """One optimizer and its schedule, in any of the shapes that Lightning takes."""
+def _made(module: LightningModule) -> tuple[Optimizer, Any, str]:
+    """One optimizer, its schedule and the schedule's interval, in any of the shapes that Lightning takes."""
     made: Any = module.configure_optimizers()
     if isinstance(made, dict):
         made = made["optimizer"], made.get("lr_scheduler")
     optimizer, scheduler = made if isinstance(made, (tuple, list)) else (made, None)
     optimizer, scheduler = _only(optimizer), _only(scheduler)
-    return optimizer, scheduler["scheduler"] if isinstance(scheduler, dict) else scheduler
+    if isinstance(scheduler, dict):
+        return optimizer, scheduler["scheduler"], str(scheduler.get("interval", "epoch"))
+    return optimizer, scheduler, "epoch"
 
 
 def _only(made: Any) -> Any:

@@ -31,6 +31,7 @@ from strokelab.runs.training_scans import write_training_scans
 from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, stoppable
+from strokelab.training.length import interval_of, length_of, schedule_facts, steps_per_epoch
 from strokelab.training.logged import check_logged
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
@@ -174,6 +175,7 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
         "n_sites": datamodule.n_sites or None,
         "plane": datamodule.view.input_shape,
     }
+    facts |= schedule_facts(start.settings, datamodule)
     settings = bind(start.settings, facts) | {"cohort": datamodule.describe()}
     choice = settle(settings, datamodule.view.input_shape)
     settings["trainer"]["precision"], settings["allocator"] = choice.precision, choice.allocator
@@ -182,7 +184,7 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
     _, model, trainer, point = built = _built(settings, start, datamodule)
     folder, split = start.folder, datamodule.split_result
     if start.checkpoint:
-        for line in going_on(settings, model, start.checkpoint):
+        for line in going_on(settings, model, start.checkpoint, steps_per_epoch=_counted_steps(settings, datamodule)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if end := ended_early(settings, start.checkpoint):
             point.stays_ended = True
@@ -214,13 +216,19 @@ def _built(settings: Settings, start: Start, datamodule: CohortDataModule) -> Bu
     model: Segmenter = build(settings["model"])
     model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
     trainer = trainer_of(settings, start.folder, start.checkpoint, curves_only=datamodule.curves_only)
-    check_resumable(settings, model, trainer)
+    check_resumable(settings, model, trainer, steps=length_of(settings, _counted_steps(settings, datamodule)))
     check_launch(trainer)
     resumed = runs.read_checkpoint(start.checkpoint) if start.checkpoint else {}
     check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
     if trainer.global_rank:
         torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
     return settings, model, trainer, next(one for one in trainer.callbacks if isinstance(one, ResumePoint))  # type: ignore[attr-defined]
+
+
+def _counted_steps(settings: Settings, datamodule: CohortDataModule) -> int | None:
+    """Optimiser steps of an epoch where the schedule counts them; None: nothing asks for them."""
+    counted = settings["model"].get("scheduler") and interval_of(settings) == "step"
+    return steps_per_epoch(settings, datamodule) if counted else None
 
 
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:

@@ -27,7 +27,7 @@ from strokelab.configuration import (
     plain,
 )
 from strokelab.configuration.allowlist import check_allow
-from strokelab.configuration.building import MISSING, PLANNED
+from strokelab.configuration.building import LENGTHS, MISSING, PLANNED
 from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.size_limit import check_size
 from strokelab.configuration.untrusted_paths import check_places
@@ -166,10 +166,10 @@ def _automatic(cfg: DictConfig) -> Start:
 
 
 def _chosen_before(asked: Any, recorded: Any, key: str = "") -> Any:
-    """The settings asked for, but what ``auto`` meant at the first start it means again, and the plan stays."""
+    """The settings asked for, but what ``auto`` meant at the first start it means again; plan and lengths stay."""
     if isinstance(asked, dict) and isinstance(recorded, dict):
         return {key: _chosen_before(value, recorded.get(key), key) for key, value in asked.items()}
-    if asked == MISSING and key in PLANNED and recorded is not None:
+    if asked == MISSING and key in (*PLANNED, *LENGTHS) and recorded is not None:
         return recorded
     return recorded if asked == AUTO and isinstance(recorded, (str, int, float)) else asked
 
