@@ -9,7 +9,7 @@ import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -183,6 +183,10 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
     _, model, trainer, point = built = _built(settings, start, datamodule)
     folder, split = start.folder, datamodule.split_result
+    taken: dict[str, Any] = {}
+    if start.checkpoint is None and settings.get("init_weights"):  # before the folder is cleared: it may be its own
+        line, taken = runs.start_from(model, settings["init_weights"], split.test)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint:
         for line in going_on(settings, model, start.checkpoint, steps_per_epoch=_counted_steps(settings, datamodule)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -196,6 +200,8 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
         runs.remember(folder, settings)
         if found:
             write_json(folder / runs.PLAN, found.to_json())
+        if taken:
+            write_json(folder / runs.INIT_WEIGHTS, taken)
     else:
         runs.write_settings(folder, settings)
         runs.remember(folder, settings)

@@ -43,7 +43,8 @@ from strokelab.training.trainer import check_monitors
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
 PLAIN_KEYS = (
-    *("name", "seed", "run_dir", "resume", "allow", "checkpoint", "objective", "score_test", "allocator", "cohort"),
+    *("name", "seed", "run_dir", "resume", "init_weights", "allow", "checkpoint", "objective", "score_test"),
+    *("allocator", "cohort"),
 )
 # resume=auto: go on with whatever lies in run_dir.
 AUTO = "auto"
@@ -108,7 +109,7 @@ def _asked(cfg: DictConfig, *, goes_on: bool = False) -> Start:
 
     folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
-    settings = runs.with_full_places(plain(cfg))
+    settings = runs.with_init_weights(runs.with_full_places(plain(cfg)), folder if goes_on else None)
     check_allow(settings.pop("allow", []))  # of the command; what a new run of the user's builds needs no leave
     begun = str(runs.read_environment(folder).get("digest") or recorded_digest(folder)) if goes_on else ""
     before = runs.as_before(settings, begun, typed_overrides()) if begun else None
@@ -186,12 +187,12 @@ def _resumed(cfg: DictConfig) -> Start:
     allow = check_allow(typed_value(typed_overrides(), "allow") or [])
     check_buildable(settings, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
     check_keys(settings, {*SECTIONS, *PLAIN_KEYS} - {"allow"}, str(folder / runs.CONFIG))  # no run vouches for itself
-    if {"run_dir", "seed"} & {key for key, _ in keys}:
+    if {"run_dir", "seed", "init_weights"} & {key for key, _ in keys}:
         raise ConfigError(
             "resume",
             found=f"{typed}",
-            expected="the run's own folder and seed",
-            remedy="leave run_dir and seed out, or start a new run",
+            expected="the run's own folder, seed and first weights",
+            remedy="leave run_dir, seed and init_weights out, or start a new run",
         )
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
