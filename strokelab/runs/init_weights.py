@@ -40,22 +40,21 @@ def with_init_weights(settings: Settings, folder: Path | None = None) -> Setting
     text = settings.get("init_weights")
     if not isinstance(text, str):
         return settings
-    run, checkpoint = _named(text)
     begun: Any = None
     if folder is not None and (folder / CONFIG).is_file():
         with suppress(RunError):  # what is wrong with it is told where the run is read
             begun = read_settings(folder).get("init_weights")
-    if not isinstance(begun, dict) or (begun.get("run"), begun.get("checkpoint")) != (str(run), checkpoint):
-        begun = _found(run, checkpoint)
-    return {**settings, "init_weights": begun}
+    if isinstance(begun, dict) and any((str(run), name) == _asked(begun) for run, name in _readings(text)):
+        return {**settings, "init_weights": begun}
+    return {**settings, "init_weights": _found(*_named(text))}
 
 
-def start_from(model: Segmenter, found: Mapping[str, Any], tested: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def start_from(model: Segmenter, settings: Settings, tested: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Copy the other run's weights into a new model, by name and shape.
 
     Args:
         model: with random weights.
-        found: as ``with_init_weights``.
+        settings: of the training, as ``with_init_weights`` gives them.
         tested: ids of the cases that will test.
 
     Returns:
@@ -65,8 +64,18 @@ def start_from(model: Segmenter, found: Mapping[str, Any], tested: Sequence[str]
     Raises:
         RunError: the weights are others than when the training was asked for, or none of them fits.
     """
-    run = Path(str(found["run"]))
-    path = run / CHECKPOINTS / str(found["file"])
+    found: Any = settings["init_weights"]
+    found = found if isinstance(found, Mapping) else {}
+    wrong = [key for key in ("run", "file", "weights") if not isinstance(found.get(key), str)]
+    if wrong:
+        raise RunError(
+            "init_weights",
+            found=f"no {wrong[0]} in what the run wrote down",
+            expected="run, file and weights, as train.py writes them",
+            remedy="start a new run",
+        )
+    run = Path(found["run"])
+    path = run / CHECKPOINTS / Path(found["file"]).name
     state = read_checkpoint(path)["state_dict"]
     if state_digest(state) != found["weights"]:
         raise RunError(
@@ -93,11 +102,19 @@ def trained_on_test(folder: Path) -> set[str]:
 
 def _named(text: str) -> tuple[Path, str | None]:
     """Run and checkpoint; a folder whose whole name is the text is the run, whatever colons it has."""
-    whole = Path(text).expanduser()
-    if whole.is_dir() or ":" not in text:
-        return whole.resolve(), None
-    run, _, checkpoint = text.rpartition(":")
-    return Path(run).expanduser().resolve(), checkpoint
+    whole, *parted = _readings(text)
+    return parted[0] if parted and not whole[0].is_dir() else whole
+
+
+def _readings(text: str) -> list[tuple[Path, str | None]]:
+    """What a text may mean: all of it a run, or a run and a checkpoint."""
+    run, colon, checkpoint = text.rpartition(":")
+    parted = [(Path(run).expanduser().resolve(), checkpoint)] if colon else []
+    return [(Path(text).expanduser().resolve(), None), *parted]
+
+
+def _asked(begun: Mapping[str, Any]) -> tuple[Any, Any]:
+    return begun.get("run"), begun.get("checkpoint")
 
 
 def _found(run: Path, checkpoint: str | None) -> dict[str, Any]:

@@ -148,8 +148,9 @@ def _material(settings: Settings) -> Settings:
             node = node.get(parent) if isinstance(node, dict) else None
         if isinstance(node, dict) and (name not in _ADDED or node.get(last) == _ADDED[name]):
             node.pop(last, None)
-    if kept.get("init_weights"):  # not where they lie: what they are
-        kept["init_weights"] = with_init_weights(kept)["init_weights"].get("weights")
+    found = with_init_weights(kept).get("init_weights")
+    if isinstance(found, dict):  # not where they lie: what they are
+        kept["init_weights"] = found.get("weights")
     return kept
 
 

@@ -185,7 +185,7 @@ def _begin(start: Start, datamodule: CohortDataModule, found: Planned | None) ->
     folder, split = start.folder, datamodule.split_result
     taken: dict[str, Any] = {}
     if start.checkpoint is None and settings.get("init_weights"):  # before the folder is cleared: it may be its own
-        line, taken = runs.start_from(model, settings["init_weights"], split.test)
+        line, taken = runs.start_from(model, settings, split.test)
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint:
         for line in going_on(settings, model, start.checkpoint, steps_per_epoch=_counted_steps(settings, datamodule)):
