@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strokelab.command_words import shown
+from strokelab.command_words import setting, shown
 from strokelab.configuration import Settings
 from strokelab.errors import DataError, RunError
-from strokelab.runs.checkpoints import copy_weights, find_checkpoint, own_choice, read_checkpoint, state_digest
+from strokelab.runs.checkpoints import copy_weights, own_choice, read_checkpoint, state_digest
 from strokelab.runs.folder import CHECKPOINTS, CONFIG, INIT_WEIGHTS, read_json, read_settings, read_split
 from strokelab.runs.recipe import kind_of
 
@@ -119,8 +119,18 @@ def _asked(begun: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _found(run: Path, checkpoint: str | None) -> dict[str, Any]:
     settings = read_settings(run)
-    name = own_choice(settings if checkpoint is None else {"checkpoint": checkpoint}, run / CONFIG)
-    file = find_checkpoint(run, name)
+    name = own_choice(settings, run / CONFIG) if checkpoint is None else checkpoint
+    there = sorted(path.stem for path in (run / CHECKPOINTS).glob("*.ckpt"))
+    if name not in there:
+        raise RunError(
+            run / CHECKPOINTS,
+            found=f"no {name}.ckpt; {f'there are {there}' if there else 'the run has no checkpoint yet'}",
+            expected="a checkpoint of the run that init_weights names",
+            remedy=f"choose {setting('init_weights', f'{shown(run)}:{there[0]}')}"
+            if there
+            else "wait for its first epoch to end",
+        )
+    file = run / CHECKPOINTS / f"{name}.ckpt"
     status = file.stat()
     weights = _digest(file, status.st_mtime_ns, status.st_size)
     return {
