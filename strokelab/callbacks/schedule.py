@@ -1,39 +1,51 @@
 """What becomes of optimizer and learning rate when a resumed training has other settings for them than before.
 
 Lightning restores both as the checkpoint has them, and new settings would be ignored without a word. Here they hold
-from the moment of the resume, as if the new schedule had been followed from the first epoch on. Knows optimizers and
-schedules; knows no config.
+from the moment of the resume, as if the new schedule had been followed from the first epoch or step on. Knows
+optimizers and schedules; knows no config.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 
-from strokelab.callbacks.stage import epochs_done
+from strokelab.callbacks.stage import epochs_done, steps_done
 
 Plain = dict[str, Any]
 
 
 def begun_with(module: LightningModule) -> Plain:
     """Optimizer and schedule as their settings make them, as plain data: equal for equal settings."""
-    optimizer, scheduler = _made(module)
+    optimizer, scheduler, interval = _made(module)
     return {
         "optimizer": type(optimizer).__name__,
         "groups": [_without_weights(group) for group in optimizer.param_groups],
         "scheduler": None if scheduler is None else [type(scheduler).__name__, _plain(scheduler.state_dict())],
+        **({} if interval == "epoch" else {"interval": interval}),  # checkpoints of earlier versions do not say
     }
 
 
 def afresh(module: LightningModule) -> Plain:
     """The states of optimizer and schedule before their first step, as a checkpoint of Lightning keeps them."""
-    optimizer, scheduler = _made(module)
+    optimizer, scheduler, _ = _made(module)
     schedules = [] if scheduler is None else [scheduler.state_dict()]
     return {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": schedules}
+
+
+def schedule_steps(checkpoint: Mapping[str, Any], interval: str) -> int:
+    """How often the schedule of the stage that wrote a checkpoint was stepped.
+
+    Args:
+        checkpoint: as loaded.
+        interval: ``epoch``, or ``step`` for optimiser steps (several batches each where gradients are accumulated).
+    """
+    return steps_done(checkpoint) if interval == "step" else epochs_done(checkpoint)
 
 
 def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, former: Plain) -> bool:
@@ -53,12 +65,12 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
     present = begun_with(module)
     if present == former:
         return False
-    optimizer, scheduler = _made(module)
-    epochs = epochs_done(checkpoint)
+    optimizer, scheduler, interval = _made(module)
+    done = schedule_steps(checkpoint, interval)
     if scheduler is not None and not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # steps of a schedule without steps of its optimizer
-            for _ in range(epochs):
+            for _ in range(done):
                 scheduler.step()
     checkpoint["lr_schedulers"] = [] if scheduler is None else [scheduler.state_dict()]
     if present["optimizer"] != former["optimizer"]:
@@ -69,16 +81,16 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
     return True
 
 
-def learning_rates(optimizer: Any, scheduler: Any, epochs: int) -> list[float]:
-    """The rate in each epoch that settings give.
+def learning_rates(optimizer: Any, scheduler: Any, count: int) -> list[float]:
+    """The rate that settings give in each epoch, or at each optimiser step of a schedule that counts these.
 
     Args:
         optimizer: partial, called with weights.
         scheduler: partial, called with the optimizer; None: constant.
-        epochs: how many.
+        count: how many epochs or steps, from the schedule's first one on.
 
     Returns:
-        One rate per epoch, of the first group of weights; empty for schedules that depend on what is measured.
+        One rate per epoch or step, of the first group of weights; empty for schedules that depend on what is measured.
     """
     made = optimizer([torch.nn.Parameter(torch.zeros(1))])
     schedule = None if scheduler is None else scheduler(made)
@@ -87,21 +99,23 @@ def learning_rates(optimizer: Any, scheduler: Any, epochs: int) -> list[float]:
     rates = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for _ in range(epochs):
+        for _ in range(count):
             rates.append(float(made.param_groups[0]["lr"]))
             if schedule is not None:
                 schedule.step()
     return rates
 
 
-def _made(module: LightningModule) -> tuple[Optimizer, Any]:
-    """One optimizer and its schedule, in any of the shapes that Lightning takes."""
+def _made(module: LightningModule) -> tuple[Optimizer, Any, str]:
+    """One optimizer, its schedule and the schedule's interval, in any of the shapes that Lightning takes."""
     made: Any = module.configure_optimizers()
     if isinstance(made, dict):
         made = made["optimizer"], made.get("lr_scheduler")
     optimizer, scheduler = made if isinstance(made, (tuple, list)) else (made, None)
     optimizer, scheduler = _only(optimizer), _only(scheduler)
-    return optimizer, scheduler["scheduler"] if isinstance(scheduler, dict) else scheduler
+    if isinstance(scheduler, dict):
+        return optimizer, scheduler["scheduler"], str(scheduler.get("interval", "epoch"))
+    return optimizer, scheduler, "epoch"
 
 
 def _only(made: Any) -> Any:

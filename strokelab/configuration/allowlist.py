@@ -33,7 +33,10 @@ _POSTPROCESS = tuple(
     f"strokelab.inference.postprocess.{name}" for name in ("threshold", "small_components", "mapping", "argmax")
 )
 BUILDABLE: Mapping[str, tuple[str, ...]] = {
-    "model": ("strokelab.networks.", "strokelab.losses.", "strokelab.models.", *_OPTIMIZERS, *_SCHEDULERS),
+    "model": (
+        *("strokelab.networks.", "strokelab.losses.", "strokelab.models.", "strokelab.metrics.validation."),
+        *(*_OPTIMIZERS, *_SCHEDULERS),
+    ),
     "view": (
         *("strokelab.view.View", "strokelab.preparation.recipe.Preparation"),
         *(f"strokelab.sampling.{name}" for name in ("slices.Slices", "foreground.ForegroundPatches")),

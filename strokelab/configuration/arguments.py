@@ -74,11 +74,16 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _targets(value, f"{path}[{index}]")
 
 
+def class_of(target: str) -> Any:
+    """The class or function of a full name; raises what its import raises."""
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
 def parameters(target: Any, path: str) -> set[str] | None:
     """The names a target takes; None where it takes any, or does not tell."""
-    module, _, name = str(target).rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = class_of(str(target))
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{path}._target_",

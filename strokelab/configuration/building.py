@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MISSING = "???"
 # What the planner decides from a cohort's geometry (`strokelab.planning`), by the keys it fills in.
 PLANNED = ("patch", "spacing", "batch_size", "normalize", "widths", "kernels", "strides")
+# What the length of a training decides (`training.length`), by the keys of `model.scheduler` that may be left open.
+LENGTHS = ("total_iters", "total_steps", "T_max", "steps_per_epoch")
 # Facts of the default cohort (data=phantom, the grid of ATLAS) for models built by hand.
 DEFAULT_FACTS: Mapping[str, Any] = {
     **{"in_channels": 1, "n_sites": 8, "plane": (224, 192)},
@@ -28,6 +30,7 @@ DEFAULT_FACTS: Mapping[str, Any] = {
     "widths": (32, 64, 128, 256, 320, 320),
     "kernels": ((3, 3, 3),) * 6,
     "strides": ((1, 1, 1), *((2, 2, 2),) * 5),
+    **dict.fromkeys(LENGTHS, 1000),  # any number: a model built by hand has no training
 }
 
 

@@ -267,7 +267,7 @@ class CohortDataModule(LightningDataModule):
             processes=trainer.num_devices if trainer else 1,
             useful=on_device and self.view.augments_on_cpu,
         )
-        self._say(reason if part == "train" else None)
+        self._say(reason if part == "train" and trainer else None)
         return batch_loader(samples, batches, workers=workers)
 
     def _say(self, words: str | None) -> None:

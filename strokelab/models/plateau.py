@@ -7,6 +7,8 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from strokelab.errors import ConfigError
+
 DEFAULT_MONITOR = "val/loss"
 
 
@@ -25,3 +27,23 @@ class Plateau(ReduceLROnPlateau):
     def __init__(self, optimizer: Optimizer, monitor: str = DEFAULT_MONITOR, **settings: Any) -> None:
         super().__init__(optimizer, **settings)
         self.monitor = monitor
+
+
+def check_interval(interval: str, schedule: str, *, waits: bool) -> None:
+    """Whether a schedule can be stepped as often as ``model.scheduler_interval`` says.
+
+    Args:
+        interval: ``epoch`` or ``step``.
+        schedule: its name.
+        waits: it waits for a plateau.
+
+    Raises:
+        ConfigError: another word, or a schedule that waits for a plateau is to be stepped within epochs.
+    """
+    if interval not in ("epoch", "step") or (waits and interval == "step"):
+        raise ConfigError(
+            "model.scheduler_interval",
+            found=f"{interval} for {schedule}" + (", which looks at a number at the end of an epoch" if waits else ""),
+            expected="epoch" if waits else "epoch, or step: after every optimiser step",
+            remedy="add ++model.scheduler_interval=epoch to the command",
+        )

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import Metric
 
 from strokelab.contract import Batch
 from strokelab.distributed import gathered, own
 from strokelab.errors import ConfigError
 from strokelab.losses.deep_supervision import DeepSupervision
-from strokelab.metrics.live import PooledDice, SampleMean
+from strokelab.metrics.validation import Validated, measured
 from strokelab.models.epoch_means import EpochMeans
-from strokelab.models.plateau import DEFAULT_MONITOR
+from strokelab.models.plateau import DEFAULT_MONITOR, check_interval
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -89,8 +90,11 @@ class Segmenter(L.LightningModule):
             network with deep supervision it is taken at every resolution, by ``DeepSupervision`` with its defaults if
             the loss is none itself.
         optimizer: partial, called with the parameters of network and parts.
-        scheduler: partial, called with the optimizer; steps once per epoch. None: constant rate. One that waits for a
-            plateau looks at its ``monitor`` (``Plateau``), PyTorch's own at ``val/loss``.
+        scheduler: partial, called with the optimizer. None: constant rate. One that waits for a plateau looks at its
+            ``monitor`` (``Plateau``), PyTorch's own at ``val/loss``.
+        scheduler_interval: when the schedule is stepped: after every ``epoch``, or after every optimiser ``step``.
+        validation_metrics: what validation measures beside ``loss`` and ``pooled_dice``, by name
+            (``metrics.validation``); a name of these two takes its place, None leaves it out.
         standardizer: e.g. MAIN; None: images as they come.
         hemispheres: e.g. ``Hemispheres()``; None: whole samples.
         adversary: partial of e.g. ``SiteAdversary``, called with ``feature_channels`` and ``dimensions`` of the
@@ -101,11 +105,12 @@ class Segmenter(L.LightningModule):
             2D networks on CPUs, the same numbers up to rounding.
 
     Raises:
-        ConfigError: an adversary for a network that shows no features.
+        ConfigError: an adversary for a network that shows no features, or a setting of schedule or metrics that
+            cannot be.
 
     Logs, once per epoch over its samples (numbers of a resumed run are those of an unbroken one): ``train/loss``,
-    ``train/segmentation_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/loss``, ``val/pooled_dice``;
-    ``curves_only/...`` where ``curves`` says so: of cases that test, by which nothing may be chosen.
+    ``train/segmentation_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/<name>`` of each validation metric;
+    ``curves_only/<name>`` where ``curves`` says so: of cases that test, by which nothing may be chosen.
     Every step: ``train/loss_step``. Losses are those of the batch of all processes. The site's numbers are logged by
     ``callbacks.site_adversary``.
     """
@@ -120,6 +125,8 @@ class Segmenter(L.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         *,
+        scheduler_interval: str = "epoch",
+        validation_metrics: Mapping[str, Metric | None] | None = None,
         standardizer: Standardizer | None = None,
         hemispheres: HemisphereSplit | None = None,
         adversary: Callable[..., Adversary] | None = None,
@@ -136,6 +143,7 @@ class Segmenter(L.LightningModule):
         self.loss = DeepSupervision(loss) if supervised else loss
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.scheduler_interval = scheduler_interval
         self.standardizer = standardizer
         self.hemispheres = hemispheres
         self.adversary = None
@@ -144,8 +152,9 @@ class Segmenter(L.LightningModule):
             self.adversary = adversary(feature_channels=trunk.feature_channels[-1], dimensions=trunk.dimensions)
         self.lesion_channel = lesion_channel
         self.mask_input = mask_input
-        self.pooled_dice = PooledDice()
-        self.validation_loss = SampleMean()
+        metrics = measured(validation_metrics)
+        self.measured = tuple(metrics)  # their names, which a ModuleDict would not take as they are
+        self.validation_metrics = nn.ModuleList(metrics.values())
         self.epoch_means = EpochMeans()
         self.curves = "val"  # what validation steps log their numbers as
         self._seen: Tensor | None = None  # by a schedule that waits for a plateau
@@ -181,16 +190,18 @@ class Segmenter(L.LightningModule):
         return outputs
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Segmentation loss and pooled Dice of one batch; sites play no part."""
+        """Show one batch to the validation metrics; sites play no part."""
         halves = self.condition(batch)
         logits = self.network(halves["image"])
         loss = self.loss(logits, *compared(halves))
-        lesion = probability(logits)[:, self.lesion_channel] >= 0.5
-        self.pooled_dice.update(lesion, halves["lesion"][:, 0])  # counts of halves sum up to those of wholes
-        size = len(batch["image"])
-        self.validation_loss.update(loss, size)
-        self.log(f"{self.curves}/loss", self.validation_loss, on_epoch=True, batch_size=size)
-        self.log(f"{self.curves}/pooled_dice", self.pooled_dice, on_epoch=True, prog_bar=True, batch_size=size)
+        target, *labelled = compared(batch)
+        maps = logits, probability(logits)
+        logits, scores = maps if self.hemispheres is None else (self.hemispheres.join(each) for each in maps)
+        seen = Validated(loss, logits, scores, target, batch["lesion"], self.lesion_channel, *labelled)
+        for name, metric in zip(self.measured, cast(Iterable[Metric], self.validation_metrics), strict=True):
+            metric.update(seen)
+            shown = name != "loss"
+            self.log(f"{self.curves}/{name}", metric, on_epoch=True, prog_bar=shown, batch_size=seen.samples)
 
     def predict_scores(self, image: Tensor, brain: Tensor) -> Tensor:
         """Probabilities of whole samples in evaluation mode, whatever mode the module is in; needs no site.
@@ -210,13 +221,19 @@ class Segmenter(L.LightningModule):
         return scores if self.hemispheres is None else self.hemispheres.join(scores)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over all parameters, and its schedule per epoch."""
+        """The optimizer over all parameters, and its schedule.
+
+        Raises:
+            ConfigError: the schedule cannot be stepped as often as ``scheduler_interval`` says.
+        """
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
         scheduler = self.scheduler(optimizer)
-        config: dict[str, Any] = {"scheduler": scheduler, "interval": "epoch"}
-        if isinstance(scheduler, ReduceLROnPlateau):  # Lightning would step it when the checkpoint is written already
+        waits = isinstance(scheduler, ReduceLROnPlateau)
+        check_interval(self.scheduler_interval, type(scheduler).__name__, waits=waits)
+        config: dict[str, Any] = {"scheduler": scheduler, "interval": self.scheduler_interval}
+        if waits:  # Lightning would step it when the checkpoint is written already
             config |= {"monitor": getattr(scheduler, "monitor", DEFAULT_MONITOR), "frequency": sys.maxsize}
         return {"optimizer": optimizer, "lr_scheduler": config}
 

@@ -8,6 +8,7 @@ The one reader and writer of run folders; reading how a run stands imports no to
     probabilities.csv the same cases' voxels by lesion probability     status.json    running, finished, killed, failed
     environment.json  versions, machine, git commit                plan.json      what a planner decided, and from what
     training_scans.json  spacing, grid, field of view, orientation, space and contrasts of the training cases
+    init_weights.json    the run whose weights the training started from, and which of them it left out
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from strokelab.runs.folder import (
     CHECKPOINTS,
     CONFIG,
     ENVIRONMENT,
+    INIT_WEIGHTS,
     METRICS,
     PLAN,
     PROBABILITIES,
@@ -49,6 +51,7 @@ from strokelab.runs.folder import (
     write_start,
     write_status,
 )
+from strokelab.runs.init_weights import start_from, trained_on_test, with_init_weights
 from strokelab.runs.objective import check_objective, nothing_found, read_objective, validation_remedy
 from strokelab.runs.own import own_classes, remember
 from strokelab.runs.settings_digest import Before, as_before, differences, settings_digest, taken_back, with_full_places
@@ -62,6 +65,7 @@ __all__ = [
     "CHECKPOINTS",
     "CONFIG",
     "ENVIRONMENT",
+    "INIT_WEIGHTS",
     "METRICS",
     "PLAN",
     "PROBABILITIES",
@@ -97,9 +101,12 @@ __all__ = [
     "remember",
     "resumable_checkpoint",
     "settings_digest",
+    "start_from",
     "taken_back",
+    "trained_on_test",
     "validation_remedy",
     "with_full_places",
+    "with_init_weights",
     "write_digest",
     "write_settings",
     "write_start",

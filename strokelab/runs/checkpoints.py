@@ -1,10 +1,11 @@
-"""Checkpoints: found, read without running anything that lies in them, loaded into a model all or none."""
+"""Checkpoints: found, read without running anything that lies in them, loaded whole, or copied as far as they fit."""
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,24 @@ def find_checkpoint(folder: Path, name: str) -> Path:
         remedy="wait for the first epoch to end, or resume the run"
         + (f"; or choose {setting('checkpoint', Path(there[0]).stem)}" if there else ""),
     )
+
+
+def own_choice(settings: Mapping[str, Any], where: Path) -> str:
+    """The checkpoint a run was configured to use; a run has no say in what is opened elsewhere.
+
+    Args:
+        settings: of the run.
+        where: its config, for messages.
+
+    Raises:
+        RunError: it names a place.
+    """
+    name = settings.get("checkpoint", "last")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise RunError(
+            where, found=f"checkpoint: {name!r}", expected="a name such as last or best", remedy="give checkpoint=last"
+        )
+    return name
 
 
 def resumable_checkpoint(folder: Path) -> Path:
@@ -123,12 +142,82 @@ def check_weights(model: Segmenter, state: Mapping[str, Any], path: Path) -> Non
         )
 
 
+@dataclass(frozen=True)
+class Copied:
+    """What became of weights that were copied by name and shape: names of tensors.
+
+    Args:
+        copied: taken over.
+        missing: of the model, not among the weights.
+        other_shape: of the model, with another shape among the weights.
+        unused: of the weights, not in the model.
+    """
+
+    copied: tuple[str, ...]
+    missing: tuple[str, ...]
+    other_shape: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """Names by reason, for a record."""
+        reasons = {"missing": self.missing, "other_shape": self.other_shape, "unused": self.unused}
+        return {reason: list(names) for reason, names in reasons.items()}
+
+    def __str__(self) -> str:
+        """In one line: numbers, and the first names that were left out."""
+        words = {"of another shape": self.other_shape, "not there": self.missing, "there but not here": self.unused}
+        told = [f"{len(names)} {what} ({_first(names)})" for what, names in words.items() if names]
+        own = len(self.copied) + len(self.missing) + len(self.other_shape)
+        return f"{len(self.copied)} of {own} tensors copied; left out: {', '.join(told) or 'none'}"
+
+
+def copy_weights(model: Segmenter, state: Mapping[str, Any], path: Path) -> Copied:
+    """Copy into a model what has its name and shape there; the rest of the model stays as it is.
+
+    Args:
+        model: to copy into.
+        state: ``state_dict`` of ``read_checkpoint``.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        RunError: not one parameter fits.
+    """
+    own = model.state_dict()
+    shared = [name for name in own if name in state]
+    fitting = {name: state[name] for name in shared if getattr(state[name], "shape", None) == own[name].shape}
+    if not fitting.keys() & dict(model.named_parameters()).keys():  # counters of batch norm fit anywhere
+        raise RunError(
+            path,
+            found=f"no parameter of this model: {len(shared)} of {len(own)} names are known, none with its shape; "
+            f"there {_first(sorted(map(str, state)))}, here {_first(sorted(own))}",
+            expected="weights of which at least one has the name and shape of this model's",
+            remedy="name a run of the same family, or set init_weights=null",
+        )
+    model.load_state_dict(fitting, strict=False)
+    return Copied(
+        copied=tuple(fitting),
+        missing=tuple(name for name in own if name not in state),
+        other_shape=tuple(name for name in shared if name not in fitting),
+        unused=tuple(str(name) for name in state if name not in own),
+    )
+
+
+def _first(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
 def weights_digest(model: Segmenter) -> str:
     """SHA-256 of a model's weights and buffers; equal for equal numbers, whatever file they came from."""
+    return state_digest(model.state_dict())
+
+
+def state_digest(state: Mapping[str, Any]) -> str:
+    """``weights_digest`` of a ``state_dict``."""
     import torch
 
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted((str(name), value) for name, value in state.items() if torch.is_tensor(value)):
         array = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
         digest.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())

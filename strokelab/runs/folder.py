@@ -38,11 +38,12 @@ ENVIRONMENT = "environment.json"
 STATUS = "status.json"
 PLAN = "plan.json"
 TRAINING_SCANS = "training_scans.json"
+INIT_WEIGHTS = "init_weights.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 HOLDER = ".holder.json"  # who holds the lock; a file of its own, because an attempt to lock may empty the lock's
 
-_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS, PLAN, TRAINING_SCANS)
+_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS, PLAN, TRAINING_SCANS, INIT_WEIGHTS)
 _PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "scipy", "nibabel", "torchmetrics")
 
 

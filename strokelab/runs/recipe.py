@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from strokelab.configuration import Settings
-from strokelab.configuration.building import DEFAULT_FACTS, MISSING
+from strokelab.configuration.building import DEFAULT_FACTS, LENGTHS, MISSING
+from strokelab.files import digest
 
 FACTS: Mapping[str, tuple[str, ...]] = {
     "length": (
@@ -20,8 +21,8 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "loss": ("model.loss",),
     "normalisation": ("view.preparation.normalize", "model.mask_input"),
     "optimiser": (
-        *("model.optimizer", "model.scheduler", "trainer.gradient_clip_val", "trainer.accumulate_grad_batches"),
-        *("data.batch_size", "callbacks.rescue.restart"),
+        *("model.optimizer", "model.scheduler", "model.scheduler_interval", "trainer.gradient_clip_val"),
+        *("trainer.accumulate_grad_batches", "data.batch_size", "callbacks.rescue.restart"),
     ),
     "network": (
         "model.network",
@@ -33,7 +34,7 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "samples": ("view.preparation", "view.sampler", "view.order", "view.augment"),
     "data": ("data.modalities", "data.only_sites", "data.exclude", "data.limit_per_site", "data.pseudo.weight"),
     "split": ("split.folds",),
-    "weights": ("checkpoint",),
+    "weights": ("checkpoint", "init_weights.source"),
     "stages": ("stages",),
 }
 """Fact -> the settings that it is made of."""
@@ -68,15 +69,25 @@ def told_apart(trainings: Sequence[Settings]) -> list[str]:
 
     Precision is left out: with ``auto`` it is the machine's choice.
     """
-    keys = [key for keys in FACTS.values() for key in keys]
-    leaves = [
-        {leaf: value for key in keys for leaf, value in _leaves(_at(settings, key), key)}
-        | {"dataset": _at(settings, "cohort.dataset"), "validation": bool(_at(settings, "cohort.cases.val"))}
-        for settings in trainings
-    ]
+    leaves = [_facts(settings) for settings in trainings]
     names = dict.fromkeys(name for one in leaves for name in one)
     differing = [name for name in names if len({_text(one.get(name)) for one in leaves}) > 1]
     return [" ".join(f"{_short(name)}={_text(one.get(name))}" for name in differing[:3]) for one in leaves]
+
+
+def kind_of(settings: Settings) -> str:
+    """A training's name and its recipe in a word: the same for its other folds and seeds."""
+    return f"{settings.get('name')}-{digest({key: _text(value) for key, value in _facts(settings).items()})[:6]}"
+
+
+def _facts(settings: Settings) -> dict[str, Any]:
+    keys = [key for keys in FACTS.values() for key in keys]
+    found = {leaf: value for key in keys for leaf, value in _leaves(_at(settings, key), key)}
+    if _at(settings, "model.scheduler_interval") == "step":  # each fold has its own number of steps
+        found = {
+            key: value for key, value in found.items() if key not in [f"model.scheduler.{name}" for name in LENGTHS]
+        }
+    return found | {"dataset": _at(settings, "cohort.dataset"), "validation": bool(_at(settings, "cohort.cases.val"))}
 
 
 def _of_data(settings: Settings, recipe: Settings) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """What a training was asked for, as one digest: equal digests ask for equal numbers.
 
-Knows which settings say only where and how a training runs. Reads no data and imports no torch.
+Knows which settings say only where and how a training runs. Reads no data; imports no torch unless a training starts
+from another run's weights, which count by their content.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, cast
 from strokelab.configuration import Settings
 from strokelab.files import digest
 from strokelab.runs.checkpoints import relocate
+from strokelab.runs.init_weights import with_init_weights
 
 # Settings that name a place; a run remembers them in full, so that it can be resumed from anywhere.
 PLACES = (("data", "root"), ("data", "store"), ("data.pseudo", "root"), ("split", "path"))
@@ -34,7 +36,7 @@ _IMMATERIAL = (
     "callbacks.resume_point",
 )
 # Settings that older runs lack; at this value they change nothing.
-_ADDED: Mapping[str, Any] = {"data.options.values": None, "stages": {}}
+_ADDED: Mapping[str, Any] = {"data.options.values": None, "init_weights": None, "stages": {}}
 _HERE = "<run folder>"
 # Settings whose defaults changed, with what they were before: trainings begun then go on as they were (``as_before``).
 _FORMER = (("split.val_fraction", 0.1), ("trainer.precision", "auto"))
@@ -146,6 +148,9 @@ def _material(settings: Settings) -> Settings:
             node = node.get(parent) if isinstance(node, dict) else None
         if isinstance(node, dict) and (name not in _ADDED or node.get(last) == _ADDED[name]):
             node.pop(last, None)
+    found = with_init_weights(kept).get("init_weights")
+    if isinstance(found, dict):  # not where they lie: what they are
+        kept["init_weights"] = found.get("weights")
     return kept
 
 

@@ -17,12 +17,12 @@ from strokelab.configuration import Settings, build, check_buildable
 from strokelab.configuration.size_limit import check_size
 from strokelab.contract import PreparedCase
 from strokelab.data.splits import Split
-from strokelab.errors import ConfigError, RunError
+from strokelab.errors import ConfigError
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import case_scores
 from strokelab.inference.scores import Scores
 from strokelab.inference.windows import MEMORY_ONLY
-from strokelab.runs.checkpoints import find_checkpoint, load_weights, read_checkpoint, weights_digest
+from strokelab.runs.checkpoints import find_checkpoint, load_weights, own_choice, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 from strokelab.runs.own import own_classes
 from strokelab.runs.predictor import Forms, Predictor
@@ -138,7 +138,7 @@ def load_run(
     }
     own = own_classes(folder)
     check_buildable(nodes, allow=(*allow, *own), where=where)  # everything, before anything is built
-    file = find_checkpoint(folder, checkpoint or _own_choice(settings, where))
+    file = find_checkpoint(folder, checkpoint or own_choice(settings, where))
     state = read_checkpoint(file)["state_dict"]
     if not own:
         check_size(nodes["model"], file, where)
@@ -171,16 +171,6 @@ def _inference(precision: str, own: Mapping[str, Any], asked: Mapping[str, Any])
     own = own.get("windows", own)
     other = {key: value for key, value in asked.items() if key not in MEMORY_ONLY and own.get(key) != value}
     return ", ".join([precision, *(f"{key}={value}" for key, value in sorted(other.items()))])
-
-
-def _own_choice(settings: Settings, where: Path) -> str:
-    """The checkpoint a run was configured to use; a run has no say in what is opened elsewhere."""
-    name = settings.get("checkpoint", "last")
-    if not isinstance(name, str) or Path(name).name != name:
-        raise RunError(
-            where, found=f"checkpoint: {name!r}", expected="a name such as last or best", remedy="give checkpoint=last"
-        )
-    return name
 
 
 # What the parts of a run must offer; an allowed name of another kind would fail much later.

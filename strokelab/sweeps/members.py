@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from strokelab import runs
 from strokelab.command_words import quoted
 from strokelab.configuration import Settings, check_choices, plain
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, RunError
 from strokelab.sweeps.record import DOOR_MODULE, Door, Member, Record, own_script, read_record
 from strokelab.sweeps.states import MemberState, settle, state_of
 
@@ -238,8 +238,8 @@ def _settings(composed: DictConfig, folder: Path) -> Settings | None:
         settings = copy.deepcopy(composed)
         with read_write(settings), open_dict(settings):
             del settings["hydra"]
-        return plain(settings)
-    except ConfigError:  # the member fails, the others go on
+        return runs.with_init_weights(plain(settings), folder)
+    except (ConfigError, RunError):  # the member fails, the others go on
         return None
     finally:
         HydraConfig.instance().cfg = former

@@ -93,6 +93,7 @@ def _trusted_settings(folder: Path, member: Member) -> dict[str, Any]:
         check_places(settings, member.folder.resolve(), where=folder / SWEEP)
     except ConfigError as error:  # what its remedy adds to a command cannot be said here
         raise _refusal(folder, error.found, error.expected) from error
+    settings = runs.with_init_weights(settings, member.folder)
     known = not member.digest or runs.settings_digest(settings) == member.digest
     if not known and not runs.as_before(settings, member.digest, member.overrides):
         raise _refusal(

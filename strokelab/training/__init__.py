@@ -8,39 +8,33 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from rich.markup import escape
 
 from strokelab import runs, terminal
-from strokelab.allocator import use
-from strokelab.callbacks.resume_point import ResumePoint
 from strokelab.callbacks.stage import Stage
 from strokelab.command_words import shown
 from strokelab.configuration import Settings, bind, build, check_fit
 from strokelab.configuration.stages import joined, of_stage, of_stages, stage_names
-from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.distributed import gathered, together
 from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.files import write_json
 from strokelab.runs.folder import remove_empty
 from strokelab.runs.training_scans import write_training_scans
-from strokelab.seeding import seed_of
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, stoppable
+from strokelab.training.fitting import Fit, built, counted_steps, facts_of
+from strokelab.training.length import schedule_facts
 from strokelab.training.logged import check_logged
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
-from strokelab.training.processes import check_launch, check_shares, meet, own_rank, started_by_first, watched
+from strokelab.training.processes import meet, own_rank, started_by_first, watched
 from strokelab.training.prolong import ended_early, going_on, told
-from strokelab.training.resumable import check_resumable
 from strokelab.training.stages import begin_next, following, forget_first, keep_ended, reached
 from strokelab.training.stages import told as told_of_stage
 from strokelab.training.start import (
@@ -55,7 +49,7 @@ from strokelab.training.start import (
     typed_overrides,
 )
 from strokelab.training.test_part import score_test
-from strokelab.training.trainer import check_trainer, loggers_of, trainer_of
+from strokelab.training.trainer import check_trainer
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -117,18 +111,6 @@ def train(cfg: DictConfig) -> float | None:
     start = gathered(start)[0]  # started at different seconds, processes may have been given different folders
     with ExitStack() as claim:
         return _train(start, claim)
-
-
-@dataclass
-class Fit:
-    """One stage of a training, ready to be fitted."""
-
-    settings: Settings  # of the stage
-    stage: Stage
-    model: Segmenter
-    trainer: Trainer
-    point: ResumePoint
-    checkpoint: Path | None  # to go on from
 
 
 def _train(start: Start, claim: ExitStack) -> float | None:
@@ -194,18 +176,18 @@ def _next(settings: Settings, folder: Path, fit: Fit, datamodules: Sequence[Coho
         together(lambda: forget_first(folder) if first_process() else None)
         return None
     one, datamodule = of_stage(settings, stage.name), datamodules[stage.place]
-    built = _built(one, stage, folder, datamodule, None, loggers=fit.trainer.loggers)
+    begins = built(one, stage, folder, datamodule, None, loggers=fit.trainer.loggers)
     # The processes that the first trainer started serve every stage.
-    if (launcher := built.trainer.strategy.launcher) is not None and hasattr(launcher, "procs"):
+    if (launcher := begins.trainer.strategy.launcher) is not None and hasattr(launcher, "procs"):
         launcher.procs = getattr(fit.trainer.strategy.launcher, "procs", launcher.procs)
 
     def begin() -> Path | None:
         if not first_process():
             return None
         keep_ended(folder, fit.stage)
-        return begin_next(folder, settings, stage, built.model, type(datamodule).__qualname__)
+        return begin_next(folder, settings, stage, begins.model, type(datamodule).__qualname__)
 
-    return replace(built, checkpoint=gathered(together(begin))[0])
+    return replace(begins, checkpoint=gathered(together(begin))[0])
 
 
 def _checked_cohorts(start: Start) -> list[CohortDataModule]:
@@ -244,16 +226,22 @@ def _begin(
     """Build what will be trained, and write the run folder's first files."""
     if found:
         console.print(found.describe(), markup=False, highlight=False, soft_wrap=True)
-    bound = [bind(one, _facts(each)) for one, each in zip(of_stages(start.settings), datamodules, strict=True)]
+    every = zip(of_stages(start.settings), datamodules, strict=True)
+    bound = [bind(one, facts_of(each) | schedule_facts(one, each)) for one, each in every]
     settings = joined(start.settings, bound) | {"cohort": datamodules[-1].describe()}
     choice = settle(settings, datamodules[-1].view.input_shape)
     settings["trainer"]["precision"], settings["allocator"] = choice.precision, choice.allocator
     if choice.said:
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
     folder, split, one = start.folder, datamodules[-1].split_result, of_stage(settings, stage.name)
-    fit = _built(one, stage, folder, datamodules[stage.place], start.checkpoint)
+    fit = built(one, stage, folder, datamodules[stage.place], start.checkpoint)
+    taken: dict[str, Any] = {}
+    if start.checkpoint is None and settings.get("init_weights"):  # before the folder is cleared: it may be its own
+        line, taken = runs.start_from(fit.model, settings, split.test)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if start.checkpoint:
-        for line in going_on(one, fit.model, start.checkpoint):
+        counted = counted_steps(one, datamodules[stage.place])
+        for line in going_on(one, fit.model, start.checkpoint, steps_per_epoch=counted):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if end := ended_early(one, start.checkpoint):
             fit.point.stays_ended = True
@@ -266,6 +254,8 @@ def _begin(
         runs.remember(folder, settings)
         if found:
             write_json(folder / runs.PLAN, found.to_json())
+        if taken:
+            write_json(folder / runs.INIT_WEIGHTS, taken)
     else:
         runs.write_settings(folder, settings)
         runs.remember(folder, settings)
@@ -280,44 +270,10 @@ def _begin(
     return settings, fit
 
 
-def _facts(datamodule: CohortDataModule) -> dict[str, Any]:
-    """What the data decide of the settings."""
-    return {
-        "in_channels": len(datamodule.view.preparation.channels),
-        "n_sites": datamodule.n_sites or None,
-        "plane": datamodule.view.input_shape,
-    }
-
-
 def _taken_over(start: Start, stage: Stage, datamodules: Sequence[CohortDataModule]) -> tuple[Settings, Fit]:
     settings = runs.read_settings(start.folder)
     one, datamodule = of_stage(settings, stage.name), datamodules[stage.place]
-    return settings, _built(one, stage, start.folder, datamodule, start.checkpoint)
-
-
-def _built(
-    settings: Settings,
-    stage: Stage,
-    folder: Path,
-    datamodule: CohortDataModule,
-    checkpoint: Path | None,
-    *,
-    loggers: Sequence[Logger] | None = None,
-) -> Fit:
-    use(str(settings.get("allocator", "default")))
-    torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
-    model: Segmenter = build(settings["model"])
-    model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
-    loggers = loggers_of(settings, folder, checkpoint) if loggers is None else loggers
-    trainer = trainer_of(settings, folder, loggers, stage, curves_only=datamodule.curves_only)
-    check_resumable(settings, model, trainer)
-    check_launch(trainer)
-    resumed = runs.read_checkpoint(checkpoint) if checkpoint else {}
-    check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
-    if trainer.global_rank:
-        torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
-    point = next(one for one in trainer.callbacks if isinstance(one, ResumePoint))  # type: ignore[attr-defined]
-    return Fit(settings, stage, model, trainer, point, checkpoint)
+    return settings, built(one, stage, start.folder, datamodule, start.checkpoint)
 
 
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:

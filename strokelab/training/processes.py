@@ -60,9 +60,14 @@ def _alone(cfg: DictConfig) -> bool:
             settings = plain(cfg)
         else:
             settings = override(runs.read_settings(resumed_folder(cfg)), typed_on_resume())
-        return int(settings["trainer"].get("num_nodes") or 1) * _devices(settings["trainer"]) == 1
+        return process_count(settings["trainer"]) == 1
     except (StrokelabError, AttributeError, KeyError, TypeError, ValueError):
         return True
+
+
+def process_count(trainer: Settings) -> int:
+    """How many processes train together, by the trainer's settings."""
+    return int(trainer.get("num_nodes") or 1) * _devices(trainer)
 
 
 def _devices(trainer: Settings) -> int:
@@ -82,7 +87,7 @@ def meet(trainer: Settings) -> None:
     Args:
         trainer: the trainer's settings. The group is Lightning's own, which it finds and uses later.
     """
-    if not trainer.get("plugins") and int(trainer["num_nodes"]) * _devices(trainer) == 1:
+    if not trainer.get("plugins") and process_count(trainer) == 1:
         # Lightning refuses several tasks of a job without asking how many of them train together.
         os.environ.pop("SLURM_NTASKS", None)
     if not any(name in os.environ for name in _STARTED_OUTSIDE):

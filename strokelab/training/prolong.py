@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strokelab import runs
-from strokelab.callbacks.schedule import learning_rates
+from strokelab.callbacks.schedule import learning_rates, schedule_steps
 from strokelab.callbacks.site_adversary import reversal_strength
 from strokelab.callbacks.stage import epochs_done, stage_of, steps_done
 from strokelab.configuration import Settings, build
 from strokelab.configuration.stages import of_stage
 from strokelab.errors import ConfigError
 from strokelab.runs.checkpoints import relocate
+from strokelab.training.length import interval_of, length_of
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
 _LIMITS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps")
 _ONE_MORE = "StochasticWeightAveraging"  # adds an epoch, which trains only the statistics of batch norm
 _NO_END = ("strokelab.callbacks.", "lightning.pytorch.callbacks.ModelCheckpoint")
-# Settings of PyTorch's schedules that count the epochs of a training.
+# Settings of PyTorch's schedules that count the epochs or steps of a training.
 _LENGTHS = ("T_max", "total_iters", "total_steps", "epochs")
 
 
-def going_on(settings: Settings, model: Segmenter, checkpoint: Path) -> list[str]:
+def going_on(
+    settings: Settings, model: Segmenter, checkpoint: Path, *, steps_per_epoch: int | None = None
+) -> list[str]:
     """What is to be said when a run goes on, before anything of it is changed.
 
     Args:
         settings: from now on; those of the run so far lie in its folder.
         model: built with them, with weights of its own.
         checkpoint: to go on from.
+        steps_per_epoch: as ``changes``.
 
     Returns:
         Lines: where it goes on when the last checkpoint could not be read, and ``changes``.
@@ -49,7 +53,7 @@ def going_on(settings: Settings, model: Segmenter, checkpoint: Path) -> list[str
         where = f"step {content['global_step']}, {checkpoint.name}"
         lines.append(f"{checkpoint.with_name('last.ckpt')} cannot be read: going on from the one before it ({where})")
     before = of_stage(runs.read_settings(checkpoint.parents[1]), stage_of(content).name)
-    return [*lines, *changes(before, settings, content)]
+    return [*lines, *changes(before, settings, content, steps_per_epoch=steps_per_epoch)]
 
 
 def ended_early(settings: Settings, checkpoint: Path) -> dict[str, Any] | None:
@@ -111,16 +115,20 @@ def check_length(settings: Settings, checkpoint: Mapping[str, Any]) -> None:
             )
 
 
-def changes(before: Settings, after: Settings, checkpoint: Mapping[str, Any]) -> list[str]:
+def changes(
+    before: Settings, after: Settings, checkpoint: Mapping[str, Any], *, steps_per_epoch: int | None = None
+) -> list[str]:
     """What another length, optimizer or schedule means, a line each; nothing where all is as before.
 
     Args:
         before: settings of the run so far.
         after: settings from now on.
         checkpoint: to go on from.
+        steps_per_epoch: optimiser steps, where the schedule counts these; None: unknown.
     """
     was, now = _epochs(before), _epochs(after)
     same = all(before["model"].get(part) == after["model"].get(part) for part in ("optimizer", "scheduler"))
+    same &= interval_of(before) == interval_of(after)
     steps = [int(settings["trainer"].get("max_steps", -1)) for settings in (before, after)]
     lines = []
     if was != now:
@@ -129,7 +137,13 @@ def changes(before: Settings, after: Settings, checkpoint: Mapping[str, Any]) ->
         lines.append(f"training: now ends at step {steps[1]}; was {steps[0]} (-1: no limit)")
     if not lines and same:
         return []
-    lines.append(_learning_rate(after, epochs_done(checkpoint), last=now, former=was, same=same))
+    interval = interval_of(after)
+    ends = {"epoch": (was, now)}
+    ends[interval] = (
+        length_of({**after, "trainer": before["trainer"]}, steps_per_epoch),
+        length_of(after, steps_per_epoch),
+    )
+    lines.append(_learning_rate(after, schedule_steps(checkpoint, interval), ends, same=same))
     ramp = _ramp(after, was, now)
     return [*lines, ramp] if ramp else lines
 
@@ -139,23 +153,29 @@ def _epochs(settings: Settings) -> int | None:
     return None if epochs is None or int(epochs) < 0 else int(epochs)
 
 
-def _learning_rate(settings: Settings, done: int, *, last: int | None, former: int | None, same: bool) -> str:
-    model = settings["model"]
+def _learning_rate(
+    settings: Settings, done: int, ends: Mapping[str, tuple[int | None, int | None]], *, same: bool
+) -> str:
+    """The rate as the training goes on and at its end; ``ends``: of the training, as it was and is now, by unit."""
+    model, interval = settings["model"], interval_of(settings)
+    last, place = ends[interval][1], "in epoch" if interval == "epoch" else "at step"
     node = model.get("scheduler")
     optimizer, scheduler = build(model["optimizer"]), build(node) if node else None
     rates = learning_rates(optimizer, scheduler, max(last or 0, done + 1))
     name = str(node["_target_"]).rsplit(".", 1)[-1] if node else "constant"
     text = f"learning rate ({name}): "
     if rates:
-        text += f"{rates[done]:.3g} in epoch {done + 1}"
-        text += f", {rates[last - 1]:.3g} in epoch {last}" if last is not None and last > done + 1 else ""
+        text += f"{rates[done]:.3g} {place} {done + 1}"
+        text += f", {rates[last - 1]:.3g} {place} {last}" if last is not None and last > done + 1 else ""
     else:
         text += "starts afresh"
     counted = {key: node[key] for key in _LENGTHS if node and isinstance(node.get(key), int)}
     for key, value in counted.items():
-        text += f"; its schedule ends at epoch {value}"
-        if value == former and value != last:
-            text += f", as before (model.scheduler.{key}={last} moves its end)"
+        unit = "epoch" if key == "epochs" else interval
+        text += f"; its schedule ends at {unit} {value}"
+        former, now = ends[unit]
+        if value == former and value != now:
+            text += f", as before (model.scheduler.{key}={now} moves its end)"
     if node and not counted and rates:
         text += "; the schedule goes on, its settings name no end"
     return text if same else f"{text}; new settings of optimizer or schedule hold from here on"

@@ -19,13 +19,14 @@ from strokelab.errors import ConfigError
 from strokelab.models.segmenter import Segmenter
 
 
-def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer) -> None:
+def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer, *, steps: int | None = None) -> None:
     """Refuse what would end in the middle of a training, or could not be resumed.
 
     Args:
         settings: of the run.
         model: built with them.
         trainer: with its callbacks.
+        steps: how often a schedule is stepped that counts optimiser steps; None: unknown, nothing is checked then.
 
     Raises:
         ConfigError: optimizer or schedule refuse their settings, the schedule ends before the training, or a state
@@ -40,9 +41,9 @@ def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer) -> N
             expected="settings that they accept",
             remedy="correct the setting; conf/model/<model>.yaml shows the defaults",
         ) from error
-    epochs = trainer.max_epochs
-    if model.scheduler is not None and epochs is not None and epochs > 0:
-        _check_length(settings, model, epochs)
+    length = steps if model.scheduler_interval == "step" else trainer.max_epochs
+    if model.scheduler is not None and length is not None and length > 0:
+        _check_length(settings, model, length)
     parts: dict[str, Any] = {}
     if isinstance(made, dict):
         parts["model.scheduler"] = made["lr_scheduler"]["scheduler"]
@@ -53,21 +54,29 @@ def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer) -> N
         _check_state(name, part)
 
 
-def _check_length(settings: Settings, model: Segmenter, epochs: int) -> None:
-    """A schedule that counts its steps must have one for every epoch."""
+def _check_length(settings: Settings, model: Segmenter, length: int) -> None:
+    """A schedule that counts its steps must have one for every epoch, or every optimiser step, of the training."""
     try:
-        learning_rates(model.optimizer, model.scheduler, epochs)
+        learning_rates(model.optimizer, model.scheduler, length)
     except ValueError as error:
         counts = {
             key: value for key, value in settings["model"]["scheduler"].items() if key in ("total_steps", "epochs")
         }
         key = next((key for key in counts if counts[key] is not None), "total_steps")
+        by_step = model.scheduler_interval == "step"
+        whole = f"after every optimiser step, of at least the {length} of this training"
         raise ConfigError(
             f"model.scheduler.{key}",
             found=f"{counts.get(key)} ({error})",
-            expected=f"a schedule, stepped once an epoch, of at least trainer.max_epochs = {epochs}",
-            remedy=f"add {setting(f'model.scheduler.{key}', epochs)} to the command",
+            expected="a schedule, stepped "
+            + (whole if by_step else f"once an epoch, of at least trainer.max_epochs = {length}"),
+            remedy=f"add {setting(f'model.scheduler.{key}', _enough(settings, key, length))} to the command",
         ) from error
+
+
+def _enough(settings: Settings, key: str, length: int) -> int:
+    """The value of a setting that makes a schedule long enough: ``epochs`` count as many steps as it is told."""
+    return -(-length // int(settings["model"]["scheduler"].get("steps_per_epoch") or 1)) if key == "epochs" else length
 
 
 def _check_state(name: str, part: Any) -> None:

@@ -27,7 +27,7 @@ from strokelab.configuration import (
     plain,
 )
 from strokelab.configuration.allowlist import check_allow
-from strokelab.configuration.building import MISSING, PLANNED
+from strokelab.configuration.building import LENGTHS, MISSING, PLANNED
 from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.size_limit import check_size
 from strokelab.configuration.stages import STAGES, check_heeded, check_stages, joined, of_stage, of_stages, stage_names
@@ -44,8 +44,8 @@ from strokelab.training.trainer import check_monitors
 # The sections of conf/train.yaml; anything else is a typing mistake.
 SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
 PLAIN_KEYS = (
-    *("stages", "name", "seed", "run_dir", "resume", "allow", "checkpoint", "objective", "score_test", "allocator"),
-    "cohort",
+    *("stages", "name", "seed", "run_dir", "resume", "init_weights", "allow", "checkpoint", "objective", "score_test"),
+    *("allocator", "cohort"),
 )
 # resume=auto: go on with whatever lies in run_dir.
 AUTO = "auto"
@@ -116,7 +116,7 @@ def _asked(cfg: DictConfig, *, goes_on: bool = False) -> Start:
     folder = Path(str(plain(cfg)["run_dir"])).expanduser().resolve()
     cfg = cast(DictConfig, OmegaConf.merge(cfg, {"run_dir": str(folder)}))  # others refer to it
     check_heeded(cast(Settings, OmegaConf.to_container(cfg, resolve=False)), typed_keys())
-    settings = runs.with_full_places(plain(cfg))
+    settings = runs.with_init_weights(runs.with_full_places(plain(cfg)), folder if goes_on else None)
     check_allow(settings.pop("allow", []))  # of the command; what a new run of the user's builds needs no leave
     begun = str(runs.read_environment(folder).get("digest") or recorded_digest(folder)) if goes_on else ""
     before = runs.as_before(settings, begun, typed_overrides()) if begun else None
@@ -175,10 +175,10 @@ def _automatic(cfg: DictConfig) -> Start:
 
 
 def _chosen_before(asked: Any, recorded: Any, key: str = "") -> Any:
-    """The settings asked for, but what ``auto`` meant at the first start it means again, and the plan stays."""
+    """The settings asked for, but what ``auto`` meant at the first start it means again; plan and lengths stay."""
     if isinstance(asked, dict) and isinstance(recorded, dict):
         return {key: _chosen_before(value, recorded.get(key), key) for key, value in asked.items()}
-    if asked == MISSING and key in PLANNED and recorded is not None:
+    if asked == MISSING and key in (*PLANNED, *LENGTHS) and recorded is not None:
         return recorded
     return recorded if asked == AUTO and isinstance(recorded, (str, int, float)) else asked
 
@@ -196,12 +196,12 @@ def _resumed(cfg: DictConfig) -> Start:
     for one in of_stages(settings):
         check_buildable(one, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
     check_keys(settings, {*SECTIONS, *PLAIN_KEYS} - {"allow"}, str(folder / runs.CONFIG))  # no run vouches for itself
-    if {"run_dir", "seed"} & {key for key, _ in keys}:
+    if {"run_dir", "seed", "init_weights"} & {key for key, _ in keys}:
         raise ConfigError(
             "resume",
             found=f"{typed}",
-            expected="the run's own folder and seed",
-            remedy="leave run_dir and seed out, or start a new run",
+            expected="the run's own folder, seed and first weights",
+            remedy="leave run_dir, seed and init_weights out, or start a new run",
         )
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))

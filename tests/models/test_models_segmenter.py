@@ -10,10 +10,12 @@ import pytest
 import torch
 from lightning.pytorch.loggers import Logger
 from torch import nn
+from torchmetrics import Metric
 
 from strokelab.callbacks.site_adversary import SiteAdversarySchedule
 from strokelab.errors import ConfigError
 from strokelab.losses.dice import DiceLoss
+from strokelab.metrics.validation import Validated
 from strokelab.models.adversary import SiteAdversary
 from strokelab.models.segmenter import Segmenter, evaluation_mode
 from strokelab.networks.hemispheres import Hemispheres
@@ -24,7 +26,7 @@ PLANE = (16, 24)
 SITES = 3
 
 
-def build(main=True, halves=True, adversary=True, *, channels=1, seed=0, mask_input=False, network=None) -> Segmenter:
+def build(main=True, halves=True, adversary=True, *, channels=1, seed=0, network=None, **settings) -> Segmenter:
     torch.manual_seed(seed)
     return Segmenter(
         network or UNet(channels, base=4, depth=3),
@@ -34,7 +36,7 @@ def build(main=True, halves=True, adversary=True, *, channels=1, seed=0, mask_in
         standardizer=MaskedAdaIN(channels, PLANE, bn_momentum=None, patch=8) if main else None,
         hemispheres=Hemispheres() if halves else None,
         adversary=partial(SiteAdversary, n_sites=SITES) if adversary else None,
-        mask_input=mask_input,
+        **settings,
     )
 
 
@@ -362,3 +364,42 @@ def test_short_runs_with_the_usual_statistics_are_warned_of(tmp_path):
     model.standardizer = MaskedAdaIN(1, PLANE, patch=8)
     with pytest.warns(UserWarning, match="bn_momentum=null"):
         trainer_with(tmp_path, 1)[0].fit(model, Batches(1))
+
+
+class LesionShare(Metric):
+    """Of whole samples, whatever a network looks at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("shares", default=[], dist_reduce_fx="cat")
+
+    def update(self, batch: Validated) -> None:
+        assert batch.probability.shape == batch.logits.shape == batch.lesion.shape == (6, 1, *PLANE)
+        assert torch.equal(batch.probability, batch.logits.sigmoid())
+        self.shares.append(batch.lesion_probability.flatten(1).mean(dim=1))
+
+    def compute(self):
+        return torch.cat(self.shares).mean()
+
+
+def test_validation_logs_every_metric_of_whole_samples(tmp_path):
+    model = build(validation_metrics={"share": LesionShare(), "loss": None})
+    model.curves = "curves_only"
+    trainer, _ = trainer_with(tmp_path, 1)
+    (result,) = trainer.validate(model, Batches(2), verbose=False)
+    assert list(result) == ["curves_only/pooled_dice", "curves_only/share"]
+    scores = torch.cat([model.predict_scores(b["image"], b["brain"]) for b in Batches(2)])
+    assert result["curves_only/share"] == pytest.approx(scores.mean().item(), abs=1e-6)
+    assert not [name for name in model.state_dict() if "metric" in name], "a checkpoint holds weights alone"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "interval"),
+    [(torch.optim.lr_scheduler.ReduceLROnPlateau, "step"), (torch.optim.lr_scheduler.ConstantLR, "batch")],
+)
+def test_a_schedule_is_stepped_by_epochs_or_steps_and_waits_for_epochs_alone(scheduler, interval):
+    network = UNet(1, base=2, depth=1)
+    model = Segmenter(network, DiceLoss(), partial(torch.optim.SGD, lr=0.1), scheduler, scheduler_interval=interval)
+    with pytest.raises(ConfigError) as refused:
+        model.configure_optimizers()
+    assert refused.value.where == "model.scheduler_interval"

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from doing import executes, options, said, settings, strokelab, told
 
 from strokelab import runs
@@ -81,18 +82,31 @@ def test_a_run_that_did_not_end_is_given_back(name, tmp_path, monkeypatch):
     assert Path(typed_value(words, "resume").replace("\\$", "$")).resolve() == folder
 
 
-@executes("strokelab/runs/trained.py:_own_choice", "strokelab/runs/checkpoints.py:find_checkpoint")
+@executes("strokelab/runs/checkpoints.py:own_choice", "strokelab/runs/checkpoints.py:find_checkpoint")
 def test_checkpoints(tmp_path):
-    from strokelab.runs.trained import _own_choice
+    from strokelab.runs.checkpoints import own_choice
 
-    (word,) = told(said(_own_choice, {"checkpoint": "../x"}, tmp_path).remedy)
+    (word,) = told(said(own_choice, {"checkpoint": "../x"}, tmp_path).remedy)
     chosen = settings("runs=[a]", word, door="evaluate")["checkpoint"]
-    assert _own_choice({"checkpoint": chosen}, tmp_path) == "last"
+    assert own_choice({"checkpoint": chosen}, tmp_path) == "last"
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/best.ckpt").touch()
     (word,) = told(said(runs.find_checkpoint, tmp_path, "last").remedy)
     chosen = settings("runs=[a]", word, door="evaluate")["checkpoint"]
     assert runs.find_checkpoint(tmp_path, chosen).name == "best.ckpt"
+
+
+@executes("strokelab/runs/init_weights.py:_found", "strokelab/runs/checkpoints.py:copy_weights")
+def test_weights_to_start_from(a_run, monkeypatch):
+    from strokelab.runs.checkpoints import copy_weights
+
+    monkeypatch.chdir(a_run.parent)
+    (word,) = told(said(runs.with_init_weights, settings(f"init_weights={a_run.name}:../x")).remedy)
+    found = runs.with_init_weights(settings(word))["init_weights"]
+    assert (found["run"], found["file"]) == (str(a_run), "best.ckpt")
+    weights = runs.read_checkpoint(a_run / "checkpoints/best.ckpt")["state_dict"]
+    (word,) = told(said(copy_weights, torch.nn.Linear(1, 1), weights, a_run).remedy)
+    assert runs.with_init_weights(settings(f"init_weights={a_run.name}", word))["init_weights"] is None
 
 
 @executes("strokelab/runs/ensemble.py:_postprocess_of")

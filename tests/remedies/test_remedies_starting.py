@@ -66,6 +66,18 @@ def test_a_model_without_a_loss():
     mended(lambda chosen: check_loss(chosen["model"]), ["loss=none"])
 
 
+@executes("strokelab/models/plateau.py:check_interval")
+def test_schedules_that_wait_for_the_end_of_an_epoch():
+    plateau = ["~model.scheduler.gamma", "model.scheduler._target_=strokelab.models.plateau.Plateau"]
+    mended(check_logged, [*plateau, "+model.scheduler_interval=step"])
+
+
+@executes("strokelab/training/logged.py:_check_names")
+def test_a_metric_with_the_name_of_another():
+    metric = "+model.validation_metrics.dice._target_=strokelab.metrics.validation.SoftDice"
+    mended(check_logged, [metric])
+
+
 @executes("strokelab/training/logged.py:_remedy", "strokelab/training/logged.py:check_logged")
 def test_numbers_that_are_never_logged():
     best = settings("checkpoint=best")

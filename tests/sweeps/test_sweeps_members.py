@@ -124,3 +124,14 @@ def test_members_start_as_the_sweep_did(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["__main__"], "__file__", None, raising=False)
     with pytest.raises(ConfigError, match="no running script"):
         door_of(planning.config)
+
+
+def test_a_sweep_over_starts_has_a_training_for_each_and_goes_on_without_them(a_run, trained_unet, tmp_path):
+    planning = Planning(tmp_path)
+    jobs = [f"init_weights={place};seed=1" for place in (trained_unet, f"{trained_unet}:best", "'nowhere'")]
+    one, two, three = planning.plan(*jobs, f"init_weights='{a_run}';seed=1")[:3]
+    assert one.digest != two.digest
+    assert three.digest == "", "its own process will say what is wrong"
+    moved = a_run.rename(tmp_path / "a:b")
+    other = planning.plan(f"init_weights='{moved}:last';seed=1")[0]
+    assert other.digest == planning.plan(f"init_weights='{moved}';seed=1")[0].digest not in ("", one.digest)

@@ -81,6 +81,7 @@ def test_the_page_is_true(tmp_path, t1_cohort, doors):
     history = pd.read_csv(run / "metrics.csv")
     assert history["epoch"].max() == 2
     assert history["val/volume_ratio"].notna().sum() == 1
+    assert history["val/missed"].dropna().between(0, 1).tolist() == [True] * 3
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["network"] == {"_target_": "my_parts.network.Plain", "in_channels": 1, "width": 8}
     assert config["model"]["loss"] == {"_target_": "my_parts.loss.Tversky"}

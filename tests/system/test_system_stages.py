@@ -90,7 +90,7 @@ def test_killed_and_resumed_ends_like_one_never_killed(place, call, staged, base
 
 
 def test_stages_that_end_early_or_by_steps_and_start_from_the_best(base, doors, tmp_path):
-    """The first stage is stopped in its second epoch, the second ends within an epoch, the third starts from its best."""
+    """One ends early, the next within an epoch, the last starts from its best."""
     early = "_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, patience: 1, min_delta: 100"
     stages = [
         *(f"+stages.a.callbacks.early={{{early}}}", "+stages.a.trainer.max_epochs=9", "+stages.b.data.batch_size=8"),

@@ -18,6 +18,14 @@ def schedule(target, **more):
     return {"model.scheduler": {"_target_": target, "_partial_": True, **more}}
 
 
+def measuring(**metrics):
+    nodes = {name: target and {"_target_": target} for name, target in metrics.items()}
+    return {"model.validation_metrics": nodes}
+
+
+INTERVAL = "model.scheduler_interval"
+L1, SOFT = (f"strokelab.metrics.validation.{name}" for name in ("L1ErrorRate", "SoftDice"))
+OWN = {"callbacks.case_metrics": {"_target_": "strokelab.callbacks.case_metrics.CaseMetrics", "own": {"ratio": {}}}}
 PLATEAU, TORCH = "strokelab.models.plateau.Plateau", "torch.optim.lr_scheduler.ReduceLROnPlateau"
 NO_VALIDATION = {"trainer.max_epochs": 3, "trainer.check_val_every_n_epoch": 4}
 # Settings, and the setting that the error names.
@@ -32,6 +40,13 @@ REFUSED = {
     "best without batches": ({"checkpoint": "best", "trainer.limit_val_batches": 0}, "callbacks.best.monitor"),
     "whole volumes too rarely": (early("val/dice", "max") | {"trainer.max_epochs": 9}, "callbacks.early.monitor"),
     "objective without validation": ({"objective": "val/pooled_dice"} | NO_VALIDATION, "objective"),
+    "wrong direction of a metric": (measuring(x=L1) | early("val/x", "max"), "callbacks.early.mode"),
+    "a default that is left out": (measuring(loss=None) | early("val/loss"), "callbacks.early.monitor"),
+    "the best by what is left out": (measuring(pooled_dice=None), "callbacks.best.monitor"),
+    "a metric without validation": (measuring(x=L1) | early("val/x") | NO_VALIDATION, "callbacks.early.monitor"),
+    "a metric called like one of whole volumes": (measuring(dice=L1), "model.validation_metrics.dice"),
+    "steps of a schedule that waits": (schedule(TORCH) | {"model.scheduler_interval": "step"}, INTERVAL),
+    "a schedule of batches": ({"model.scheduler_interval": "batch"}, INTERVAL),
 }
 ACCEPTED = {
     "default": {},
@@ -41,6 +56,11 @@ ACCEPTED = {
     "sites": early("site/loss"),
     "a schedule": schedule(PLATEAU, monitor="val/pooled_dice", mode="max"),
     "PyTorch's own schedule": schedule(TORCH),
+    "a metric": measuring(x=L1) | early("val/x") | {"objective": "val/x"},
+    "a metric in place of a default": measuring(pooled_dice=SOFT) | early("val/pooled_dice", "max"),
+    "a metric that does not say its direction": measuring(x="torchmetrics.MeanMetric") | early("val/x", "max"),
+    "a metric of one's own for whole volumes": OWN | early("val/ratio", "max"),
+    "steps of a schedule": {"model.scheduler_interval": "step"},
     "validation by steps": {"checkpoint": "best", "trainer.check_val_every_n_epoch": None},
     "parts of others, which may log anything": early("mine/number", "max") | {"callbacks.mine": {"_target_": "mine.X"}},
 }

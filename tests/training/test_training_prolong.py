@@ -90,3 +90,22 @@ def test_a_training_without_an_end_goes_on():
     check_length(changed(trainer__max_epochs=-1), at(50, 1000))
     check_length(changed(trainer__max_epochs=None), at(50, 1000))
     check_length(SETTINGS, at(50, 1000))
+
+
+def by_step(length, **settings):
+    schedule = {"_target_": "torch.optim.lr_scheduler.PolynomialLR", "_partial_": True, "total_iters": length}
+    return changed(model__scheduler=schedule, model__scheduler_interval="step", **settings)
+
+
+def test_a_schedule_of_steps_says_its_steps():
+    lines = changes(by_step(500), by_step(500, trainer__max_epochs=80), at(20, 200), steps_per_epoch=10)
+    assert lines[1] == (
+        "learning rate (PolynomialLR): 0.006 at step 201, 0 at step 800; its schedule ends at step 500, as before "
+        "(model.scheduler.total_iters=800 moves its end)"
+    )
+    lines = changes(by_step(500), by_step(800, trainer__max_epochs=80), at(20, 200), steps_per_epoch=10)
+    assert lines[1].startswith("learning rate (PolynomialLR): 0.0075 at step 201, 1.25e-05 at step 800; its schedule")
+    assert "ends at step 800; new settings" in lines[1]
+    epochs = by_step(500)
+    epochs["model"] = {**epochs["model"], "scheduler_interval": "epoch"}
+    assert changes(epochs, by_step(500), at(20, 200), steps_per_epoch=10)[0].endswith("hold from here on")

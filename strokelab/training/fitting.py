@@ -1,0 +1,94 @@
+"""One stage of a training, built and ready to be fitted. Knows settings and data; writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
+
+from strokelab import runs
+from strokelab.allocator import use
+from strokelab.callbacks.resume_point import ResumePoint
+from strokelab.callbacks.stage import Stage
+from strokelab.configuration import Settings, build
+from strokelab.contract import CURVES_ONLY
+from strokelab.data.datamodule import CohortDataModule
+from strokelab.seeding import seed_of
+from strokelab.training.length import interval_of, length_of, steps_per_epoch
+from strokelab.training.processes import check_launch, check_shares
+from strokelab.training.resumable import check_resumable
+from strokelab.training.trainer import loggers_of, trainer_of
+
+if TYPE_CHECKING:
+    from strokelab.models.segmenter import Segmenter
+
+
+@dataclass
+class Fit:
+    """One stage of a training, ready to be fitted."""
+
+    settings: Settings  # of the stage
+    stage: Stage
+    model: Segmenter
+    trainer: Trainer
+    point: ResumePoint
+    checkpoint: Path | None  # to go on from
+
+
+def facts_of(datamodule: CohortDataModule) -> dict[str, Any]:
+    """What the data decide of the settings."""
+    return {
+        "in_channels": len(datamodule.view.preparation.channels),
+        "n_sites": datamodule.n_sites or None,
+        "plane": datamodule.view.input_shape,
+    }
+
+
+def built(
+    settings: Settings,
+    stage: Stage,
+    folder: Path,
+    datamodule: CohortDataModule,
+    checkpoint: Path | None,
+    *,
+    loggers: Sequence[Logger] | None = None,
+) -> Fit:
+    """Model and trainer of a stage.
+
+    Args:
+        settings: of the stage, late facts bound.
+        stage: whose settings they are.
+        folder: of the run.
+        datamodule: of the stage, set up.
+        checkpoint: to go on from; None: a new training, or a stage whose first checkpoint is still to be written.
+        loggers: of the stages before; None: this is the first one that is trained here.
+
+    Raises:
+        ConfigError: the training could not end, be resumed or be shared by its processes.
+        RunError: as ``check_shares``.
+    """
+    use(str(settings.get("allocator", "default")))
+    torch.manual_seed(seed_of(int(settings["seed"]), "weights"))
+    model: Segmenter = build(settings["model"])
+    model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
+    loggers = loggers_of(settings, folder, checkpoint) if loggers is None else loggers
+    trainer = trainer_of(settings, folder, loggers, stage, curves_only=datamodule.curves_only)
+    check_resumable(settings, model, trainer, steps=length_of(settings, counted_steps(settings, datamodule)))
+    check_launch(trainer)
+    resumed = runs.read_checkpoint(checkpoint) if checkpoint else {}
+    check_shares(datamodule.batch_size, trainer.world_size, resumed.get(type(datamodule).__qualname__))
+    if trainer.global_rank:
+        torch.manual_seed(seed_of(int(settings["seed"]), "process", trainer.global_rank))  # of dropout
+    point = next(one for one in trainer.callbacks if isinstance(one, ResumePoint))  # type: ignore[attr-defined]
+    return Fit(settings, stage, model, trainer, point, checkpoint)
+
+
+def counted_steps(settings: Settings, datamodule: CohortDataModule) -> int | None:
+    """Optimiser steps of an epoch where the schedule counts them; None: nothing asks for them."""
+    counted = settings["model"].get("scheduler") and interval_of(settings) == "step"
+    return steps_per_epoch(settings, datamodule) if counted else None
