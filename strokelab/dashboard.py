@@ -106,7 +106,7 @@ def publish(board: Board) -> str:
     """Save the workspace in the project and return its address.
 
     Raises:
-        ConfigError: as ``workspace``; nobody is logged in, or the server refuses.
+        ConfigError: as ``workspace``; there is no login, or the server refuses.
     """
     from strokelab.callbacks.wandb_session import has_key
 

@@ -59,7 +59,7 @@ def own(values: list[T] | T) -> T | None:
 
 
 def together(work: Callable[[], T]) -> T:
-    """Each process does its own work, and goes on when all have: where one fails, all do, and nobody waits.
+    """Each process does its own work, and goes on when all have: where one fails, all do, and none waits.
 
     Returns:
         What the work of this process gave.
@@ -94,7 +94,7 @@ def together(work: Callable[[], T]) -> T:
 
 
 def _portable(failure: Exception | None) -> StrokelabError | str | None:
-    """An error fit to travel: of other kinds nobody knows whether they can be pickled."""
+    """An error fit to travel: others may not be picklable."""
     if failure is None or isinstance(failure, StrokelabError):
         return failure
     return f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"

@@ -27,7 +27,7 @@ class StrokelabError(Exception):
         self.found = found
         self.expected = expected
         self.remedy = remedy
-        # Part of it may be quoted from somebody else's file, and all of it goes to a terminal.
+        # Part of it may be quoted from an untrusted file, and all of it goes to a terminal.
         super().__init__(printable(f"{where}\n  found:    {found}\n  expected: {expected}\n  remedy:   {remedy}"))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, made harmless where it goes: a terminal, a spreadsheet.
+"""Untrusted text, made harmless where it goes: a terminal, a spreadsheet.
 
 Case ids, names of runs and errors come from folders and tables of others. HTML and LaTeX are escaped by the report.
 """

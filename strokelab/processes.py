@@ -122,7 +122,7 @@ def end_with(process: int) -> None:
     """End this process when its parent is killed.
 
     Args:
-        process: the parent's id as it told it; if that is gone already, so is this one.
+        process: the parent's id as it gave it; if that is gone already, so is this one.
     """
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)

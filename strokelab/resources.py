@@ -51,7 +51,7 @@ def memory() -> Memory:
     for limit, used in _of_cgroups():
         left = max(0, limit - used)
         free, total = left if free is None else min(free, left), limit if total is None else min(total, limit)
-    of_job = _number(os.environ.get("SLURM_MEM_PER_NODE"))  # MiB; how much of it is used is not told
+    of_job = _number(os.environ.get("SLURM_MEM_PER_NODE"))  # MiB; how much of it is used is unknown
     if of_job:
         of_job *= 2**20
         free, total = of_job if free is None else min(free, of_job), of_job if total is None else min(total, of_job)

@@ -30,8 +30,8 @@ def _reason(trainer: Trainer) -> str:
     reasons = []
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch == trainer.current_epoch:
-            told = callback.stopping_reason_message or callback.monitor  # epoch 0 also means: did not stop
-            reasons += [f"EarlyStopping: {told.removesuffix(_SIGNAL).rstrip('.')}"] * bool(
+            reason = callback.stopping_reason_message or callback.monitor  # epoch 0 also means: did not stop
+            reasons += [f"EarlyStopping: {reason.removesuffix(_SIGNAL).rstrip('.')}"] * bool(
                 callback.stopping_reason.value
             )
         remaining = callback.time_remaining() if isinstance(callback, Timer) else None

@@ -40,7 +40,7 @@ class Stopped(SystemExit):
 class StopRequest:
     """What signals asked of this process.
 
-    The first one ends the work where it is (``Stopped``) or, inside training steps, waits until somebody looks at
+    The first one ends the work where it is (``Stopped``) or, inside training steps, waits until the training looks at
     ``requested``. Another one a second later ends the process at once, even one that hangs in a collective operation.
     """
 
@@ -84,7 +84,7 @@ class StopRequest:
             self._listening = False
 
     def hear_again(self) -> None:
-        """Take the signals back from whoever registered for them since (Lightning does)."""
+        """Take the signals back from other handlers registered since (Lightning's)."""
         if self._listening and threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self._hear)
@@ -100,7 +100,7 @@ class StopRequest:
             raise Stopped(self.signal)
 
     def end(self, name: str | None = None) -> None:
-        """Have the end recorded, once, by whoever comes first."""
+        """Have the end recorded, once, by the first caller."""
         if not self._ending.acquire(blocking=False):
             return
         self.wait_for_step = True  # nothing interrupts the record

@@ -1,4 +1,4 @@
-"""Progress bars a person can read: one line for the epochs' batches, losses beside it."""
+"""Readable progress bars: one line for the epochs' batches, losses beside it."""
 
 from __future__ import annotations
 

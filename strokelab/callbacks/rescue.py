@@ -50,7 +50,7 @@ class Rescue(L.Callback):
             raise ConfigError(
                 "callbacks.rescue.restart",
                 found=f"{type(network).__name__} trained by {', '.join(type(each).__name__ for each in optimizers)}",
-                expected="a network that can be drawn anew (NNUNet) and an optimizer with momentum (SGD)",
+                expected="a network that can be initialised anew (NNUNet) and an optimizer with momentum (SGD)",
                 remedy="set callbacks.rescue.restart=false",
             )
 
@@ -66,7 +66,9 @@ class Rescue(L.Callback):
         if float(found) > 0:
             return
         if trainer.is_global_zero:
-            deed = f"weights are drawn anew, with momentum {self.momentum}" if self.restart else "nothing is changed"
+            deed = (
+                f"weights are initialised anew, with momentum {self.momentum}" if self.restart else "nothing is changed"
+            )
             warnings.warn(
                 f"the pooled Dice is exactly 0 after {trainer.current_epoch + 1} epochs: the network calls everything "
                 f"healthy, and may have done so from its first steps on; {deed} (callbacks.rescue.restart, "

@@ -34,7 +34,7 @@ class ResumePoint(Checkpoint):
     then it waits under another name and the previous one stands, so that ``metrics.csv`` lacks no row wherever a kill
     falls. Within an epoch nothing is saved at its last batch (Lightning 2.6 counts such a checkpoint wrongly and a
     resume repeats the epoch); the epoch's own save follows at once. The random state of every process travels along,
-    so dropout continues where it was; saving draws from none, so the numbers do not depend on when it happens.
+    so dropout continues where it was; saving consumes none, so the numbers do not depend on when it happens.
 
     A stop (``preemption``) is heard by one process and heeded by all, at the end of the same step. While validating
     there is nothing exact to save: the work ends at once and the previous checkpoint stands.
@@ -101,7 +101,7 @@ class ResumePoint(Checkpoint):
         STOP.wait_for_step = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Put the random state back, once, after a resume: only now has every other user of it drawn."""
+        """Put the random state back, once, after a resume: only now has every other user of it sampled."""
         self._publish(trainer)
         if self._random_state is not None:
             set_random_state(self._random_state, trainer.strategy.root_device)

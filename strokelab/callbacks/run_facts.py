@@ -1,4 +1,4 @@
-"""What a tracking board is told of a run: the words it is found, grouped and compared by. Knows no board."""
+"""What a tracking board receives of a run: the words it is found, grouped and compared by. Knows no board."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class RunFacts:
         folder: of the run.
         family: what the run calls its model, usually the name of a file in ``conf/model``.
         dataset: of the cohort; phantoms in the layout of a dataset are ``phantom_<dataset>``.
-        phantom: whether no person was scanned.
+        phantom: whether the images are synthetic.
         split: rule, e.g. ``leave_one_site_out``.
-        fold: as the split was told it; "" = the rule has none.
+        fold: of the split's setting; "" = the rule has none.
         held_out: the one site that all test cases come from; "" = there is no such site.
         seed: of the training.
         sweep: name of the sweep's folder; "" = a run of its own.

@@ -18,11 +18,11 @@ from strokelab.files import natural_key
 IMAGE_TERMS = {
     "atlas_v1": "ATLAS may not be passed on (data use agreement)",
     "atlas_v2": "ATLAS may not be passed on (data use agreement)",
-    "isles2015_siss": "ISLES 2015 is given to registered persons",
-    "isles2015_spes": "ISLES 2015 is given to registered persons",
+    "isles2015_siss": "ISLES 2015 is given to registered users",
+    "isles2015_spes": "ISLES 2015 is given to registered users",
     "isles2022": "ISLES 2022 may be passed on with attribution only",
 }
-"""Why pictures of a dataset need the user's word. Any dataset that is not listed needs it as well."""
+"""Why pictures of a dataset need the user's permission. Any dataset that is not listed needs it as well."""
 PUBLIC_CASE_IDS = frozenset(IMAGE_TERMS)
 """Datasets whose case ids were published as pseudonyms; ids in a folder of one's own may be anything."""
 
@@ -34,13 +34,13 @@ def may_share_images(facts: RunFacts, asked: bool | None) -> tuple[bool, str]:
 
     Args:
         facts: of the run.
-        asked: the user's word; None: phantoms only.
+        asked: the user's setting; None: phantoms only.
     """
     if asked is not None:
         return asked, "" if asked else "share_images=false"
     if facts.phantom:
         return True, ""
-    return False, IMAGE_TERMS.get(facts.dataset, "nobody said that its images may leave this machine")
+    return False, IMAGE_TERMS.get(facts.dataset, "no terms say that its images may leave this machine")
 
 
 def may_share_case_ids(facts: RunFacts, asked: bool | None) -> bool:

@@ -1,4 +1,4 @@
-"""Schedules the strength of the site adversary and logs how well the site can be told. Knows no model by name.
+"""Schedules the strength of the site adversary and logs how well the site is recognised. Knows no model by name.
 
 It speaks to a model through ``model.adversary.strength`` and through what the training step returns beside the loss:
 ``site_loss`` (mean over the samples whose site is known) and ``site_confusion`` (K, K), truth in rows. A model without
@@ -142,7 +142,7 @@ class SiteAdversarySchedule(L.Callback):
 
 
 def site_scores(confusion: Tensor) -> dict[str, Tensor]:
-    """How well sites are told apart, beside what needs no telling.
+    """How well sites are recognised, beside what the largest site alone gives.
 
     Args:
         confusion: (K, K) int64 counts, truth in rows; at least one count.

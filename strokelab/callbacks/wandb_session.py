@@ -139,7 +139,7 @@ def set_aside(folder: Path, identity: str) -> bool:
 def open_session(folder: Path, asked: str | None, *, init_timeout: float, **arguments: Any) -> Session:
     """Open a run.
 
-    A server that does not answer in time, or does not know the key, costs nobody a training: the run goes on offline.
+    A server that does not answer in time, or does not know the key, costs no training: the run goes on offline.
 
     Args:
         folder: of the run; everything W&B writes goes to its ``wandb``, also what it would put into the user's home.
@@ -190,9 +190,9 @@ def _init(folder: Path, mode: Mode, init_timeout: float, arguments: Mapping[str,
         silent=True,
         **arguments.get("settings", {}),
     )
-    # Wandb's own process of whoever started this one would keep our run open, should we be killed.
+    # Wandb's own process of the process that started this one would keep our run open, should we be killed.
     os.environ.pop("WANDB_SERVICE", None)
-    # create_new: a run that somebody left open must never take this one's numbers.
+    # create_new: a run that was left open must never take this one's numbers.
     given = {**arguments, "settings": settings}
     run = wandb.init(dir=str(folder), resume="allow", reinit="create_new", **given)
     for link in (folder / "wandb").glob("*/logs/*"):

@@ -105,7 +105,7 @@ class WeightsAndBiases(WandbLogger):
         self._last_step = 0  # smaller ones are on the board
 
     def describe(self, facts: RunFacts) -> None:
-        """Learn what the run is, before its first number; whoever says it ends the run with ``close``."""
+        """Learn what the run is, before its first number; the caller ends the run with ``close``."""
         self._facts = facts
 
     @property

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from strokelab import terminal
 from strokelab.campaign.lines import Line, costs, disk, memory
-from strokelab.campaign.plan import Campaign, Plan, plan_for
+from strokelab.campaign.plan import Campaign, Forecast, forecast
 from strokelab.errors import ConfigError
 from strokelab.files import write_text
 
@@ -79,10 +79,10 @@ def print_plan(campaign: Campaign, gpus: list[int], *, console: Console, csv_fil
         ConfigError: a number of GPUs below 1.
         DataError: the file cannot be written.
     """
-    plans = [plan_for(campaign, count) for count in gpus]
+    forecasts = [forecast(campaign, count) for count in gpus]
     parts = {"one training, one case": costs(campaign), "disk": disk(campaign), "memory": memory(campaign)}
-    console.print(_hours(plans, campaign, parts))
-    for found in plans:
+    console.print(_hours(forecasts, campaign, parts))
+    for found in forecasts:
         if found.most_busy < found.gpus:
             console.print(
                 f"Of {found.gpus} GPUs {found.most_busy} have a training: there are no more trainings at a time, and "
@@ -92,11 +92,11 @@ def print_plan(campaign: Campaign, gpus: list[int], *, console: Console, csv_fil
     for title, lines in parts.items():
         console.print(_lines(title, lines))
     if csv_file is not None:
-        write_text(csv_file, _csv(plans, parts))
+        write_text(csv_file, _csv(forecasts, parts))
         console.print(f"Table: {csv_file}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _hours(plans: list[Plan], campaign: Campaign, parts: dict[str, list[Line]]) -> Table:
+def _hours(forecasts: list[Forecast], campaign: Campaign, parts: dict[str, list[Line]]) -> Table:
     members = campaign.schemes * campaign.folds
     table = Table(
         title=f"{campaign.cases} cases x {campaign.schemes} schemes x {campaign.folds} folds: {members} trainings",
@@ -107,7 +107,7 @@ def _hours(plans: list[Plan], campaign: Campaign, parts: dict[str, list[Line]]) 
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("how the hours come about", overflow="fold")
     shared = (f"{parts['disk'][-1].value:,.0f}", f"{parts['memory'][-1].value:,.0f}")
-    for found in plans:
+    for found in forecasts:
         how = "\n".join(f"{stage.name}: {stage.formula} = {stage.hours:,.1f} h" for stage in found.stages)
         table.add_row(
             str(found.gpus), str(found.nodes), f"{found.hours:,.1f}", f"{found.hours / 24:,.1f}", *shared, how
@@ -131,11 +131,11 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _csv(plans: list[Plan], parts: dict[str, list[Line]]) -> str:
+def _csv(forecasts: list[Forecast], parts: dict[str, list[Line]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["part", "name", "value", "unit", "formula", "source"])
-    for found in plans:
+    for found in forecasts:
         of = f"{found.gpus} GPUs"
         writer.writerows([of, stage.name, stage.hours, "h", stage.formula, ""] for stage in found.stages)
         writer.writerow([of, "in all", found.hours, "h", "sum of the stages", ""])

@@ -122,7 +122,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Forecast:
     """A campaign on a number of GPUs.
 
     Args:
@@ -183,7 +183,7 @@ def teachers(campaign: Campaign) -> int:
     return (campaign.schemes - campaign.self_training) * campaign.folds
 
 
-def plan_for(campaign: Campaign, gpus: int) -> Plan:
+def forecast(campaign: Campaign, gpus: int) -> Forecast:
     """Stages and hours on a number of GPUs; each training gets as many as make its stage shortest.
 
     Raises:
@@ -199,7 +199,7 @@ def plan_for(campaign: Campaign, gpus: int) -> Plan:
         hours = rounds * case_seconds(campaign) / 3600
         stages.append(Stage("pseudo-labels", 0, 1, rounds, hours, formula))
         stages.append(_trainings("self-training", campaign.folds, campaign, gpus))
-    return Plan(gpus, tuple(stages), math.ceil(gpus / campaign.gpus_per_node))
+    return Forecast(gpus, tuple(stages), math.ceil(gpus / campaign.gpus_per_node))
 
 
 def _trainings(name: str, members: int, campaign: Campaign, gpus: int) -> Stage:

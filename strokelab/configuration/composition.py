@@ -110,7 +110,7 @@ def _resolved(cfg: DictConfig) -> Settings:
 
 
 def check_keys(settings: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
-    """Refuse keys nobody reads: a misspelt setting must not be ignored.
+    """Raise on unknown keys: a misspelt setting must not be ignored.
 
     Raises:
         ConfigError: naming the key and the nearest known one.

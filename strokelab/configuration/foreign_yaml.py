@@ -1,4 +1,4 @@
-"""YAML that a stranger wrote, read as plain data: no tags, no aliases, nothing that grows while it is read.
+"""Untrusted YAML, read as plain data: no tags, no aliases, nothing that grows while it is read.
 
 ``yaml.safe_load`` runs nothing, but follows aliases: a kilobyte of them can stand for billions of values.
 """

@@ -1,6 +1,6 @@
 """Which trainings a sweep asked for, from the ``multirun.yaml`` that Hydra leaves in its folder.
 
-The file may come from a stranger: it is read as plain YAML, overrides are parsed and never applied, and only plain
+The file may be untrusted: it is read as plain YAML, overrides are parsed and never applied, and only plain
 references to other values are followed; no resolver is called. Knows no run folder.
 """
 
@@ -73,7 +73,7 @@ def read_multirun(folder: Path) -> Multirun:
 
 
 class _UnknownError(Exception):
-    """Something that cannot be told from the file alone."""
+    """Something that the file alone does not say."""
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _values(content: Mapping[str, Any], hydra: Mapping[str, Any]) -> dict[str, l
             else:
                 values[key] = [(override.get_value_element_as_str(), override.value())]
     except HydraException as error:  # also glob(*), which needs the config folder of that day, and intervals
-        raise _UnknownError(f"its settings cannot be told: {(str(error).splitlines() or [''])[0]}") from error
+        raise _UnknownError(f"its settings cannot be read: {(str(error).splitlines() or [''])[0]}") from error
     jobs = 1
     for options in values.values():
         jobs *= len(options)

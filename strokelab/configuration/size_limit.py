@@ -1,4 +1,4 @@
-"""How large a model is, told before it is built. Allocates nothing."""
+"""How large a model will be, computed before it is built. Allocates nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def model_bytes(node: Mapping[str, Any], where: str | Path = "config") -> int:
     with torch.device("meta"):  # shapes without memory
         model = build(node)
     if not isinstance(model, torch.nn.Module):
-        return 0  # another kind of thing, which whoever wants a model will say
+        return 0  # no model: what builds it says so
     return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
 
 

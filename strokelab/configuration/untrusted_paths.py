@@ -1,7 +1,7 @@
 """Where a run folder's config makes a training write, and how much it makes it start: into the folder, within reason.
 
-Classes on the allow-list still write where their arguments say, and a board is told what its logger says. Builds
-nothing and opens nothing.
+Classes on the allow-list still write where their arguments say, and a tracking server receives what its logger sends.
+Builds nothing and opens nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from strokelab.errors import ConfigError
 MOST_PROCESSES = 512
 _WRITTEN = ("dirpath", "folder", "save_dir", "default_root_dir", "root_dir", "log_dir", "dir", "path")
 _STRATEGIES = ("auto", "ddp")
-# Words a trainer is told; others choose plugins, profilers and registries, which write files of their own.
+# Values a trainer may have; others choose plugins, profilers and registries, which write files of their own.
 _WORDS = ("_target_", "accelerator", "strategy", "precision", "devices", "deterministic", "gradient_clip_algorithm")
 _DURATION = re.compile(r"\d+(:\d+){3}")  # trainer.max_time: days, hours, minutes, seconds
 _PROCESSES = ("data.workers", "data.prepare_workers", "trainer.devices", "trainer.num_nodes")
-# What a config may not decide for the person who resumes it: an upload to others, of pictures or of checkpoints.
+# What a config may not decide for the user who resumes it: an upload, of pictures or of checkpoints.
 _NOT_FOREIGN = ("entity", "share_images", "share_case_ids")
 
 
 def check_places(settings: Settings, folder: Path, *, typed: Sequence[str] = (), where: str | Path = "config") -> None:
-    """Refuse settings that would write outside a run folder, upload to somebody else, or start a crowd of processes.
+    """Refuse settings that would write outside a run folder, upload to another account, or start many processes.
 
     Args:
-        settings: of somebody's run, resolved, its own folder's name already the present one.
+        settings: of an untrusted run, resolved, its own folder's name already the present one.
         folder: of the run, in full.
         typed: keys or settings of the command line; what they say is the user's own word.
         where: the file the settings came from, for messages.

@@ -10,7 +10,7 @@ from typing import Any
 from strokelab.contract import Case
 from strokelab.data import read_cases
 from strokelab.data.cohort_checks import check_modalities, check_not_empty, of_sites
-from strokelab.data.subjects import first_persons
+from strokelab.data.subjects import first_subjects
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class CaseFilter:
         return cases
 
     def _limited(self, cases: list[Case]) -> list[Case]:
-        return cases if self.limit_per_site is None else first_persons(cases, self.limit_per_site)
+        return cases if self.limit_per_site is None else first_subjects(cases, self.limit_per_site)
 
 
 def _unlabelled_too(dataset: str) -> dict[str, Any]:

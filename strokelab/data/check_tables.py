@@ -33,7 +33,7 @@ def _overview(report: CohortReport) -> Table:
     table = Table(title=f"{report.dataset} in {escape(report.root)}", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("cases", f"{report.cases} of {report.subjects} people, {report.labelled} with masks")
+    table.add_row("cases", f"{report.cases} of {report.subjects} subjects, {report.labelled} with masks")
     sites = sorted(report.sites.items(), key=lambda item: natural_key(item[0]))
     unknown = report.cases - sum(report.sites.values())
     named = [f"{escape(site)} ({count})" for site, count in sites] + ([f"unknown ({unknown})"] if unknown else [])

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from strokelab import resources
 from strokelab.contract import Batch
-from strokelab.data.lost_worker import Board, WatchedDataset, lost_worker
+from strokelab.data.lost_worker import WatchedDataset, WorkerNotes, lost_worker
 from strokelab.data.read_ahead import ahead
 from strokelab.data.samples import SampleSet
 from strokelab.errors import RunError, StrokelabError
@@ -43,7 +43,7 @@ def batch_loader(dataset: SampleSet, batches: EpochBatchSampler, *, workers: int
     Raises:
         ConfigError: the running script would be run again by every worker (``processes.check_main_guard``).
     """
-    # The generator is the loader's own because a loader draws from it at every start, which would otherwise shift
+    # The generator is the loader's own because a loader samples from it at every start, which would otherwise shift
     # dropout in a resumed run.
     settings: dict[str, Any] = {
         "batch_sampler": batches,
@@ -89,11 +89,11 @@ class WatchedLoader(DataLoader[Batch]):
     """
 
     def __init__(self, dataset: SampleSet, *, num_workers: int, multiprocessing_context: str, **settings: Any) -> None:
-        self.board = Board(num_workers, multiprocessing_context)
+        self.notes = WorkerNotes(num_workers, multiprocessing_context)
         self.case_ids = [case.case_id for case in dataset.cases]
         self.processes: list[BaseProcess] = []
         self.kills = resources.memory_kills()
-        watched = WatchedDataset(dataset, self.board)
+        watched = WatchedDataset(dataset, self.notes)
         super().__init__(watched, num_workers=num_workers, multiprocessing_context=multiprocessing_context, **settings)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
@@ -130,7 +130,7 @@ class WatchedLoader(DataLoader[Batch]):
         gone = connection.wait(self._sentinels(), timeout=2.0)
         dead = [process for process in self.processes if process.sentinel in gone]
         if dead:
-            return lost_worker(dead, self.board, self.case_ids, workers=self.num_workers, kills=self.kills)
+            return lost_worker(dead, self.notes, self.case_ids, workers=self.num_workers, kills=self.kills)
         if "Too many open files" in str(error):
             return RunError(
                 "data loader",

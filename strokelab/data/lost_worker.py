@@ -22,7 +22,7 @@ _PID, _BUSY, _MEMORY, _COUNT, _ROWS = range(5)
 _MOST_ROWS = 64
 
 
-class Board:
+class WorkerNotes:
     """A table in shared memory where each worker notes what it is at; it can be read when the worker is gone.
 
     Args:
@@ -34,7 +34,7 @@ class Board:
         self.width = _ROWS + _MOST_ROWS
         self.cells = get_context(start_method).RawArray("q", workers * self.width)
 
-    def note(self, worker: int, *, pid: int, rows: Sequence[int], busy: bool) -> None:
+    def write(self, worker: int, *, pid: int, rows: Sequence[int], busy: bool) -> None:
         """Write a worker's line.
 
         Args:
@@ -61,12 +61,12 @@ class WatchedDataset(Dataset[Batch]):
 
     Args:
         dataset: answers lists of (epoch, index).
-        board: where to note.
+        notes: where to note.
     """
 
-    def __init__(self, dataset: SampleSet, board: Board) -> None:
+    def __init__(self, dataset: SampleSet, notes: WorkerNotes) -> None:
         self.dataset = dataset
-        self.board = board
+        self.notes = notes
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -82,12 +82,12 @@ class WatchedDataset(Dataset[Batch]):
             return self.dataset.__getitems__(keys)
         rows = list(dict.fromkeys(self.dataset.rows_of(keys)))
         pid = torch.multiprocessing.current_process().pid or 0
-        self.board.note(worker.id, pid=pid, rows=rows, busy=True)
+        self.notes.write(worker.id, pid=pid, rows=rows, busy=True)
         try:
             batch = shared(self.dataset.__getitems__(keys))
         except StrokelabError as error:
             return error
-        self.board.note(worker.id, pid=pid, rows=rows, busy=False)
+        self.notes.write(worker.id, pid=pid, rows=rows, busy=False)
         return batch
 
 
@@ -125,19 +125,19 @@ def _tensors(content: Any) -> Iterator[Tensor]:
 
 
 def lost_worker(
-    dead: Sequence[BaseProcess], board: Board, case_ids: Sequence[str], *, workers: int, kills: int
+    dead: Sequence[BaseProcess], notes: WorkerNotes, case_ids: Sequence[str], *, workers: int, kills: int
 ) -> RunError:
     """The error that says which worker ended, how, at what, and what memory there was.
 
     Args:
         dead: the processes; of several, one that was killed is named.
-        board: what they noted.
+        notes: what they noted.
         case_ids: of the dataset, by place.
         workers: how many there were.
         kills: what ``resources.memory_kills`` was before.
     """
     process = min(dead, key=lambda one: one.exitcode if one.exitcode is not None else 0)
-    noted = board.read(process.pid or 0)
+    noted = notes.read(process.pid or 0)
     rows, busy, size = noted or ([], False, 0)
     cases = ", ".join(case_ids[row] for row in rows)
     at = (f"at work on {cases}" if busy else f"after its batch of {cases}") if cases else "before its first batch"

@@ -208,8 +208,10 @@ def _ids(scans: Sequence[Path], modality: str) -> dict[Path, str]:
         twins.setdefault(names[file], []).append(parts)
     for file, parts in folders.items():
         others = twins[names[file]]
-        told = [part for level, part in enumerate(parts) if len({other[level : level + 1] for other in others}) > 1]
-        names[file] = "_".join([*told, names[file]])
+        differing = [
+            part for level, part in enumerate(parts) if len({other[level : level + 1] for other in others}) > 1
+        ]
+        names[file] = "_".join([*differing, names[file]])
     return names
 
 

@@ -40,7 +40,7 @@ class LabelSet:
         name: ``fold0``, ... or ``all``.
         teachers: run folders of these models, as their author wrote them down.
         seen: ids of the cases that any of them trained or validated on.
-        persons: of these cases.
+        persons: subjects of these cases.
         masks: case id -> mask on the grid of the case's image.
         digests: case id -> digest of that file.
     """
@@ -226,15 +226,15 @@ def _teachers(path: Path) -> dict[str, dict[str, list[str]]]:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         folds = content["folds"]
-        told = {
+        teachers = {
             str(name): {key: [str(item) for item in entry[key]] for key in ("runs", "seen", "persons")}
             for name, entry in folds.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if not told:
+    if not teachers:
         raise _damaged(path, "no folds")
-    return told
+    return teachers
 
 
 def _check_same(path: Path, labels: LabelSet, unlabelled: Sequence[Case]) -> None:

@@ -1,7 +1,7 @@
-"""Who trains, who validates, who tests. Knows people, sites and lesion volumes; opens no image itself.
+"""Which cases train, validate and test. Knows subjects, sites and lesion volumes; opens no image itself.
 
-Every split is a frozen dataclass that is called with the cases of a cohort. A person (``subject_id``) never stands on
-two sides, and cases without a drawn lesion never train or validate. Draws depend on the seed alone.
+Every split is a frozen dataclass that is called with the cases of a cohort. A subject (``subject_id``) never stands on
+two sides, and cases without an annotated lesion never train or validate. Sampling depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from strokelab.contract import Case
 from strokelab.data.split_file import Split, part_by_fold, read_rows
-from strokelab.data.subjects import Volumes, labelled_people, people_of, refuse_unlabelled, some, strata
+from strokelab.data.subjects import Volumes, labelled_subjects, refuse_unlabelled, some, strata, subjects_of
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.files import natural_key
 from strokelab.seeding import stream
@@ -27,8 +27,8 @@ class LeaveOneSiteOut:
 
     Args:
         fold: index into the naturally sorted sites, or a site's name.
-        val_fraction: share of the persons of each training site that validate; they are the same in every fold.
-        seed: of the draw of these persons.
+        val_fraction: share of the subjects of each training site that validate; they are the same in every fold.
+        seed: of the sampling of these subjects.
     """
 
     fold: int | str = 0
@@ -50,13 +50,13 @@ class LeaveOneSiteOut:
         test = {case.subject_id for case in known if case.site == held_out}
         abroad = [case.case_id for case in known if case.site != held_out and case.subject_id in test]
         if abroad:
-            _warn(f"{abroad} left out of training: these persons were also scanned at the held-out site {held_out!r}")
+            _warn(f"{abroad} left out of training: these subjects were also scanned at the held-out site {held_out!r}")
         val: set[str] = set()
         for site in sites:
-            people = [*people_of([case for case in known if case.site == site])]
-            if site != held_out and self.val_fraction > 0 and len(people) < 2:
-                _warn(f"site {site!r} has one person: nobody of it validates (split.val_fraction={self.val_fraction})")
-            chosen = some(people, self.val_fraction, stream(self.seed, "validation", site))
+            subjects = [*subjects_of([case for case in known if case.site == site])]
+            if site != held_out and self.val_fraction > 0 and len(subjects) < 2:
+                _warn(f"site {site!r} has one subject: none of it validates (split.val_fraction={self.val_fraction})")
+            chosen = some(subjects, self.val_fraction, stream(self.seed, "validation", site))
             val |= chosen if site != held_out else set()
         part = {case.case_id: "test" for case in known if case.site == held_out}
         for case in known:
@@ -86,13 +86,13 @@ class LeaveOneSiteOut:
 
 @dataclass(frozen=True)
 class KFold:
-    """Random folds of persons; those whose every mask is empty are spread evenly over the folds.
+    """Random folds of subjects; those whose every mask is empty are spread evenly over the folds.
 
     Args:
         fold: the fold that tests, 0..folds-1.
         folds: how many.
-        val_fraction: share of the training persons that validate.
-        seed: of the draws.
+        val_fraction: share of the training subjects that validate.
+        seed: of the sampling.
     """
 
     fold: int = 0
@@ -104,14 +104,14 @@ class KFold:
         """Split a cohort.
 
         Raises:
-            DataError: an unlabelled case, fewer persons than folds, or an empty part.
+            DataError: an unlabelled case, fewer subjects than folds, or an empty part.
             ConfigError: the fold does not exist.
         """
-        people = labelled_people(cases, self.fold, self.folds)
+        subjects = labelled_subjects(cases, self.fold, self.folds)
         dealt: list[str] = []
-        for name, stratum in strata(people, volumes).items():
+        for name, stratum in strata(subjects, volumes).items():
             dealt += [stratum[i] for i in stream(self.seed, "kfold", name).permutation(len(stratum))]
-        fold_of = {person: index % self.folds for index, person in enumerate(dealt)}
+        fold_of = {subject: index % self.folds for index, subject in enumerate(dealt)}
         return _from_folds(cases, fold_of, self.fold, val_fraction=self.val_fraction, seed=self.seed)
 
 
@@ -119,14 +119,14 @@ class KFold:
 class SizeBalancedKFold:
     """Folds that hold equally many lesions of every size (for Huo 2022, MAPPING, whose own rule is not published).
 
-    Persons are sorted by their largest lesion volume and cut into blocks of ``folds``; each block is dealt out in
-    random order. The number of persons up to any volume then differs from its share by less than one in every fold.
+    Subjects are sorted by their largest lesion volume and cut into blocks of ``folds``; each block is dealt out in
+    random order. The number of subjects up to any volume then differs from its share by less than one in every fold.
 
     Args:
         fold: the fold that tests, 0..folds-1.
         folds: how many.
-        val_fraction: share of the training persons that validate.
-        seed: of the draws.
+        val_fraction: share of the training subjects that validate.
+        seed: of the sampling.
     """
 
     fold: int = 0
@@ -144,10 +144,10 @@ class SizeBalancedKFold:
         """
         if volumes is None:
             raise ValueError("SizeBalancedKFold needs the lesion volumes")
-        people = labelled_people(cases, self.fold, self.folds)
+        subjects = labelled_subjects(cases, self.fold, self.folds)
         ml = volumes()
-        largest = {person: max(ml[case.case_id] for case in scans) for person, scans in people.items()}
-        ranked = sorted(people, key=lambda person: (largest[person], natural_key(people[person][0].case_id)))
+        largest = {subject: max(ml[case.case_id] for case in scans) for subject, scans in subjects.items()}
+        ranked = sorted(subjects, key=lambda subject: (largest[subject], natural_key(subjects[subject][0].case_id)))
         rng = stream(self.seed, "size_balanced_kfold")
         fold_of: dict[str, int] = {}
         for begin in range(0, len(ranked), self.folds):
@@ -158,11 +158,11 @@ class SizeBalancedKFold:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Random shares of persons, taken apart from those whose every mask is empty.
+    """Random shares of subjects, taken apart from those whose every mask is empty.
 
     Args:
-        test_fraction: share of the persons that test.
-        val_fraction: share of the persons that validate.
+        test_fraction: share of the subjects that test.
+        val_fraction: share of the subjects that validate.
         seed: of the draw.
     """
 
@@ -175,7 +175,7 @@ class HoldOut:
 
         Raises:
             DataError: an unlabelled case, or an empty part.
-            ConfigError: the shares leave nobody to train.
+            ConfigError: the shares leave no subject to train.
         """
         if not (self.test_fraction > 0 and self.val_fraction >= 0 and self.test_fraction + self.val_fraction < 1):
             raise ConfigError(
@@ -185,25 +185,25 @@ class HoldOut:
                 remedy="set for example split.test_fraction=0.2 split.val_fraction=0.1",
             )
         part = {case.case_id: "train" for case in cases}
-        people = labelled_people(cases, 0, 2)
-        for name, stratum in strata(people, volumes).items():
+        subjects = labelled_subjects(cases, 0, 2)
+        for name, stratum in strata(subjects, volumes).items():
             test = some(stratum, self.test_fraction, stream(self.seed, "test", name))
-            rest = [person for person in stratum if person not in test]
+            rest = [subject for subject in stratum if subject not in test]
             val = some(rest, self.val_fraction / (1 - self.test_fraction), stream(self.seed, "validation", name))
-            for person in test | val:
-                part.update({case.case_id: "test" if person in test else "val" for case in people[person]})
+            for subject in test | val:
+                part.update({case.case_id: "test" if subject in test else "val" for case in subjects[subject]})
         return _finish(cases, part, self.val_fraction)
 
 
 @dataclass(frozen=True)
 class FromFile:
-    """A split somebody wrote down: ``Name,Fold`` (also MAPPING's published list) or ``case_id,part``.
+    """A split read from a file: ``Name,Fold`` (also MAPPING's published list) or ``case_id,part``.
 
     Args:
         path: the csv file. ``Name`` is a case id, or anything that holds its ``sub-*_ses-*``.
         fold: the fold that tests; not used by a file with parts.
         folds: how many the file should have, which sweeps count to; None: as many as it has.
-        val_fraction: share of the training persons that validate; not used by a file with parts.
+        val_fraction: share of the training subjects that validate; not used by a file with parts.
         seed: of their draw.
     """
 
@@ -217,7 +217,7 @@ class FromFile:
         """Split a cohort; cases the file does not name are in no part, with a warning.
 
         Raises:
-            DataError: the file has other columns, names a case that does not exist or one twice, parts a person,
+            DataError: the file has other columns, names a case that does not exist or one twice, parts a subject,
                 trains on an unlabelled case, or leaves a part empty.
             ConfigError: the file has no such fold.
         """
@@ -235,15 +235,15 @@ class FromFile:
                 f"set split.folds={there}"
             )
         part = part_by_fold(path, rows, self.fold)
-        people = people_of([case for case in cases if part.get(case.case_id) == "train"])
-        val = some([*people], self.val_fraction, stream(self.seed, "validation"))
-        part.update({case.case_id: "val" for person in val for case in people[person]})
+        subjects = subjects_of([case for case in cases if part.get(case.case_id) == "train"])
+        val = some([*subjects], self.val_fraction, stream(self.seed, "validation"))
+        part.update({case.case_id: "val" for subject in val for case in subjects[subject]})
         return _finish(cases, part, self.val_fraction, where=path)
 
 
 @dataclass(frozen=True)
 class All:
-    """No division: every labelled case trains and the unlabelled ones, if any, test; nobody validates.
+    """No division: every labelled case trains and the unlabelled ones, if any, test; none validates.
 
     Args:
         part: ``"train"``, or ``"test"`` to put every case into the test part (an external dataset).
@@ -267,7 +267,7 @@ class All:
 def _from_folds(
     cases: Sequence[Case], fold_of: Mapping[str, int], fold: int, *, val_fraction: float, seed: int
 ) -> Split:
-    training = [person for person in people_of(cases) if fold_of[person] != fold]
+    training = [subject for subject in subjects_of(cases) if fold_of[subject] != fold]
     val = some(training, val_fraction, stream(seed, "validation", fold))
     part = {
         case.case_id: "test" if fold_of[case.subject_id] == fold else "val" if case.subject_id in val else "train"
@@ -287,13 +287,13 @@ def _finish(
     """The split, after everything that must hold was checked."""
     split = Split.of(cases, part)
     refuse_unlabelled([case for case in cases if not case.labelled and part.get(case.case_id) in ("train", "val")])
-    for person, scans in people_of([case for case in cases if case.case_id in part]).items():
+    for subject, scans in subjects_of([case for case in cases if case.case_id in part]).items():
         sides = {part[case.case_id] for case in scans}
         if len(sides) > 1:
             raise DataError(
                 where,
-                found=f"scans of person {person!r} in {sorted(sides)}: {[case.case_id for case in scans]}",
-                expected="all scans of a person in one part",
+                found=f"scans of subject {subject!r} in {sorted(sides)}: {[case.case_id for case in scans]}",
+                expected="all scans of a subject in one part",
                 remedy="give them the same fold or part",
             )
     for name in (*needed, *(["val"] if val_fraction > 0 else [])):

@@ -1,4 +1,4 @@
-"""Persons and their scans: the unit of every split. Knows ids, labels and volumes; knows no parts."""
+"""Subjects and their scans: the unit of every split. Knows ids, labels and volumes; knows no parts."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from strokelab.files import natural_key
 
 Volumes = Callable[[], Mapping[str, float]]
 """Lesion volume (ml) of every labelled case by id; called only by splits that look at it."""
-People = dict[str, list[Case]]
+Subjects = dict[str, list[Case]]
 
 
-def people_of(cases: Sequence[Case]) -> People:
-    """The scans of each person, persons and scans in natural order."""
-    people: defaultdict[str, list[Case]] = defaultdict(list)
+def subjects_of(cases: Sequence[Case]) -> Subjects:
+    """The scans of each subject, subjects and scans in natural order."""
+    subjects: defaultdict[str, list[Case]] = defaultdict(list)
     for case in sorted(cases, key=lambda case: natural_key(case.case_id)):
-        people[case.subject_id].append(case)
-    return {person: people[person] for person in sorted(people, key=natural_key)}
+        subjects[case.subject_id].append(case)
+    return {subject: subjects[subject] for subject in sorted(subjects, key=natural_key)}
 
 
-def first_persons(cases: Sequence[Case], limit: int) -> list[Case]:
-    """The scans of the first ``limit`` persons of each site, in the order of ``cases``."""
+def first_subjects(cases: Sequence[Case], limit: int) -> list[Case]:
+    """The scans of the first ``limit`` subjects of each site, in the order of ``cases``."""
     kept: set[str] = set()
     for site in {case.site for case in cases}:
-        kept.update([*people_of([case for case in cases if case.site == site])][:limit])
+        kept.update([*subjects_of([case for case in cases if case.site == site])][:limit])
     return [case for case in cases if case.subject_id in kept]
 
 
-def labelled_people(cases: Sequence[Case], fold: int, folds: int) -> People:
-    """The persons that can be dealt to ``folds`` folds.
+def labelled_subjects(cases: Sequence[Case], fold: int, folds: int) -> Subjects:
+    """The subjects that can be dealt to ``folds`` folds.
 
     Raises:
-        DataError: an unlabelled case, or fewer persons than folds.
+        DataError: an unlabelled case, or fewer subjects than folds.
         ConfigError: there is no such fold.
     """
     refuse_unlabelled([case for case in cases if not case.labelled])
-    people = people_of(cases)
-    if len(people) < folds:
+    subjects = subjects_of(cases)
+    if len(subjects) < folds:
         raise DataError(
             "split",
-            found=f"{len(people)} persons",
+            found=f"{len(subjects)} subjects",
             expected=f"at least {folds}",
             remedy="use more cases or fewer folds",
         )
@@ -52,22 +52,22 @@ def labelled_people(cases: Sequence[Case], fold: int, folds: int) -> People:
         raise ConfigError(
             "split.fold", found=f"{fold} of {folds}", expected="0..folds-1, two folds or more", remedy="set split.fold"
         )
-    return people
+    return subjects
 
 
-def strata(people: People, volumes: Volumes | None) -> dict[str, list[str]]:
-    """Persons with a lesion and persons whose every mask is empty, to be drawn from apart."""
+def strata(subjects: Subjects, volumes: Volumes | None) -> dict[str, list[str]]:
+    """Subjects with a lesion and subjects whose every mask is empty, to be sampled from apart."""
     ml = volumes() if volumes is not None else {}
-    empty = [person for person, scans in people.items() if all(ml.get(case.case_id, 1.0) == 0 for case in scans)]
-    return {"lesion": [person for person in people if person not in set(empty)], "empty": empty}
+    empty = [subject for subject, scans in subjects.items() if all(ml.get(case.case_id, 1.0) == 0 for case in scans)]
+    return {"lesion": [subject for subject in subjects if subject not in set(empty)], "empty": empty}
 
 
-def some(people: Sequence[str], fraction: float, rng: np.random.Generator) -> set[str]:
-    """A random share of the persons: at least one, but never all."""
-    if fraction <= 0 or len(people) < 2:
+def some(subjects: Sequence[str], fraction: float, rng: np.random.Generator) -> set[str]:
+    """A random share of the subjects: at least one, but never all."""
+    if fraction <= 0 or len(subjects) < 2:
         return set()
-    count = min(max(round(fraction * len(people)), 1), len(people) - 1)
-    return {people[index] for index in rng.permutation(len(people))[:count]}
+    count = min(max(round(fraction * len(subjects)), 1), len(subjects) - 1)
+    return {subjects[index] for index in rng.permutation(len(subjects))[:count]}
 
 
 def refuse_unlabelled(cases: Sequence[Case]) -> None:

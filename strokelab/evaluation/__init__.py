@@ -17,7 +17,7 @@ from strokelab import runs, terminal
 from strokelab.configuration import Settings, bind, build, check_arguments, check_keys, plain
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError, plain_warnings
-from strokelab.evaluation.averaging import Averaging, Plan, plan_averaging
+from strokelab.evaluation.averaging import Assignment, Averaging, assign
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
 from strokelab.evaluation.honesty import doubts
@@ -104,11 +104,11 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     # What can be wrong with a run or a dataset is found before the first of them is predicted.
     entries = entries_of(_listed(settings["runs"]), sweep.finished, settings)
     sweep = replace(sweep, notes=(*sweep.notes, *doubts(entries, settings["part"])))
-    averaging, plan = _averaging(entries, settings)
+    averaging, assignment = _averaging(entries, settings)
     outcomes = [] if averaging and averaging.alone else outcomes_of(entries, settings, out)
-    if averaging and plan:
-        outcomes += ensemble_outcomes(plan, averaging, settings, out)
-        sweep = replace(sweep, notes=(*sweep.notes, *plan.notes))
+    if averaging and assignment:
+        outcomes += ensemble_outcomes(assignment, averaging, settings, out)
+        sweep = replace(sweep, notes=(*sweep.notes, *assignment.notes))
     outcomes = with_overlays(outcomes, settings)
     scores = Scores(
         pd.concat([outcome.scores.cases for outcome in outcomes], ignore_index=True),
@@ -123,13 +123,13 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     return report
 
 
-def _averaging(entries: Sequence[Entry], settings: Settings) -> tuple[Averaging | None, Plan | None]:
+def _averaging(entries: Sequence[Entry], settings: Settings) -> tuple[Averaging | None, Assignment | None]:
     """The ensemble that was asked for, planned; nothing is predicted yet."""
     node = settings.get("ensemble")
     if not node:
         return None, None
     averaging: Averaging = build(node)
-    return averaging, plan_averaging(entries, averaging, len(_listed(settings["checkpoint"])) or 1)
+    return averaging, assign(entries, averaging, len(_listed(settings["checkpoint"])) or 1)
 
 
 def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:

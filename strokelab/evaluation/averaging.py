@@ -71,7 +71,7 @@ class Averaging:
 
 
 @dataclass(frozen=True)
-class CaseMembers:
+class CaseRuns:
     """A case and the runs whose mean it gets."""
 
     case: Case
@@ -79,11 +79,11 @@ class CaseMembers:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Assignment:
     """Every case of an ensemble with its members, in the order the runs name them."""
 
     entries: tuple[Entry, ...]
-    cases: tuple[CaseMembers, ...]
+    cases: tuple[CaseRuns, ...]
     notes: tuple[str, ...] = ()
     checkpoints: int = 1  # of each run
 
@@ -97,7 +97,7 @@ class Plan:
         return f"mean of {each}{of_all} runs{several}"
 
 
-def plan_averaging(entries: Sequence[Entry], averaging: Averaging, checkpoints: int = 1) -> Plan:
+def assign(entries: Sequence[Entry], averaging: Averaging, checkpoints: int = 1) -> Assignment:
     """Who is averaged for which case.
 
     Args:
@@ -125,7 +125,7 @@ def plan_averaging(entries: Sequence[Entry], averaging: Averaging, checkpoints: 
             expected="the scans: the mean is made of maps, not of scores",
             remedy="restore the data, or name a dataset with data=...",
         )
-    planned = tuple(CaseMembers(case, tuple(members[key])) for key, case in cases.items())
+    planned = tuple(CaseRuns(case, tuple(members[key])) for key, case in cases.items())
     gaps = _gaps(chosen, planned)
     if gaps and averaging.missing == "refuse":
         raise ConfigError(
@@ -135,10 +135,12 @@ def plan_averaging(entries: Sequence[Entry], averaging: Averaging, checkpoints: 
             remedy="train what is missing (strokelab sweep DIR --resume), name whole schemes with "
             "ensemble.schemes=[...], or average what there is with ensemble.missing=report",
         )
-    gaps += _folds_of_nobody(chosen)
-    plan = Plan(tuple(chosen), planned, checkpoints=checkpoints)
-    said = f"{averaging.name}: every case is the {plan.words}, those that are evaluated on it ({averaging.weights})."
-    return replace(plan, notes=(said, *(f"{averaging.name}: {gap}." for gap in gaps)))
+    gaps += _folds_without_run(chosen)
+    assignment = Assignment(tuple(chosen), planned, checkpoints=checkpoints)
+    said = (
+        f"{averaging.name}: every case is the {assignment.words}, those that are evaluated on it ({averaging.weights})."
+    )
+    return replace(assignment, notes=(said, *(f"{averaging.name}: {gap}." for gap in gaps)))
 
 
 def shared(settings: Sequence[Settings], *keys: str) -> Any:
@@ -167,10 +169,10 @@ def _chosen(entries: Sequence[Entry], averaging: Averaging) -> list[Entry]:
     return [entry for entry in entries if entry.model in averaging.schemes]
 
 
-def _gaps(entries: Sequence[Entry], planned: Sequence[CaseMembers]) -> list[str]:
+def _gaps(entries: Sequence[Entry], planned: Sequence[CaseRuns]) -> list[str]:
     """Which scheme lacks runs of which cases, in words."""
     schemes = list(dict.fromkeys(entry.model for entry in entries))
-    lacking: dict[str, list[CaseMembers]] = {}
+    lacking: dict[str, list[CaseRuns]] = {}
     for one in planned:
         counts = Counter(entry.model for entry in one.members)
         most = max(counts.values())
@@ -184,7 +186,7 @@ def _gaps(entries: Sequence[Entry], planned: Sequence[CaseMembers]) -> list[str]
     ]
 
 
-def _folds_of_nobody(entries: Sequence[Entry]) -> list[str]:
+def _folds_without_run(entries: Sequence[Entry]) -> list[str]:
     """Folds of the cross-validations that no run is of: their cases are in no row, or have fewer members."""
     splits = [entry.settings.get("split") or {} for entry in entries]
     there = {split.get("fold") for split in splits}

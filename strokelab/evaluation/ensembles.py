@@ -18,7 +18,7 @@ from strokelab.configuration import Settings, build
 from strokelab.contract import Prediction
 from strokelab.data.splits import Split
 from strokelab.errors import DataError
-from strokelab.evaluation.averaging import Averaging, Plan, shared
+from strokelab.evaluation.averaging import Assignment, Averaging, shared
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics, store_of
 from strokelab.inference.postprocess import asks_classes
@@ -45,7 +45,7 @@ class Row:
         return own.part([member.folder for member in part.members if self.scheme in ("", member.scheme)])
 
 
-def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out: Path) -> list[Outcome]:
+def ensemble_outcomes(assignment: Assignment, averaging: Averaging, settings: Settings, out: Path) -> list[Outcome]:
     """Score an ensemble: a row per post-processing; where schemes have several runs of each case, also their means.
 
     Every member's map is made once for all rows, and of sums of maps there are never more than two.
@@ -54,9 +54,9 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
         StrokelabError: members cannot be averaged, cases not be prepared, or predictions not be written.
     """
     ensemble = runs.load_ensemble(
-        [entry.folder for entry in plan.entries],
+        [entry.folder for entry in assignment.entries],
         name=averaging.name,
-        schemes={entry.folder: entry.model for entry in plan.entries},
+        schemes={entry.folder: entry.model for entry in assignment.entries},
         checkpoint=settings["checkpoint"],
         device=settings["device"],
         allow=settings["allow"],
@@ -66,22 +66,22 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
         precision=settings.get("precision") or AS_TRAINED,
         windows=settings.get("windows"),
     )
-    rows = _rows(plan, averaging, ensemble, settings, out)
+    rows = _rows(assignment, averaging, ensemble, settings, out)
     store, own = store_of(settings), own_metrics(settings)
-    as_trained = all(entry.cohort.own for entry in plan.entries)
-    cases = [one.case for one in plan.cases]
+    as_trained = all(entry.cohort.own for entry in assignment.entries)
+    cases = [one.case for one in assignment.cases]
     stored = {
         preparer: store.prepare(cases, preparer.own if as_trained else partial(preparer, store=store.folder))
         for preparer in ensemble.preparers
     }
-    phantom = any(entry.cohort.phantom for entry in plan.entries)
+    phantom = any(entry.cohort.phantom for entry in assignment.entries)
     keepers = [Keeper(row.entry, settings, out, {**ensemble.provenance, "model": row.entry.label}) for row in rows]
     with ExitStack() as stack:
         scorers = [
             stack.enter_context(Scorer(row.entry.label, keep=keeper.keep, phantom=phantom, own=own))
             for row, keeper in zip(rows, keepers, strict=True)
         ]
-        for place, one in enumerate(track(plan.cases, f"Averaging {len(ensemble.members)} maps")):
+        for place, one in enumerate(track(assignment.cases, f"Averaging {len(ensemble.members)} maps")):
             part = ensemble.part([entry.folder for entry in one.members])
             forms = {preparer: stored[preparer][place] for preparer in part.preparers}
             for index, its, prediction in _predictions(part, forms, rows, disagreement=averaging.disagreement):
@@ -93,10 +93,10 @@ def ensemble_outcomes(plan: Plan, averaging: Averaging, settings: Settings, out:
     ]
 
 
-def _rows(plan: Plan, averaging: Averaging, ensemble: Ensemble, settings: Settings, out: Path) -> list[Row]:
+def _rows(assignment: Assignment, averaging: Averaging, ensemble: Ensemble, settings: Settings, out: Path) -> list[Row]:
     def row(label: str, node: Mapping[str, Any], scheme: str = "") -> Row:
-        members = [entry for entry in plan.entries if scheme in ("", entry.model)]
-        entry = _entry(label, members, ensemble, plan, out)
+        members = [entry for entry in assignment.entries if scheme in ("", entry.model)]
+        entry = _entry(label, members, ensemble, assignment, out)
         made = Row(entry, node, build(node), scheme)
         recipe = recipe_of(made.of(ensemble), settings["profile"])
         entry = replace(entry, recipe=recipe, published="" if scheme else averaging.name)
@@ -104,22 +104,22 @@ def _rows(plan: Plan, averaging: Averaging, ensemble: Ensemble, settings: Settin
 
     rows = [row(averaging.label(name), node) for name, node in averaging.rows.items()]
     plain = next(iter(averaging.rows.values()))
-    schemes = list(dict.fromkeys(entry.model for entry in plan.entries))
+    schemes = list(dict.fromkeys(entry.model for entry in assignment.entries))
     for scheme in schemes if len(schemes) > 1 else []:
-        counts = {sum(entry.model == scheme for entry in one.members) for one in plan.cases}
+        counts = {sum(entry.model == scheme for entry in one.members) for one in assignment.cases}
         if min(counts) > 1:
             rows.append(row(f"{scheme} (mean of {max(counts)})", plain, scheme))
     return rows
 
 
-def _entry(label: str, members: Sequence[Entry], ensemble: Ensemble, plan: Plan, out: Path) -> Entry:
+def _entry(label: str, members: Sequence[Entry], ensemble: Ensemble, assignment: Assignment, out: Path) -> Entry:
     """A row as the tables and the report know runs."""
     first = members[0]
     known = [member.settings for member in members]
     cohort = replace(
         first.cohort,
         dataset=", ".join(dict.fromkeys(member.cohort.dataset for member in members)),
-        cases=tuple(one.case for one in plan.cases),
+        cases=tuple(one.case for one in assignment.cases),
     )
     return Entry(
         folder=out / label,  # nothing lies there
@@ -139,7 +139,7 @@ def _entry(label: str, members: Sequence[Entry], ensemble: Ensemble, plan: Plan,
         label=label,
         model=label,
         members=tuple(members),
-        made_of=plan.words,
+        made_of=assignment.words,
     )
 
 

@@ -1,6 +1,6 @@
-"""The runs of an evaluation: loaded once to see that they can be, named apart, no result counted twice.
+"""The runs of an evaluation: loaded to see that they can be, named apart, no result counted twice.
 
-Their weights are let go again: a sweep may have more members than memory has room for.
+The weights of a few stay for what follows; a sweep may have more members than memory has room for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from strokelab.evaluation.sweep import Finished
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.preparation.store import PreparedStore, Preparing
 from strokelab.runs import Run, load_run
+from strokelab.runs.members import Loading, Pool
 from strokelab.runs.recipe import told_apart
 from strokelab.runs.training_scans import Preparer
 from strokelab.scoring.cases import recipe_of
@@ -27,6 +28,8 @@ from strokelab.view import View
 
 REPEATS = ("seed", "split.fold", "split.seed")
 """Settings of a sweep that make repetitions of one model, not another model."""
+_KEPT_GB = 1.0
+"""For the weights of runs that stay loaded from the first look at them to the report."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Entry:
     members: tuple[Entry, ...] = ()  # the runs whose mean it is; () = a run
     made_of: str = ""  # the same in words
     preparer: Preparer | None = None  # where its cases are not those of its own split
+    pool: Pool | None = field(default=None, repr=False, compare=False)  # that loads it; None: there is no run
     published: str = ""  # what conf/paper knows the model by, where that is not its name in tables
 
     def preparing(self, store: PreparedStore) -> Preparing:
@@ -56,7 +60,8 @@ class Entry:
 
     def load(self, settings: Settings) -> Run:
         """The run with its weights."""
-        return _load(self.folder, settings)
+        assert self.pool is not None
+        return self.pool.run(_loading(self.folder, settings))
 
 
 def entries_of(folders: Sequence[str], finished: Sequence[Finished], settings: Settings) -> list[Entry]:
@@ -72,15 +77,16 @@ def entries_of(folders: Sequence[str], finished: Sequence[Finished], settings: S
     """
     cohorts = Cohorts(settings)
     listed = [Finished(Path(folder).expanduser().resolve(), "", {}) for folder in folders]
-    entries = [_entry(one, cohorts, settings) for one in [*listed, *finished]]
+    pool = Pool(lambda asked: _load(asked.folder, settings, asked.checkpoint), _KEPT_GB)
+    entries = [_entry(one, cohorts, settings, pool) for one in [*listed, *finished]]
     _refuse_folder_twice(entries)
     entries = _named(entries)
     _refuse_result_twice(entries)
     return entries
 
 
-def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
-    run = _load(one.folder, settings)
+def _entry(one: Finished, cohorts: Cohorts, settings: Settings, pool: Pool) -> Entry:
+    run = pool.run(_loading(one.folder, settings))
     for further in _checkpoints(settings)[1:]:
         _load(one.folder, settings, further)
     try:
@@ -101,6 +107,7 @@ def _entry(one: Finished, cohorts: Cohorts, settings: Settings) -> Entry:
         member=one.name,
         overrides=one.overrides,
         preparer=None if cohort.own else run.preparation_of.ready(),
+        pool=pool,
     )
 
 
@@ -109,11 +116,15 @@ def _checkpoints(settings: Settings) -> list[str | None]:
     return chosen if isinstance(chosen, list) else [chosen]
 
 
-def _load(folder: Path, settings: Settings, checkpoint: str | None = None) -> Run:
-    """A run with its weights; of several checkpoints that are averaged, with the first unless another is named."""
+def _loading(folder: Path, settings: Settings) -> Loading:
+    """Of several checkpoints that are averaged, the first."""
+    return Loading(folder, _checkpoints(settings)[0], 0)
+
+
+def _load(folder: Path, settings: Settings, checkpoint: str | None) -> Run:
     return load_run(
         folder,
-        checkpoint=checkpoint or _checkpoints(settings)[0],
+        checkpoint=checkpoint,
         device=settings["device"],
         allow=settings["allow"],
         postprocess=settings.get("postprocess"),

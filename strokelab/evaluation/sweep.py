@@ -14,7 +14,7 @@ from strokelab import runs
 from strokelab.configuration.multirun import MULTIRUN, Job, Multirun, read_multirun
 from strokelab.errors import RunError
 from strokelab.files import natural_key
-from strokelab.report.material import Member
+from strokelab.report.material import ListedMember
 from strokelab.sweeps.record import SWEEP, read_record
 
 STATES = ("finished", "failed", "killed", "running", "requeued")
@@ -34,7 +34,7 @@ class Sweep:
     """What lies in the folder of a sweep, and what should."""
 
     finished: tuple[Finished, ...]
-    members: tuple[Member, ...]  # all of them
+    members: tuple[ListedMember, ...]  # all of them
     notes: tuple[str, ...] = ()
 
 
@@ -63,7 +63,7 @@ def gather(folder: Path, prefix: str = "") -> Sweep:
         told = " ".join(f"{key}={value}" for key, value in overrides.items())
         name = prefix + (place or told or "the only member")
         state, error = _state(folder / place if place else None)
-        members.append(Member(name, state, told, error))
+        members.append(ListedMember(name, state, told, error))
         if state == "finished":
             finished.append(Finished(folder / place, name, overrides))
     return Sweep(tuple(finished), tuple(members), tuple(_notes(folder, asked, extra)))
@@ -92,7 +92,7 @@ def gather_all(folders: Sequence[str]) -> Sweep:
     return Sweep(finished, members, tuple(note for sweep in sweeps for note in sweep.notes))
 
 
-def unfinished(members: Sequence[Member]) -> list[str]:
+def unfinished(members: Sequence[ListedMember]) -> list[str]:
     """Members that are not in the tables, in words."""
     return [
         f"{member.name}: {member.state}" + (f" ({member.error})" if member.error else "")

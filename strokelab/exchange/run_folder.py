@@ -25,7 +25,7 @@ from strokelab.exchange import version1, version2
 from strokelab.exchange.trained_model import TrainedModel
 from strokelab.files import file_digest, make_folder, natural_key, replacing, write_json
 from strokelab.preparation.adc import PERFUSION
-from strokelab.sweeps.record import PROCESSES, Door, Member, add_members, own_script
+from strokelab.sweeps.record import PROCESSES, Door, SweepMember, add_members, own_script
 
 CHECKPOINTS = tuple(version1.FILES)
 
@@ -115,7 +115,7 @@ def import_nnunet(
 def _record(out: Path, places: Mapping[str, Path]) -> None:
     """Make the folder of several folds a sweep, which ``evaluate.py sweep=...`` takes whole."""
     members = [
-        Member(number, (f"split.fold={fold}",), place.resolve(), "")
+        SweepMember(number, (f"split.fold={fold}",), place.resolve(), "")
         for number, (fold, place) in enumerate(places.items())
     ]
     door = Door(own_script(), Path.cwd(), sys.executable)  # nobody is left to be started

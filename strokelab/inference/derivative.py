@@ -1,6 +1,6 @@
 """Predictions as a BIDS derivative: names, ``dataset_description.json``, a table of lesion volumes.
 
-Knows predictions and files; draws no pictures and knows no run folders. The table is the memory of the folder: which
+Knows predictions and files; plots nothing and knows no run folders. The table is the memory of the folder: which
 case each mask belongs to, of which image, and the digest it had when it was written. It is written anew after every
 case, under a lock, so that an interrupted or a second process loses nothing.
 """

@@ -33,7 +33,7 @@ def settle(asked: str | int, *, trained: str, device: torch.device | str) -> Pre
     Raises:
         ConfigError: an unknown word, or float16 without a GPU.
     """
-    kind, asked = torch.device(device).type, str(asked)  # yaml has a number where nobody puts quotes
+    kind, asked = torch.device(device).type, str(asked)  # yaml has a number without quotes
     if asked == AS_TRAINED:
         wanted = _OF_TRAINING.get(trained, "32")
         return wanted if _computes_in(wanted, kind) else "32"

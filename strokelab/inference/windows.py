@@ -26,7 +26,7 @@ Start = tuple[int, ...]
 MEMORY_ONLY = ("batch_size", "accumulate")
 """Settings of windows that change no score."""
 MOST_VOXELS = 2**28
-"""Of a window: volumes are padded to it, and a run folder may come from a stranger."""
+"""Of a window: volumes are padded to it, and a run folder may be untrusted."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class SiteAdversary(nn.Module):
             raise ConfigError(
                 "site adversary",
                 found=f"{n_sites} training site{'s' if n_sites != 1 else ''}",
-                expected="2 or more, to learn features from which the site cannot be told",
+                expected="2 or more, to learn features from which the site cannot be recognised",
                 remedy="switch it off with adversary=none, or train on a cohort with site labels",
             )
         self.n_sites = n_sites

@@ -61,7 +61,7 @@ def template(spacing: float) -> Anatomy:
     mask = np.asarray(load_mni152_brain_mask(resolution=1).dataobj) > 0
     tissue = np.interp(t1, _T1_MARKS, _TISSUE).astype(np.float32)
     tissue[~mask] = 0.0
-    # An average of 152 people is smoother than any of them.
+    # An average of 152 subjects is smoother than any of them.
     tissue += 0.7 * (tissue - ndimage.gaussian_filter(tissue, 1.6))
     grid = mni_grid(spacing)
     if spacing != 1:
@@ -87,18 +87,18 @@ def _ventricle_push(spacing: float) -> Volume:
     return np.asarray(push / np.sqrt((push**2).sum(0)).max(), dtype=np.float32)
 
 
-def subject(seed: int, person: str, spacing: float, pulls: tuple[Pull, ...] = ()) -> Anatomy:
-    """A person's head: a pure function of (seed, person, pulls), the same at every spacing but for the sampling.
+def subject(seed: int, name: str, spacing: float, pulls: tuple[Pull, ...] = ()) -> Anatomy:
+    """A subject's head: a pure function of (seed, name, pulls), the same at every spacing but for the sampling.
 
     Args:
         seed: the cohort's seed.
-        person: who; test and retest share it.
+        name: of the subject; test and retest share it.
         spacing: isotropic voxel size, mm.
         pulls: where strokes draw or push the tissue.
     """
     head = template(spacing)
     axes = head.axes
-    draw = stream(seed, "anatomy", person)
+    draw = stream(seed, "anatomy", name)
     scale = draw.normal(0.0, 0.015, 3) + draw.normal(0.0, 0.01)
     turn = draw.normal(0.0, 0.02, 3)
     widening = draw.normal(1.2, 1.6)

@@ -73,7 +73,7 @@ def write_cohort(
     settings = Settings.of(
         layout, spacing=spacing, sites=sites, cases_per_site=cases_per_site, seed=seed, options=options
     )
-    jobs = module.plan(settings)
+    subjects = module.plan(settings)
     root = Path(out)
     make_folder(root.parent)
     with locked(root.with_name(f".{root.name}.lock")):
@@ -83,7 +83,7 @@ def write_cohort(
         shutil.rmtree(building, ignore_errors=True)  # of one that was killed
         make_folder(building)
         try:
-            rows = _write_all(layout, jobs, building, workers=workers, progress=progress)
+            rows = _write_all(layout, subjects, building, workers=workers, progress=progress)
             module.finish(settings, rows, building)
             write_text(building / TRUTH, _table(rows))
             write_json(building / RECORD, {"version": VERSION, "cases": len(rows), **settings.to_json()})
@@ -130,19 +130,19 @@ def _reusable(root: Path, settings: Settings, overwrite: bool) -> bool:
     return False
 
 
-def _write_all(layout: str, jobs: Sequence[Any], root: Path, *, workers: int, progress: bool) -> list[Truth]:
-    """All jobs' truth rows in the order of the plan, whoever wrote them."""
+def _write_all(layout: str, subjects: Sequence[Any], root: Path, *, workers: int, progress: bool) -> list[Truth]:
+    """The truth rows of all subjects in their order, whichever process wrote them."""
     write = partial(_write_one, layout, root)
     rows: list[Truth] = []
-    with _bar(f"phantoms {layout}", len(jobs), progress) as advance, _mapper(min(workers, len(jobs))) as run:
-        for result in run(write, jobs):
+    with _bar(f"phantoms {layout}", len(subjects), progress) as advance, _mapper(min(workers, len(subjects))) as run:
+        for result in run(write, subjects):
             rows.extend(result)
             advance()
     return rows
 
 
-def _write_one(layout: str, root: Path, job: Any) -> list[Truth]:
-    return layout_module(layout).write(job, root)
+def _write_one(layout: str, root: Path, subject: Any) -> list[Truth]:
+    return layout_module(layout).write(subject, root)
 
 
 @contextmanager

@@ -25,20 +25,20 @@ _SUBCORTICAL_BELOW_MM3 = 30_000.0
 
 @dataclass(frozen=True)
 class Law:
-    """The statistics of a cohort: truncated log-normal volume per person, number of lesions, sides."""
+    """The statistics of a cohort: truncated log-normal volume per subject, number of lesions, sides."""
 
     scale_mm3: float = 4_690.0  # median before the truncation, which lowers this one to 4170
     spread: float = 2.4  # standard deviation of the logarithm
-    counts: tuple[float, ...] = (0.58, 0.20, 0.12, 0.06, 0.04)  # share of people with 1, 2, ... lesions
+    counts: tuple[float, ...] = (0.58, 0.20, 0.12, 0.06, 0.04)  # share of subjects with 1, 2, ... lesions
     left: float = 0.48
     right: float = 0.44
     other: float = 0.08  # brainstem or cerebellum
-    smallest_mm3: float = SMALLEST_MM3  # per person; a coarse cohort may leave out what its voxels cannot show
+    smallest_mm3: float = SMALLEST_MM3  # per subject; a coarse cohort may leave out what its voxels cannot show
 
 
 CHRONIC = Law()
 ISLES_2022 = Law(6_660.0, 1.9, (0.20, 0.16, 0.14, 0.13, 0.13, 0.12, 0.12))  # median and quartiles of that release
-LARGE_VESSEL = Law(12_000.0, 1.1, (1.0,), left=0.52, right=0.48, other=0.0)  # cores of people chosen for treatment
+LARGE_VESSEL = Law(12_000.0, 1.1, (1.0,), left=0.52, right=0.48, other=0.0)  # cores of subjects chosen for treatment
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,20 @@ def volume_at(quantile: NDArray[np.float64], law: Law = CHRONIC) -> NDArray[np.f
     return np.asarray(law.scale_mm3 * np.exp(exponent), dtype=np.float64)
 
 
-def draw_strokes(seed: int, site: str, people: int, law: Law = CHRONIC) -> list[tuple[Stroke, ...]]:
-    """The strokes of a site's people, largest first in each.
+def draw_strokes(seed: int, site: str, subjects: int, law: Law = CHRONIC) -> list[tuple[Stroke, ...]]:
+    """The strokes of a site's subjects, largest first in each.
 
-    Sizes and sides are stratified within the site: a site of eight people has one in each eighth of the size law, so
+    Sizes and sides are stratified within the site: a site of eight subjects has one in each eighth of the size law, so
     that small cohorts differ in their scanners and not by luck in their lesions.
     """
     draw = stream(seed, "strokes", site)
-    volumes = volume_at(_strata(draw, people), law)
+    volumes = volume_at(_strata(draw, subjects), law)
     sides = _sides(draw, volumes, law)
     return [_divide(draw, float(volume), side, law) for volume, side in zip(volumes, sides, strict=True)]
 
 
 def with_a_second(cohort: list[tuple[Stroke, ...]]) -> list[tuple[Stroke, ...]]:
-    """The cohort with at least one person of several strokes: the one with the largest single one if nobody has."""
+    """The cohort with at least one subject of several strokes: the one with the largest single one if none has."""
     if any(len(strokes) > 1 for strokes in cohort):
         return cohort
     index = max(range(len(cohort)), key=lambda i: cohort[i][0].volume_mm3)

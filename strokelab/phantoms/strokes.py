@@ -1,4 +1,4 @@
-"""Heads with strokes in them: planned lesions, grown into a person's brain. Knows no scanner and no file."""
+"""Heads with strokes in them: planned lesions, grown into a subject's brain. Knows no scanner and no file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from strokelab.seeding import stream
 
 
 def struck_head(
-    seed: int, person: str, spacing: float, strokes: tuple[Stroke, ...], *, chronic: bool
+    seed: int, name: str, spacing: float, strokes: tuple[Stroke, ...], *, chronic: bool
 ) -> tuple[Anatomy, list[Lesion]]:
-    """A person's head with the tissue moved by the strokes, and the lesions grown in it, in the strokes' order.
+    """A subject's head with the tissue moved by the strokes, and the lesions grown in it, in the strokes' order.
 
     Old strokes draw the tissue in (ex vacuo), fresh ones push it away (mass effect).
     """
-    draw = stream(seed, "stroke places", person)
+    draw = stream(seed, "stroke places", name)
     seeds = [seed_of_stroke(stroke, draw) for stroke in strokes]
     strength = draw.uniform(0.10, 0.28) if chronic else -draw.uniform(0.05, 0.14)
     pulls = tuple(
@@ -33,11 +33,11 @@ def struck_head(
         for start, stroke in zip(seeds, strokes, strict=True)
         if stroke.volume_mm3 > 500
     )
-    anatomy = subject(seed, person, spacing, pulls)
+    anatomy = subject(seed, name, spacing, pulls)
     free = np.ones(anatomy.brain.shape, dtype=bool)
     lesions = []
     for index, (stroke, start) in enumerate(zip(strokes, seeds, strict=True)):
-        lesion = grow(anatomy, stroke, start, key=(seed, f"{person}/{index}"), free=free)
+        lesion = grow(anatomy, stroke, start, key=(seed, f"{name}/{index}"), free=free)
         free &= ~ndimage.binary_dilation(
             lesion.mask, np.ones((3, 3, 3), dtype=bool), iterations=max(1, round(3 / spacing))
         )
@@ -60,29 +60,29 @@ def old_strokes(anatomy: Anatomy, lesions: list[Lesion], draw: np.random.Generat
 
 
 def fresh_strokes(
-    seed: int, person: str, spacing: float, strokes: tuple[Stroke, ...], *, halo_times: float = 1.0
+    seed: int, name: str, spacing: float, strokes: tuple[Stroke, ...], *, halo_times: float = 1.0
 ) -> Stricken:
-    """A person's head with fresh strokes.
+    """A subject's head with fresh strokes.
 
     Args:
         seed: the cohort's seed.
-        person: who.
+        name: of the subject.
         spacing: of the MNI frame the head is built in, mm.
         strokes: the cores; none = a head without a stroke.
         halo_times: volume of the perfusion lesion around each core, as a multiple of the core.
     """
-    anatomy, lesions = struck_head(seed, person, spacing, strokes, chronic=False)
-    draw = stream(seed, "fresh", person)
+    anatomy, lesions = struck_head(seed, name, spacing, strokes, chronic=False)
+    draw = stream(seed, "fresh", name)
     core = np.zeros(anatomy.grid.shape, dtype=np.float32)
     halo = np.zeros_like(core)
-    places = stream(seed, "stroke places", person)  # the same seeds as the cores'
+    places = stream(seed, "stroke places", name)  # the same seeds as the cores'
     starts = [seed_of_stroke(stroke, places) for stroke in strokes]
     free = np.ones(anatomy.grid.shape, dtype=bool)
     for index, (lesion, start) in enumerate(zip(lesions, starts, strict=True)):
         core = np.maximum(core, lesion.core * np.float32(draw.uniform(0.85, 1.0)))
         if halo_times > 1:
             wide = replace(lesion.stroke, volume_mm3=min(halo_times * lesion.stroke.volume_mm3, LARGEST_MM3))
-            halo = np.maximum(halo, grow(anatomy, wide, start, key=(seed, f"{person}/{index}"), free=free).core)
+            halo = np.maximum(halo, grow(anatomy, wide, start, key=(seed, f"{name}/{index}"), free=free).core)
     return Stricken(
         anatomy,
         core,

@@ -72,25 +72,27 @@ class PreparedStore:
         check_unique(cases, "cohort")
         ready: dict[str, StoredCase] = {}
         failures: dict[str, StrokelabError] = {}
-        jobs: list[_Job] = []
+        requests: list[_Request] = []
         for case, found in zip(cases, self._keys(cases, preparation, workers), strict=True):
             if isinstance(found, StrokelabError):
                 failures[case.case_id] = found
             elif (stored := open_entry(self._entry(found[1]), case)) is not None:
                 ready[case.case_id] = stored
             else:
-                jobs.append(_Job(self, case, *found))
-        if jobs:
+                requests.append(_Request(self, case, *found))
+        if requests:
             make_folder(self.folder)
             try:
-                self._run(jobs, ready, failures, workers=workers, progress=progress)
+                self._run(requests, ready, failures, workers=workers, progress=progress)
             except WorkerDiedError as error:
                 raise _died(self.folder, error, workers) from error
         if failures:
             raise _summary(failures, len(cases))
         sources = Counter(stored.brain_source for stored in ready.values())
         brains = ", ".join(f"{source} {count}" for source, count in sorted(sources.items()))
-        log.info("%d cases: %d prepared now, brain masks: %s; store: %s", len(cases), len(jobs), brains, self.folder)
+        log.info(
+            "%d cases: %d prepared now, brain masks: %s; store: %s", len(cases), len(requests), brains, self.folder
+        )
         return [ready[case.case_id] for case in cases]
 
     def key(self, case: Case, preparation: Preparation) -> str:
@@ -148,35 +150,35 @@ class PreparedStore:
 
     def _run(
         self,
-        jobs: Sequence[_Job],
+        requests: Sequence[_Request],
         ready: dict[str, StoredCase],
         failures: dict[str, StrokelabError],
         *,
         workers: int,
         progress: bool,
     ) -> None:
-        busy: list[_Job] = []
-        with bar(f"Preparing {len(jobs)} case{'s' * (len(jobs) > 1)}", len(jobs), shown=progress) as shown:
+        busy: list[_Request] = []
+        with bar(f"Preparing {len(requests)} case{'s' * (len(requests) > 1)}", len(requests), shown=progress) as shown:
             # Cases that another job is at are left to it and waited for at the end, so that jobs share the work.
             for patient in (False, True):
-                todo = [replace(job, patient=True) for job in busy] if patient else jobs
-                for job, outcome in outcomes(_work, todo, workers):
+                todo = [replace(request, patient=True) for request in busy] if patient else requests
+                for request, outcome in outcomes(_work, todo, workers):
                     for message, category in outcome.warnings:
                         warnings.warn(message, category, stacklevel=3)
                     if isinstance(outcome.failure, StoreError):
                         raise outcome.failure
                     if outcome.failure is not None:
-                        failures[job.case.case_id] = outcome.failure
+                        failures[request.case.case_id] = outcome.failure
                     elif outcome.stored is not None:
-                        ready[job.case.case_id] = outcome.stored
+                        ready[request.case.case_id] = outcome.stored
                     else:
-                        busy.append(job)
+                        busy.append(request)
                         continue
                     shown.advance(shown.task_ids[0])
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Request:
     store: PreparedStore
     case: Case
     preparation: Preparation
@@ -193,55 +195,57 @@ class _Outcome:
     warnings: tuple[tuple[str, type[Warning]], ...] = ()
 
 
-def _work(job: _Job) -> _Outcome:
+def _work(request: _Request) -> _Outcome:
     """Prepare one case under its lock; runs in a worker process or in the caller's."""
     stored: StoredCase | None = None
     failure: StrokelabError | None = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            stored = _prepare_locked(job)
+            stored = _prepare_locked(request)
         except DiskFullError as error:
-            failure = _full(job.store.folder, error)
+            failure = _full(request.store.folder, error)
         except StrokelabError as error:
             failure = error
         except OSError as error:  # inputs raise DataError, so this is the store
-            failure = _unwritable(job.store.folder, error)
+            failure = _unwritable(request.store.folder, error)
         except Exception as error:
-            error.add_note(f"while preparing case {job.case.case_id}")
+            error.add_note(f"while preparing case {request.case.case_id}")
             raise
     return _Outcome(stored, failure, tuple((str(warning.message), warning.category) for warning in caught))
 
 
-def _prepare_locked(job: _Job) -> StoredCase | None:
-    entry = job.store._entry(job.key)
-    with locked(job.store.folder / "locks" / f"{job.key}.lock", -1 if job.patient else 0) as mine:
+def _prepare_locked(request: _Request) -> StoredCase | None:
+    entry = request.store._entry(request.key)
+    with locked(request.store.folder / "locks" / f"{request.key}.lock", -1 if request.patient else 0) as mine:
         if not mine:
             return None
-        stored = open_entry(entry, job.case)
+        stored = open_entry(entry, request.case)
         if stored is not None:  # another job was faster
             return stored
-        for left_over in [*entry.parent.glob(f".*-{job.key}"), entry]:  # of killed jobs, and a damaged entry
+        for left_over in [*entry.parent.glob(f".*-{request.key}"), entry]:  # of killed jobs, and a damaged entry
             if left_over.exists():
                 shutil.rmtree(left_over)
-        prepared = prepare(job.case, job.preparation)
-        inputs = job.store._inputs(job.case, job.preparation)
-        if digest(inputs) != job.key:
+        prepared = prepare(request.case, request.preparation)
+        inputs = request.store._inputs(request.case, request.preparation)
+        if digest(inputs) != request.key:
             raise DataError(
-                job.case.reference_image,
-                found=f"files of case {job.case.case_id} that changed while they were prepared",
+                request.case.reference_image,
+                found=f"files of case {request.case.case_id} that changed while they were prepared",
                 expected="input files at rest",
                 remedy="start again when nothing writes to them any more",
             )
-        temporary = entry.with_name(f".{uuid.uuid4().hex[:8]}-{job.key}")
+        temporary = entry.with_name(f".{uuid.uuid4().hex[:8]}-{request.key}")
         try:
             with disk_errors(entry):
-                write_entry(temporary, prepared, inputs, unlabelled=job.store.unlabelled(job.case, job.preparation))
+                write_entry(
+                    temporary, prepared, inputs, unlabelled=request.store.unlabelled(request.case, request.preparation)
+                )
                 os.replace(temporary, entry)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        log.debug("case %s prepared, brain mask: %s", job.case.case_id, prepared.brain_source)
-        stored = open_entry(entry, job.case)
+        log.debug("case %s prepared, brain mask: %s", request.case.case_id, prepared.brain_source)
+        stored = open_entry(entry, request.case)
         if stored is None:
             raise OSError("what was written cannot be read back")
         return stored
@@ -260,7 +264,7 @@ def _summary(failures: dict[str, StrokelabError], total: int) -> StrokelabError:
 
 
 def _died(folder: Path, error: WorkerDiedError, workers: int) -> StoreError:
-    names = ", ".join(job.case.case_id for job in error.jobs if isinstance(job, _Job))
+    names = ", ".join(request.case.case_id for request in error.jobs if isinstance(request, _Request))
     return StoreError(
         folder,
         found=f"a worker process that ended abruptly while at one of the cases {names}",

@@ -91,8 +91,8 @@ class RunMaterial:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One member of a sweep, whether or not anything came of it."""
+class ListedMember:
+    """A line of the report's list of a sweep's members, whether or not anything came of it."""
 
     name: str  # of its folder
     state: str  # "finished" | "failed" | "killed" | "running" | "missing" | "unknown"
@@ -116,7 +116,7 @@ class Evaluation:
     created: str = ""  # ISO 8601
     command: str = ""
     notes: tuple[str, ...] = ()
-    members: tuple[Member, ...] = ()  # of the sweep the runs come from, all of them; () = no sweep
+    members: tuple[ListedMember, ...] = ()  # of the sweep the runs come from, all of them; () = no sweep
 
     @property
     def cases(self) -> pd.DataFrame:

@@ -76,8 +76,8 @@ class Ensemble(Predictor):
     @property
     def digest(self) -> str:
         """SHA-256 that tells this ensemble from others: its members' weights, and how they are applied and weighted."""
-        told = sorted(f"{member.scheme} {member.digest} {member.applied}".rstrip() for member in self.members)
-        return hashlib.sha256("\n".join([self.weights, *told]).encode()).hexdigest()
+        lines = sorted(f"{member.scheme} {member.digest} {member.applied}".rstrip() for member in self.members)
+        return hashlib.sha256("\n".join([self.weights, *lines]).encode()).hexdigest()
 
     @property
     def provenance(self) -> dict[str, str]:

@@ -58,7 +58,7 @@ def claimed(folder: Path) -> Iterator[None]:
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder)
     try:
-        with locked(folder / LOCK, timeout_seconds=1) as free:  # not 0: somebody may be looking (`is_claimed`)
+        with locked(folder / LOCK, timeout_seconds=1) as free:  # not 0: another process may be looking (`is_claimed`)
             if not free:
                 raise _held(folder)
             try:
@@ -111,7 +111,7 @@ def remove_empty(*folders: Path) -> None:
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """A new training may replace a finished run, but neither an unfinished one nor somebody else's files.
+    """A new training may replace a finished run, but neither an unfinished one nor files of other origin.
 
     Raises:
         RunError: the folder holds a run that can be continued, or files of ours that no run of ours wrote.
@@ -207,7 +207,7 @@ def read_environment(folder: Path) -> dict[str, Any]:
 
 
 def read_score(folder: Path) -> float | None:
-    """Mean Dice of the test cases in ``cases.csv``; None where nobody was scored."""
+    """Mean Dice of the test cases in ``cases.csv``; None where no case was scored."""
     try:
         with (folder / CASES).open(encoding="utf-8", newline="") as lines:
             values = [float(row["dice"]) for row in csv.DictReader(lines) if row.get("dice")]

@@ -78,7 +78,7 @@ def check_objective(settings: Settings, *, validates: bool) -> None:
     if name != TEST_DICE and not validates:
         raise ConfigError(
             "objective",
-            found=f"{name} and nobody to validate on",
+            found=f"{name} and no validation part",
             expected="a split with a validation part",
             remedy=validation_remedy(settings),
         )
@@ -93,7 +93,7 @@ def validation_remedy(settings: Settings) -> str:
 
 
 def _chosen_epoch(rows: list[dict[str, str]], settings: Settings) -> str | None:
-    """The epoch in which the checkpoint that the run evaluates was best; None where nobody chose."""
+    """The epoch in which the checkpoint that the run evaluates was best; None where none was chosen."""
     callbacks: Mapping[str, Any] = settings.get("callbacks") or {}
     nodes = [node for node in callbacks.values() if node and node.get("filename") == settings["checkpoint"]]
     monitor = str(nodes[0].get("monitor")) if nodes else ""

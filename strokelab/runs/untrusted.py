@@ -1,4 +1,4 @@
-"""What a run folder from somewhere else could do to the files of whoever resumes it. Reads; writes nothing.
+"""What an untrusted run folder could do to the files of the user who resumes it. Reads; writes nothing.
 
 A resumed training writes into its folder and removes there what its checkpoint remembers to have written: neither may
 lead out of it.

@@ -37,7 +37,7 @@ class ForegroundPatches:
         foreground_mode: "last": sample j of a batch of b is forced when j >= round(b (1 - foreground)), which is one
             of two, three of nine, and none of one; "random": each with probability ``foreground``.
         voxels_per_case: lesion voxels kept of a case to choose from, but at least 1 % of them.
-        fixed_validation: draw the validation patches once, so that epochs can be compared; nnU-Net draws new ones.
+        fixed_validation: sample the validation patches once, so that epochs can be compared; nnU-Net samples new ones.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -127,7 +127,7 @@ class ForegroundPatches:
 
 
 class ForegroundPlaces:
-    """Patches that ``ForegroundPatches`` draws of some cases; index counts through the batches of an epoch.
+    """Patches that ``ForegroundPatches`` samples from some cases; index counts through the batches of an epoch.
 
     A place is a pure function of (seed, part, epoch, index); training and validation draw from different streams.
 

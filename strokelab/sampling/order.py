@@ -51,7 +51,7 @@ class InOrder:
 
     Args:
         fixed: whether the samples of all epochs are those of epoch 0: validation. False: each epoch has its own, for
-            samples that are drawn at random.
+            samples that are random.
     """
 
     fixed: bool = True

@@ -21,11 +21,11 @@ class SiteBalanced:
 
     @property
     def fixed(self) -> bool:
-        """False: each epoch draws anew."""
+        """False: each epoch samples anew."""
         return False
 
     def arrange(self, sites: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """N indices drawn with replacement.
+        """N indices sampled with replacement.
 
         Raises:
             ConfigError: no sample has a site.

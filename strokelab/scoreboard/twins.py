@@ -9,7 +9,7 @@ from pathlib import Path
 
 from strokelab.contract import LesionFile
 from strokelab.data import read_cases
-from strokelab.data.subjects import people_of
+from strokelab.data.subjects import subjects_of
 from strokelab.errors import DataError
 from strokelab.files import natural_key
 from strokelab.nifti import stem
@@ -105,7 +105,7 @@ def retests(dataset: str, root: Path, *, values: Sequence[int] | None = None) ->
         ConfigError: there is no such dataset.
     """
     cases = read_cases(dataset, root, **({} if values is None else {"values": values}))
-    people = people_of([case for case in cases if case.labelled])
+    people = subjects_of([case for case in cases if case.labelled])
     pairs = []
     for person, visits in people.items():
         for earlier, later in pairwise(visits):

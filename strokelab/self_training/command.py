@@ -15,7 +15,7 @@ from strokelab.data.pseudo import LABELS
 from strokelab.data.split_file import write_folds
 from strokelab.errors import ConfigError, RunError
 from strokelab.self_training.labelling import Labelling, write_pseudo_labels
-from strokelab.self_training.settings import STUDENT, Plan, device_of, plan_of
+from strokelab.self_training.settings import STUDENT, Loop, device_of, loop_of
 from strokelab.self_training.stages import run_sweep
 from strokelab.self_training.teachers import SCHEMES, SchemeScore, cross_validated, find_teachers
 from strokelab.sweeps.record import told_record
@@ -53,32 +53,32 @@ def self_train(
         console: for what is found.
 
     Raises:
-        ConfigError: a setting that does not fit, see ``plan_of``.
+        ConfigError: a setting that does not fit, see ``loop_of``.
         DataError: the cohort cannot be read, or has no unlabelled case.
         RunError: a training did not finish.
         SystemExit: asked to stop.
     """
     if until not in STAGES:
         raise ConfigError("--until", found=until, expected=f"one of {list(STAGES)}", remedy="choose one of them")
-    plan = plan_of(overrides, out.expanduser().resolve(), schemes=schemes)
-    _say(console, f"{len(plan.datamodule.unlabelled)} unlabelled cases beside {len(plan.datamodule.cases)} labelled")
-    run_sweep(plan.teaching, plan.folder)
-    teachers = find_teachers(plan.folder, plan.schemes, plan.folds)
+    loop = loop_of(overrides, out.expanduser().resolve(), schemes=schemes)
+    _say(console, f"{len(loop.datamodule.unlabelled)} unlabelled cases beside {len(loop.datamodule.cases)} labelled")
+    run_sweep(loop.teaching, loop.folder)
+    teachers = find_teachers(loop.folder, loop.schemes, loop.folds)
     scores = cross_validated(teachers)
     console.print(_score_table(scores))
-    first = teachers[plan.schemes[0]]
-    write_folds(plan.folder / FOLDS, {case_id: one.fold for one in first for case_id in one.split.test})
+    first = teachers[loop.schemes[0]]
+    write_folds(loop.folder / FOLDS, {case_id: one.fold for one in first for case_id in one.split.test})
     if until == "teachers":
         return
-    labels = plan.folder / PSEUDO_LABELS
+    labels = loop.folder / PSEUDO_LABELS
     work = Labelling(
         labels,
         teachers[scores[0].scheme],
         scores,
-        plan.datamodule.unlabelled,
-        plan.datamodule.store,
-        device=device or device_of(plan.trainer),
-        workers=plan.datamodule.prepare_workers,
+        loop.datamodule.unlabelled,
+        loop.datamodule.store,
+        device=device or device_of(loop.trainer),
+        workers=loop.datamodule.prepare_workers,
     )
     digest = write_pseudo_labels(work, console)
     _say(console, f"Pseudo-labels: {labels / LABELS}")
@@ -86,20 +86,20 @@ def self_train(
         return
     if not per_fold:
         _say(console, "Masks of all teachers: scores of the students' test parts are not honest.")
-    run_sweep(plan.learning(labels, digest, weight=weight, per_fold=per_fold), plan.folder)
-    _check_students(plan)
-    _say(console, f"All schemes: {terminal.door_command('evaluate')} ensemble=mapping {setting('sweep', plan.folder)}")
+    run_sweep(loop.learning(labels, digest, weight=weight, per_fold=per_fold), loop.folder)
+    _check_students(loop)
+    _say(console, f"All schemes: {terminal.door_command('evaluate')} ensemble=mapping {setting('sweep', loop.folder)}")
 
 
-def _check_students(plan: Plan) -> None:
-    students = [one for one in told_record(plan.folder).members if f"model={STUDENT}" in one.overrides]
+def _check_students(loop: Loop) -> None:
+    students = [one for one in told_record(loop.folder).members if f"model={STUDENT}" in one.overrides]
     left = {one.folder.name: state_of(one) for one in students if state_of(one).state != "finished"}
     if left or not students:
         raise RunError(
-            plan.folder,
+            loop.folder,
             found=f"{len(left)} of {len(students)} students not finished: "
             + ", ".join(f"{name} {state.state} {state.error}".strip() for name, state in left.items()),
-            expected=f"{plan.folds} finished trainings",
+            expected=f"{loop.folds} finished trainings",
             remedy="see their log.txt, then give the command again: it goes on with what is not finished",
         )
 

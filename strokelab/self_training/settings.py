@@ -35,7 +35,7 @@ _FLAGS = ("--config-dir", "-cd")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Loop:
     """A loop that can be started.
 
     Args:
@@ -69,7 +69,7 @@ class Plan:
         return [*self.overrides, f"sweep={SWEEP}", f"model={STUDENT}", *told]
 
 
-def plan_of(overrides: Sequence[str], folder: Path, *, schemes: Sequence[str] = SCHEMES) -> Plan:
+def loop_of(overrides: Sequence[str], folder: Path, *, schemes: Sequence[str] = SCHEMES) -> Loop:
     """The loop that a command asks for.
 
     Args:
@@ -108,7 +108,7 @@ def plan_of(overrides: Sequence[str], folder: Path, *, schemes: Sequence[str] = 
             remedy="add them to the folder (data.only_sites and data.exclude may leave them out), or train without "
             f"self-training: {terminal.door_command('train')} -m sweep={SWEEP}",
         )
-    return Plan(tuple(overrides), tuple(schemes), folds, datamodule, settings["trainer"], folder)
+    return Loop(tuple(overrides), tuple(schemes), folds, datamodule, settings["trainer"], folder)
 
 
 def _refuse_own(overrides: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from strokelab import runs
 from strokelab.data.split_file import Split
 from strokelab.errors import RunError
 from strokelab.scoring.tables import read_scores
-from strokelab.sweeps.record import Member, told_record
+from strokelab.sweeps.record import SweepMember, told_record
 from strokelab.sweeps.states import state_of
 
 SCHEMES = ("nnunet", "nnunet_topk", "nnunet_residual")
@@ -113,7 +113,7 @@ def cross_validated(teachers: Mapping[str, Sequence[Teacher]]) -> list[SchemeSco
     return sorted(scores, key=lambda score: -score.dice_mean)
 
 
-def _of_scheme(folder: Path, members: Sequence[Member], scheme: str, fold: int) -> Member:
+def _of_scheme(folder: Path, members: Sequence[SweepMember], scheme: str, fold: int) -> SweepMember:
     wanted = {f"model={scheme}", f"split.fold={fold}"}
     found = [member for member in members if wanted <= set(member.overrides)]
     if len(found) != 1:
@@ -128,7 +128,7 @@ def _of_scheme(folder: Path, members: Sequence[Member], scheme: str, fold: int) 
     return found[0]
 
 
-def _teacher(member: Member, fold: int) -> Teacher:
+def _teacher(member: SweepMember, fold: int) -> Teacher:
     state = state_of(member)
     if state.state != "finished":
         raise RunError(

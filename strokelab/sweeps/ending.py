@@ -15,7 +15,7 @@ from rich.console import Console
 
 from strokelab import terminal
 from strokelab.errors import ConfigError, StrokelabError
-from strokelab.sweeps.record import SWEEP, Member
+from strokelab.sweeps.record import SWEEP, SweepMember
 from strokelab.sweeps.table import print_sweep
 
 
@@ -23,7 +23,7 @@ class SweepEnd(Callback):
     """Hydra's callback: values to sweep over must be known; the table, and status 1 when a member did not finish."""
 
     def __init__(self) -> None:
-        self.asked: list[Member] = []  # by the launcher, in this process
+        self.asked: list[SweepMember] = []  # by the launcher, in this process
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a sweep over as many values as a setting says that says nothing.

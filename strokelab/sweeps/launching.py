@@ -14,13 +14,13 @@ from strokelab.errors import RunError
 from strokelab.files import make_folder
 from strokelab.sweeps.ending import SweepEnd, said_and_ended
 from strokelab.sweeps.members import door_of, plan_members, sweep_folder
-from strokelab.sweeps.record import Member, add_members
-from strokelab.sweeps.states import MemberState, state_of
+from strokelab.sweeps.record import SweepMember, add_members
+from strokelab.sweeps.states import SweepMemberState, state_of
 
-__all__ = ["MemberReturn", "Sweep", "failure", "said_and_ended", "unfinished"]
+__all__ = ["Sweep", "SweepMemberReturn", "failure", "said_and_ended", "unfinished"]
 
 
-class MemberReturn(JobReturn):
+class SweepMemberReturn(JobReturn):
     """The result of a member as a sweeper sees it: its objective, or the reason why there is none.
 
     Hydra's own prints and raises when a failed result is looked at, which its basic sweeper does: that would end the
@@ -32,7 +32,7 @@ class MemberReturn(JobReturn):
         tolerant: for a sweeper that only looks whether all went well; False: for searches, which want to know.
     """
 
-    def __init__(self, member: Member, state: MemberState, *, tolerant: bool) -> None:
+    def __init__(self, member: SweepMember, state: SweepMemberState, *, tolerant: bool) -> None:
         done = state.state == "finished"
         super().__init__(
             overrides=list(member.overrides),
@@ -60,7 +60,7 @@ class MemberReturn(JobReturn):
         raise AttributeError("the result of a member is what its run folder says")
 
 
-def failure(member: Member, state: MemberState) -> RunError:
+def failure(member: SweepMember, state: SweepMemberState) -> RunError:
     """What is to be said of a member that did not finish."""
     return RunError(
         member.folder,
@@ -82,11 +82,11 @@ class Sweep:
     def __init__(self, config: DictConfig, context: HydraContext, *, launcher: str) -> None:
         self.config, self.context, self.launcher = config, context, launcher
         self.folder = sweep_folder(config)
-        self.members: list[Member] = []  # of all batches so far
+        self.members: list[SweepMember] = []  # of all batches so far
         # Hydra's own sweeper only looks whether all went well; others learn from failures.
         self.tolerant = str(config.hydra.sweeper.get("_target_", "")).endswith(".BasicSweeper")
 
-    def plan(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Member]:
+    def plan(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[SweepMember]:
         """The members of a batch, recorded in ``sweep.json`` unless other runs occupy their folders.
 
         Args:
@@ -107,16 +107,18 @@ class Sweep:
         add_members(self.folder, own, door=self.door, launcher=self.launcher)
         return members
 
-    def returns(self, members: Sequence[Member], states: Mapping[Member, MemberState]) -> list[JobReturn]:
+    def returns(
+        self, members: Sequence[SweepMember], states: Mapping[SweepMember, SweepMemberState]
+    ) -> list[JobReturn]:
         """The results of a batch, in its order."""
-        return [MemberReturn(member, states[member], tolerant=self.tolerant) for member in members]
+        return [SweepMemberReturn(member, states[member], tolerant=self.tolerant) for member in members]
 
 
 def _say(line: str) -> None:
     terminal.console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def unfinished(members: Sequence[Member]) -> list[Member]:
+def unfinished(members: Sequence[SweepMember]) -> list[SweepMember]:
     """Each member once that is to be started: not finished, not at work, its folder not another run's.
 
     A member that another process of this machine trains is among them: its turn comes when that one has ended.

@@ -20,8 +20,8 @@ from strokelab import runs
 from strokelab.command_words import quoted
 from strokelab.configuration import Settings, check_choices, plain
 from strokelab.errors import ConfigError, RunError
-from strokelab.sweeps.record import DOOR_MODULE, Door, Member, Record, own_script, read_record
-from strokelab.sweeps.states import MemberState, settle, state_of
+from strokelab.sweeps.record import DOOR_MODULE, Door, Record, SweepMember, own_script, read_record
+from strokelab.sweeps.states import SweepMemberState, settle, state_of
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Door",
-    "Member",
-    "MemberState",
     "Record",
+    "SweepMember",
+    "SweepMemberState",
     "door_of",
     "member_arguments",
     "plan_members",
@@ -46,7 +46,7 @@ _LONGEST = 100  # characters of a folder's name
 _OF_THE_SWEEP = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.", "hydra.mode")
 
 
-def member_arguments(member: Member) -> list[str]:
+def member_arguments(member: SweepMember) -> list[str]:
     """What a fresh training is called with, to train a member or what is left of it."""
     return [*member.overrides, "hydra.mode=RUN", f"hydra.run.dir={quoted(str(member.folder))}", "resume=auto"]
 
@@ -107,9 +107,9 @@ def plan_members(
     job_overrides: Sequence[Sequence[str]],
     *,
     first: int,
-    earlier: Sequence[Member] = (),
+    earlier: Sequence[SweepMember] = (),
     say: Callable[[str], None] = lambda line: None,
-) -> list[Member]:
+) -> list[SweepMember]:
     """The members that a sweeper asks a launcher for, each with a folder of its own.
 
     A folder's name is the sweep's pattern ``hydra.sweep.subdir``. Members that would share one get the overrides in
@@ -149,7 +149,7 @@ def plan_members(
     for overrides in asked:
         place = known[overrides].folder if overrides in known else folder / names[overrides]
         settings[overrides] = _settings(composed[overrides], place)
-        members[overrides] = Member(numbers[overrides], overrides, place, _digest(settings[overrides]))
+        members[overrides] = SweepMember(numbers[overrides], overrides, place, _digest(settings[overrides]))
     there = {key: known[key].digest if key in known else "" for key in asked}
     there |= {
         key: str(runs.read_environment(members[key].folder).get("digest") or "") for key in asked if not there[key]

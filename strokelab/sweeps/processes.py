@@ -28,10 +28,10 @@ from strokelab.command_words import word
 from strokelab.processes import fresh_environment
 from strokelab.sweeps import tied
 from strokelab.sweeps.launching import Sweep, said_and_ended, unfinished
-from strokelab.sweeps.members import Door, Member, MemberState, member_arguments, settle, state_of
+from strokelab.sweeps.members import Door, SweepMember, SweepMemberState, member_arguments, settle, state_of
 from strokelab.sweeps.sharing import AUTO, Shares, shares_of
 from strokelab.sweeps.states import LOG, START
-from strokelab.sweeps.table import Board, print_sweep
+from strokelab.sweeps.table import SweepDisplay, print_sweep
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -77,8 +77,8 @@ def launch(
 
 
 def train_members(
-    members: Sequence[Member], door: Door, shares: Shares, *, folder: Path, console: Console
-) -> dict[Member, MemberState]:
+    members: Sequence[SweepMember], door: Door, shares: Shares, *, folder: Path, console: Console
+) -> dict[SweepMember, SweepMemberState]:
     """Train the members that are not finished, and show how they do.
 
     Args:
@@ -95,14 +95,14 @@ def train_members(
         SystemExit: asked to stop by SIGINT, SIGTERM or SIGHUP, with status 128 + its number; all members have ended.
     """
     to_do = unfinished(members)
-    with Board(members, folder, console, at_once=shares.at_once) as board, _asked_to_stop() as asked:
-        _Work(to_do, door, shares, board, asked).run()
+    with SweepDisplay(members, folder, console, at_once=shares.at_once) as display, _asked_to_stop() as asked:
+        _Work(to_do, door, shares, display, asked).run()
     if asked.signal:
         print_sweep(folder, console, members)
         console.print("Stopped. The sweep goes on when its command is given again with the same hydra.sweep.dir, or by")
         console.print(f"    strokelab sweep {word(folder)} --resume", markup=False, soft_wrap=True, highlight=False)
         raise SystemExit(128 + asked.signal)
-    return board.states()
+    return display.states()
 
 
 @dataclass
@@ -138,7 +138,7 @@ def _asked_to_stop() -> Iterator[_Asked]:
 class _Running:
     """A member at work."""
 
-    member: Member
+    member: SweepMember
     process: subprocess.Popen[bytes]
     before: dict[str, Any]  # what its run folder said
 
@@ -147,14 +147,14 @@ class _Running:
 class _Work:
     """The members that are waiting and running, and who is left of those that ended."""
 
-    to_do: Sequence[Member]
+    to_do: Sequence[SweepMember]
     door: Door
     shares: Shares
-    board: Board
+    display: SweepDisplay
     asked: _Asked
     running: dict[int, _Running] = field(default_factory=dict)  # by slot
     leftovers: dict[int, float] = field(default_factory=dict)  # process group -> when it is killed
-    waiting: deque[Member] = field(default_factory=deque)
+    waiting: deque[SweepMember] = field(default_factory=deque)
     look_again: float = 0.0  # for a member to start
 
     def run(self) -> None:
@@ -164,7 +164,7 @@ class _Work:
             while self.running or self.leftovers or (self.waiting and not self.asked.signal):
                 if self.asked.signal and not told:
                     told = True
-                    self.board.say("Stopping: the members save and end. Once more kills them.")
+                    self.display.say("Stopping: the members save and end. Once more kills them.")
                     self._signal(signal.SIGTERM, os.kill)
                 if self.asked.at_once:
                     self._signal(signal.SIGKILL, os.killpg)
@@ -172,14 +172,14 @@ class _Work:
                     if slot not in self.running and not self.asked.signal and (member := self._next()):
                         self._start(slot, member)
                 self._collect()
-                self.board.refresh()
+                self.display.refresh()
                 time.sleep(_POLL_SECONDS)
         finally:
             self._signal(signal.SIGKILL, os.killpg)
             for group in self.leftovers:
                 _tell(os.killpg, group, signal.SIGKILL)
 
-    def _next(self) -> Member | None:
+    def _next(self) -> SweepMember | None:
         """The first member that waits and that no other process trains; None: there is none at this moment."""
         if time.monotonic() < self.look_again:
             return None
@@ -188,13 +188,13 @@ class _Work:
             if runs.is_claimed(member.folder):
                 self.waiting.append(member)
             elif (state := state_of(member)).state in ("finished", "other settings"):
-                self.board.ended(member, state)  # another process has done it meanwhile
+                self.display.ended(member, state)  # another process has done it meanwhile
             else:
                 return member
         self.look_again = time.monotonic() + _LOOK_AGAIN_SECONDS
         return None
 
-    def _start(self, slot: int, member: Member) -> None:
+    def _start(self, slot: int, member: SweepMember) -> None:
         before = runs.read_status(member.folder)
         command = [*self.door.command(member_arguments(member))]
         try:
@@ -214,10 +214,10 @@ class _Work:
                     start_new_session=True,  # Ctrl-C reaches the sweep alone, which asks each member once
                 )
         except OSError as error:
-            self.board.ended(member, MemberState("failed", f"{type(error).__name__}: {error}"))
+            self.display.ended(member, SweepMemberState("failed", f"{type(error).__name__}: {error}"))
             return
         self.running[slot] = _Running(member, process, before)
-        self.board.started(member)
+        self.display.started(member)
 
     def _collect(self) -> None:
         for slot, one in list(self.running.items()):
@@ -228,7 +228,7 @@ class _Work:
                 log = one.member.folder / LOG
                 reason = "the sweep was asked twice to stop" if self.asked.at_once else ""
                 state = settle(one.member, status, before=one.before, log=log, reason=reason)
-                self.board.ended(one.member, state)
+                self.display.ended(one.member, state)
         for group, until in list(self.leftovers.items()):
             late = time.monotonic() > until
             if not _tell(os.killpg, group, signal.SIGKILL if late else 0) or late:

@@ -26,7 +26,7 @@ _MOST_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
-class Member:
+class SweepMember:
     """One training of a sweep.
 
     Args:
@@ -70,7 +70,7 @@ class Record:
 
     door: Door
     launcher: str
-    members: tuple[Member, ...] = ()
+    members: tuple[SweepMember, ...] = ()
 
 
 def own_script() -> Path | None:
@@ -144,7 +144,7 @@ def told_record(folder: Path) -> Record:
             remedy="evaluate.py sweep=DIR gathers what lies there; start sweeps with hydra/launcher=processes",
         )
     members = {
-        str(job.folder): Member(number, tuple(f"{key}={value}" for key, value in job.overrides.items()), place, "")
+        str(job.folder): SweepMember(number, tuple(f"{key}={value}" for key, value in job.overrides.items()), place, "")
         for number, job in enumerate(asked.jobs)
         for place in [folder.resolve() / str(job.folder)]
     }
@@ -152,7 +152,7 @@ def told_record(folder: Path) -> Record:
     return Record(door, PROCESSES, tuple(members.values()))
 
 
-def add_members(folder: Path, members: Sequence[Member], *, door: Door, launcher: str) -> Record:
+def add_members(folder: Path, members: Sequence[SweepMember], *, door: Door, launcher: str) -> Record:
     """Add members to the record of a sweep, or make one; one with a folder that is known takes its place.
 
     Args:
@@ -194,7 +194,7 @@ def _content(folder: Path, record: Record) -> dict[str, Any]:
     }
 
 
-def _member(path: Path, entry: Any) -> Member:
+def _member(path: Path, entry: Any) -> SweepMember:
     if not isinstance(entry, Mapping):
         raise _refusal(path, "a member that is no mapping")
     number, name, digest = entry.get("number"), entry.get("folder"), entry.get("digest", "")
@@ -203,7 +203,7 @@ def _member(path: Path, entry: Any) -> Member:
     place = PurePosixPath(name) if isinstance(name, str) else PurePosixPath("/")
     if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in str(name) or "\\" in str(name):
         raise _refusal(path, f"the folder {str(name)[:80]!r}")
-    return Member(number, _texts(path, entry.get("overrides")), path.parent.resolve() / place, digest)
+    return SweepMember(number, _texts(path, entry.get("overrides")), path.parent.resolve() / place, digest)
 
 
 def _texts(path: Path, content: Any) -> tuple[str, ...]:

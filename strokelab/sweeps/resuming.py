@@ -21,7 +21,7 @@ from strokelab.configuration import check_buildable, compose, conf_folder, plain
 from strokelab.configuration.untrusted_paths import check_places
 from strokelab.errors import ConfigError, RunError, StrokelabError
 from strokelab.sweeps.launching import unfinished
-from strokelab.sweeps.members import Door, Member
+from strokelab.sweeps.members import Door, SweepMember
 from strokelab.sweeps.processes import train_members
 from strokelab.sweeps.record import PROCESSES, SWEEP, Record, told_record
 from strokelab.sweeps.sharing import AUTO, shares_of
@@ -76,7 +76,7 @@ def _trusted_door(folder: Path, record: Record) -> Door:
     return replace(door, python=sys.executable)
 
 
-def _trusted_settings(folder: Path, member: Member) -> dict[str, Any]:
+def _trusted_settings(folder: Path, member: SweepMember) -> dict[str, Any]:
     """The settings of a member, held against the allow-list and its recorded digest."""
     if not member.folder.resolve().is_relative_to(folder):
         raise _refusal(folder, f"the folder of member {member.number} leads out of the sweep's", "folders inside it")

@@ -17,7 +17,7 @@ from typing import Any
 from strokelab import runs
 from strokelab.configuration.stages import of_stages
 from strokelab.errors import RunError
-from strokelab.sweeps.record import Member
+from strokelab.sweeps.record import SweepMember
 
 LOG = "log.txt"
 STATES = ("waiting", "running", "finished", "failed", "killed", "other settings")
@@ -26,7 +26,7 @@ _ERROR = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Wa
 
 
 @dataclass(frozen=True)
-class MemberState:
+class SweepMemberState:
     """How a member stands.
 
     Args:
@@ -48,16 +48,16 @@ class MemberState:
     val_dice: float | None = None
 
 
-def state_of(member: Member | Path) -> MemberState:
+def state_of(member: SweepMember | Path) -> SweepMemberState:
     """How a member of a sweep stands at this moment.
 
     Args:
         member: or its folder alone; then a run of any settings counts.
     """
-    folder = member.folder if isinstance(member, Member) else member
+    folder = member.folder if isinstance(member, SweepMember) else member
     status = runs.read_status(folder)
     epoch, val_dice = _progress(folder / runs.METRICS)
-    state = MemberState(
+    state = SweepMemberState(
         *_word(folder, status),
         dice=runs.read_score(folder) if status["state"] == "finished" else None,
         epoch=epoch,
@@ -65,14 +65,14 @@ def state_of(member: Member | Path) -> MemberState:
         minutes=_minutes(status),
         val_dice=val_dice,
     )
-    if isinstance(member, Member) and _is_other(member):
-        return MemberState("other settings", f"a run with other settings lies there ({state.state})")
+    if isinstance(member, SweepMember) and _is_other(member):
+        return SweepMemberState("other settings", f"a run with other settings lies there ({state.state})")
     return state
 
 
 def settle(
-    member: Member, exit_status: int, *, before: Mapping[str, Any], log: Path | None = None, reason: str = ""
-) -> MemberState:
+    member: SweepMember, exit_status: int, *, before: Mapping[str, Any], log: Path | None = None, reason: str = ""
+) -> SweepMemberState:
     """Write down why the process of a member ended, where the member could not do so itself.
 
     Args:
@@ -134,7 +134,7 @@ def _word(folder: Path, status: Mapping[str, Any]) -> tuple[str, str]:
     return state, error
 
 
-def _is_other(member: Member) -> bool:
+def _is_other(member: SweepMember) -> bool:
     if not member.digest or not (member.folder / runs.CONFIG).is_file():
         return False
     return bool(runs.read_environment(member.folder).get("digest") != member.digest)

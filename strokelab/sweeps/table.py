@@ -25,15 +25,15 @@ from strokelab import terminal
 from strokelab.command_words import setting
 from strokelab.files import write_text
 from strokelab.foreign_text import as_cell
-from strokelab.sweeps.record import Member, told_record
-from strokelab.sweeps.states import MemberState, state_of
+from strokelab.sweeps.record import SweepMember, told_record
+from strokelab.sweeps.states import SweepMemberState, state_of
 
 SWEEP_CSV = "sweep.csv"
 _COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "killed": "red", "other settings": "yellow"}
 _REFRESH_SECONDS = 1.0
 
 
-def gather_states(folder: Path, asked: Sequence[Member] = ()) -> dict[Member, MemberState]:
+def gather_states(folder: Path, asked: Sequence[SweepMember] = ()) -> dict[SweepMember, SweepMemberState]:
     """The members of a sweep and how each stands, in their order.
 
     Args:
@@ -48,7 +48,7 @@ def gather_states(folder: Path, asked: Sequence[Member] = ()) -> dict[Member, Me
     return {member: state_of(member) for member in members.values()}
 
 
-def swept_values(members: Sequence[Member]) -> dict[Member, dict[str, str]]:
+def swept_values(members: Sequence[SweepMember]) -> dict[SweepMember, dict[str, str]]:
     """The settings in which members differ, key -> value, for each."""
     given = {member: dict(_pair(item) for item in member.overrides) for member in members}
     keys = dict.fromkeys(key for values in given.values() for key in values)
@@ -56,7 +56,7 @@ def swept_values(members: Sequence[Member]) -> dict[Member, dict[str, str]]:
     return {member: {key: values[key] for key in swept if key in values} for member, values in given.items()}
 
 
-def sweep_table(states: Mapping[Member, MemberState], folder: Path, *, title: str = "") -> Table:
+def sweep_table(states: Mapping[SweepMember, SweepMemberState], folder: Path, *, title: str = "") -> Table:
     """One row per member."""
     table = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False)
     for heading in ("member", "state", "epoch", "val Dice", "Dice", "minutes", "first error line"):
@@ -76,7 +76,7 @@ def sweep_table(states: Mapping[Member, MemberState], folder: Path, *, title: st
     return table
 
 
-def write_table(states: Mapping[Member, MemberState], folder: Path) -> Path:
+def write_table(states: Mapping[SweepMember, SweepMemberState], folder: Path) -> Path:
     """Write ``sweep.csv``: as the table on the screen, with every digit and a column per swept setting."""
     values = swept_values(list(states))
     keys = list(dict.fromkeys(key for row in values.values() for key in row))
@@ -121,7 +121,7 @@ def sweep_content(folder: Path) -> dict[str, Any]:
     }
 
 
-def value_means(states: Mapping[Member, MemberState]) -> list[tuple[str, int, float, float]]:
+def value_means(states: Mapping[SweepMember, SweepMemberState]) -> list[tuple[str, int, float, float]]:
     """Dice over the finished members of each value of each swept setting: (``key=value``, n, mean, SD).
 
     Only settings with some value that has several finished members: others would repeat the table.
@@ -138,7 +138,9 @@ def value_means(states: Mapping[Member, MemberState]) -> list[tuple[str, int, fl
     return rows
 
 
-def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) -> dict[Member, MemberState]:
+def print_sweep(
+    folder: Path, console: Console, asked: Sequence[SweepMember] = ()
+) -> dict[SweepMember, SweepMemberState]:
     """Print how a sweep stands, and write its ``sweep.csv``.
 
     Args:
@@ -175,7 +177,7 @@ def print_sweep(folder: Path, console: Console, asked: Sequence[Member] = ()) ->
     return states
 
 
-class Board:
+class SweepDisplay:
     """How the members of a batch do while they are trained: a table on a terminal, a line per event elsewhere.
 
     Args:
@@ -185,11 +187,11 @@ class Board:
         at_once: how many run at a time.
     """
 
-    def __init__(self, members: Sequence[Member], folder: Path, console: Console, *, at_once: int) -> None:
+    def __init__(self, members: Sequence[SweepMember], folder: Path, console: Console, *, at_once: int) -> None:
         self.folder, self.console = folder, console
         self._states = {member: state_of(member) for member in members}
         self._places = {member: f"[{index}/{len(members)}]" for index, member in enumerate(members, start=1)}
-        self._running: set[Member] = set()
+        self._running: set[SweepMember] = set()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._shown = 0.0
         done = sum(state.state == "finished" for state in self._states.values())
@@ -199,7 +201,7 @@ class Board:
             if state.state in ("other settings", "running"):  # whose turn may never come
                 self._line(member, state)
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> SweepDisplay:
         if self._live:
             self._live.start()
         return self
@@ -212,14 +214,14 @@ class Board:
         """Print a line."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def started(self, member: Member) -> None:
+    def started(self, member: SweepMember) -> None:
         """A member's process has begun."""
         self._running.add(member)
-        self._states[member] = MemberState("running")
+        self._states[member] = SweepMemberState("running")
         if not self._live:
-            self._line(member, MemberState("started"))
+            self._line(member, SweepMemberState("started"))
 
-    def ended(self, member: Member, state: MemberState) -> None:
+    def ended(self, member: SweepMember, state: SweepMemberState) -> None:
         """A member's process has ended."""
         self._running.discard(member)
         self._states[member] = state
@@ -233,11 +235,11 @@ class Board:
             shown = {member: self._now(member) for member in self._fitting()}
             self._live.update(sweep_table(shown, self.folder, title=self._counts()), refresh=True)
 
-    def states(self) -> dict[Member, MemberState]:
+    def states(self) -> dict[SweepMember, SweepMemberState]:
         """How each member stands."""
         return dict(self._states)
 
-    def _fitting(self) -> list[Member]:
+    def _fitting(self) -> list[SweepMember]:
         """All members, or those at work and the last that ended where the terminal has fewer lines."""
         members, lines = list(self._states), max(4, self.console.height - 4)
         if len(members) <= lines:
@@ -251,15 +253,17 @@ class Board:
         counts = Counter(state.state for state in self._states.values())
         return ", ".join(f"{count} {state}" for state, count in counts.items())
 
-    def _now(self, member: Member) -> MemberState:
+    def _now(self, member: SweepMember) -> SweepMemberState:
         if member not in self._running:
             return self._states[member]
         state = state_of(member)
         if state.state == "running":
             return state
-        return MemberState("running", epoch=state.epoch, epochs=state.epochs)  # libraries load; or it ends just now
+        return SweepMemberState(
+            "running", epoch=state.epoch, epochs=state.epochs
+        )  # libraries load; or it ends just now
 
-    def _line(self, member: Member, state: MemberState) -> None:
+    def _line(self, member: SweepMember, state: SweepMemberState) -> None:
         told = [state.state]
         told += [f"Dice {state.dice:.3f}"] if state.dice is not None else []
         told += [f"{state.minutes:.1f} min"] if state.minutes is not None else []
@@ -272,7 +276,7 @@ def _pair(override: str) -> tuple[str, str]:
     return key.lstrip("+~"), value
 
 
-def _name(member: Member, folder: Path) -> str:
+def _name(member: SweepMember, folder: Path) -> str:
     return member.folder.relative_to(folder.resolve()).as_posix()
 
 

@@ -62,7 +62,7 @@ def test_a_warning_and_nothing_else(tmp_path):
 
 def test_a_restart_draws_weights_and_lowers_the_momentum(tmp_path):
     model = dead(momentum=0.99)
-    with pytest.warns(DataWarning, match="drawn anew"):
+    with pytest.warns(DataWarning, match="initialised anew"):
         trainer = fit(model, Rescue(after_epochs=2, restart=True, seed=3), tmp_path, epochs=2)
     assert trainer.optimizers[0].param_groups[0]["momentum"] == 0.95
     assert not trainer.optimizers[0].state

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from strokelab.campaign import lines
 from strokelab.campaign.command import gpu_counts
-from strokelab.campaign.plan import Campaign, case_seconds, plan_for, step_seconds, teachers, training_hours
+from strokelab.campaign.plan import Campaign, case_seconds, forecast, step_seconds, teachers, training_hours
 from strokelab.cli import app
 from strokelab.errors import ConfigError
 
@@ -38,7 +38,7 @@ def test_one_training_by_hand():
 
 
 def test_stages_and_waves_by_hand():
-    found = plan_for(HANDY, 4)
+    found = forecast(HANDY, 4)
     train, label, student = found.stages
     # 5 teachers on 4 GPUs: two waves of 4.1 h; as pairs three waves of 2.5 h.
     assert (train.members, train.gpus_each, train.waves) == (5, 2, 3)
@@ -47,10 +47,10 @@ def test_stages_and_waves_by_hand():
     assert student.hours == pytest.approx(7.5)
     assert found.hours == pytest.approx(22.5)
     assert found.nodes == 1
-    assert [stage.name for stage in plan_for(replace(HANDY, self_training=False), 4).stages] == ["training"]
+    assert [stage.name for stage in forecast(replace(HANDY, self_training=False), 4).stages] == ["training"]
     assert teachers(replace(HANDY, self_training=False)) == 10
-    assert plan_for(HANDY, 64).most_busy == 10
-    assert plan_for(HANDY, 17).nodes == 3
+    assert forecast(HANDY, 64).most_busy == 10
+    assert forecast(HANDY, 17).nodes == 3
 
 
 def test_disk_and_memory_by_hand():
@@ -74,7 +74,7 @@ def test_the_paper_s_campaign():
     assert step_seconds(campaign) == pytest.approx(5.73 / 78)
     assert lines.store_gb(campaign).value == pytest.approx(47.1, abs=0.05)
     # Each training has as many GPUs as its batch has samples; further ones only help with pseudo-labels.
-    few, many = plan_for(campaign, 64), plan_for(campaign, 512)
+    few, many = forecast(campaign, 64), forecast(campaign, 512)
     assert few.most_busy == many.most_busy == 30
     assert many.hours < few.hours < 1.05 * many.hours
 
@@ -97,7 +97,7 @@ campaigns = st.builds(
 
 @given(campaigns, st.integers(1, 600))
 def test_twice_the_gpus_never_take_longer(campaign, gpus):
-    one, two = plan_for(campaign, gpus), plan_for(campaign, 2 * gpus)
+    one, two = forecast(campaign, gpus), forecast(campaign, 2 * gpus)
     assert two.hours <= one.hours * (1 + 1e-12)
     assert one.most_busy <= gpus
     assert one.nodes * campaign.gpus_per_node >= gpus > (one.nodes - 1) * campaign.gpus_per_node
@@ -105,7 +105,7 @@ def test_twice_the_gpus_never_take_longer(campaign, gpus):
 
 @given(campaigns, st.integers(1, 600))
 def test_more_trainings_than_gpus_are_queued_and_nothing_is_faster_than_its_longest(campaign, gpus):
-    for stage in plan_for(campaign, gpus).stages:
+    for stage in forecast(campaign, gpus).stages:
         if stage.members:
             assert (stage.waves - 1) * (gpus // stage.gpus_each) < stage.members
             assert stage.waves * (gpus // stage.gpus_each) >= stage.members
@@ -115,7 +115,7 @@ def test_more_trainings_than_gpus_are_queued_and_nothing_is_faster_than_its_long
 @given(campaigns, st.integers(1, 5))
 def test_more_work_never_takes_less(campaign, gpus):
     more = replace(campaign, cases=campaign.cases + 1, folds=campaign.folds, epochs=campaign.epochs + 1)
-    assert plan_for(more, gpus).hours >= plan_for(campaign, gpus).hours * (1 - 1e-12)
+    assert forecast(more, gpus).hours >= forecast(campaign, gpus).hours * (1 - 1e-12)
     assert lines.disk(more)[-1].value > lines.disk(campaign)[-1].value
 
 
@@ -154,7 +154,7 @@ def test_gpu_counts():
         with pytest.raises(ConfigError):
             gpu_counts(wrong)
     with pytest.raises(ConfigError, match="gpus"):
-        plan_for(HANDY, 0)
+        forecast(HANDY, 0)
 
 
 def test_the_command_prints_the_user_s_numbers_and_writes_them(tmp_path):
@@ -171,7 +171,7 @@ def test_the_command_prints_the_user_s_numbers_and_writes_them(tmp_path):
     rows = list(csv.DictReader(file.open()))
     own = Campaign(cases=40, seconds_per_step=0.5, self_training=False, queue_limit=1.0)
     hours = {row["part"]: float(row["value"]) for row in rows if row["name"] == "in all"}
-    assert hours == {f"{gpus} GPUs": pytest.approx(plan_for(own, gpus).hours) for gpus in (4, 16)}
+    assert hours == {f"{gpus} GPUs": pytest.approx(forecast(own, gpus).hours) for gpus in (4, 16)}
     assert any(row["name"] == "training step" and row["source"] == "given" for row in rows)
     assert {row["part"] for row in rows} >= {"disk", "memory"}
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from strokelab import __version__, cli, terminal
 from strokelab.errors import DataError
 from strokelab.runs import write_status
-from strokelab.sweeps.record import Door, Member, add_members
+from strokelab.sweeps.record import Door, SweepMember, add_members
 
 COMMANDS = ("phantom", "check", "predict", "report", "cost")
 
@@ -77,7 +77,7 @@ def test_without_a_terminal_nothing_is_wrapped_and_no_name_is_taken_for_markup(t
     run = folder / "runs[lr=0.1]"
     write_status(run, "finished", minutes=1.0, steps=3)
     door = Door(None, tmp_path, sys.executable)
-    add_members(folder, [Member(0, ("seed=1",), run, "")], door=door, launcher="processes")
+    add_members(folder, [SweepMember(0, ("seed=1",), run, "")], door=door, launcher="processes")
     command = [sys.executable, "-m", "strokelab", "sweep", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     told = [line for line in done.stdout.splitlines() if "Members: " in line]
@@ -111,4 +111,4 @@ def test_phantom_and_check(tmp_path):
     assert written.exit_code == 0, written.output
     checked = runner.invoke(cli.app, ["check", str(tmp_path / "p"), "--dataset", "isles2015_siss"])
     assert checked.exit_code == 0, checked.output
-    assert "2 of 2 people" in checked.output
+    assert "2 of 2 subjects" in checked.output

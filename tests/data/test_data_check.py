@@ -47,7 +47,7 @@ def test_what_lies_there(tmp_path):
     assert report.lesion_volumes_ml["031770_t01"] == pytest.approx(0.004)
     assert report.volume_quartiles_ml == pytest.approx((0.002, 0.002, 0.002, 0.002, 0.004))
     text = printed(report)
-    assert "10 of 9 people" in text
+    assert "10 of 9 subjects" in text
     assert "Site8 (2)" in text
     assert "0.002 to 0.004" in text
 

@@ -149,12 +149,12 @@ class Widen:
     pure: bool = True
 
     @dataclass(frozen=True)
-    class Plan:
+    class Extent:
         source: tuple[int, int, int]
 
     def draw(self, stream, channels, patch):
         wide = stream.random() < 0.5
-        return self.Plan(tuple(n + 2 * self.margin * wide for n in patch))
+        return self.Extent(tuple(n + 2 * self.margin * wide for n in patch))
 
     def apply(self, batch, plans):
         m = self.margin

@@ -129,12 +129,12 @@ class Painted:
     pure: bool = True
 
     @dataclass(frozen=True)
-    class Plan:
+    class Extent:
         source: tuple
         level: float
 
     def draw(self, stream, channels, patch):
-        return self.Plan(tuple(side + 2 for side in patch), float(stream.random()))
+        return self.Extent(tuple(side + 2 for side in patch), float(stream.random()))
 
     def apply(self, batch, plans):
         for index, plan in enumerate(plans):

@@ -115,9 +115,9 @@ def test_cases_of_unknown_site_are_left_out_and_said():
     assert "lost" not in parts(split)
 
 
-def test_a_site_with_one_person_trains_only_and_this_is_said():
+def test_a_site_with_one_subject_trains_only_and_this_is_said():
     cases = [*(a_case(f"{site}{i}", site=site) for site in "AB" for i in range(5)), a_case("C0", site="C")]
-    with pytest.warns(DataWarning, match="'C' has one person"):
+    with pytest.warns(DataWarning, match="'C' has one subject"):
         split = LeaveOneSiteOut("A")(cases)
     assert "C0" in split.train
     with warnings.catch_warnings():
@@ -217,8 +217,8 @@ def test_folds_out_of_range(rule):
         rule(a_cohort(12), lambda: {case.case_id: 1.0 for case in a_cohort(12)})
 
 
-def test_fewer_persons_than_folds():
-    with pytest.raises(DataError, match="3 persons"):
+def test_fewer_subjects_than_folds():
+    with pytest.raises(DataError, match="3 subjects"):
         KFold()(a_cohort(3))
 
 
@@ -289,11 +289,11 @@ def test_a_missing_file_and_a_missing_fold(tmp_path):
         FromFile(file, fold=3)(a_cohort(3))
 
 
-def test_a_file_may_not_part_a_person(tmp_path):
+def test_a_file_may_not_part_a_subject(tmp_path):
     cases = [*a_cohort(4), a_case("sub-0_ses-2", "sub-0")]
     file = published(tmp_path / "f.csv", [f"{case.case_id},{i % 2}" for i, case in enumerate(cases[:4])])
     file.write_text(file.read_text() + "sub-0_ses-2,1\n")
-    with pytest.raises(DataError, match="person 'sub-0'"):
+    with pytest.raises(DataError, match="subject 'sub-0'"):
         FromFile(file)(cases)
 
 

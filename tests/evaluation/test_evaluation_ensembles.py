@@ -15,7 +15,7 @@ from strokelab.configuration import build, compose, conf_folder, plain
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, DataError, RunError
 from strokelab.evaluation import evaluate
-from strokelab.evaluation.averaging import plan_averaging
+from strokelab.evaluation.averaging import assign
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import entries_of
 from strokelab.evaluation.sweep import gather
@@ -63,7 +63,7 @@ def averaging(settings, **changed):
 
 def scored(entries, settings, out, **changed):
     chosen = averaging(settings, **changed)
-    outcomes = ensemble_outcomes(plan_averaging(entries, chosen), chosen, settings, out)
+    outcomes = ensemble_outcomes(assign(entries, chosen), chosen, settings, out)
     return {outcome.entry.label: outcome for outcome in outcomes}
 
 
@@ -118,9 +118,9 @@ def test_checkpoints_of_each_run_are_averaged(trained_unet, settings, cases, tmp
     entries = entries_of(chosen["runs"], [], chosen)
     assert {entry.recipe["checkpoint"] for entry in entries} == {"last.ckpt"}
     averaged = averaging(chosen, rows={"plain": settings["ensemble"]["rows"]["plain"]})
-    plan = plan_averaging(entries, averaged, checkpoints=2)
-    assert "mean of 1 of 2 runs, 2 checkpoints of each" in plan.notes[0]
-    (outcome,) = ensemble_outcomes(plan, averaged, chosen, tmp_path / "out")
+    assignment = assign(entries, averaged, checkpoints=2)
+    assert "mean of 1 of 2 runs, 2 checkpoints of each" in assignment.notes[0]
+    (outcome,) = ensemble_outcomes(assignment, averaged, chosen, tmp_path / "out")
     assert set(outcome.scores.cases["checkpoint"]) == {"best.ckpt, last.ckpt"}
     for case, folder in zip(cases, folders, strict=False):
         expected = load_ensemble([folder], checkpoint=["last", "best"]).predict(case).mask
@@ -152,8 +152,8 @@ def of_other_data(entries, cases):
 
 def test_of_data_nobody_trained_on_all_runs_are_averaged_and_each_scheme_too(entries, settings, cases, sweep, tmp_path):
     chosen = of_other_data(entries, cases)
-    plan = plan_averaging(chosen, averaging(settings))
-    assert [len(one.members) for one in plan.cases] == [6]
+    assignment = assign(chosen, averaging(settings))
+    assert [len(one.members) for one in assignment.cases] == [6]
     found = scored(chosen, settings, tmp_path, disagreement=True)
     names = ["mapping_ensemble", "mapping_ensemble + PP", "nnunet (mean of 3)", "nnunet_topk (mean of 3)"]
     assert list(found) == names
@@ -174,35 +174,35 @@ def test_of_data_nobody_trained_on_all_runs_are_averaged_and_each_scheme_too(ent
 def test_missing_folds_are_refused_by_name_or_reported(entries, settings):
     lacking = [entry for entry in entries if entry.member != "nnunet_topk-fold1-seed0"]
     with pytest.raises(ConfigError, match=r"nnunet_topk has fewer runs .* 3 of 9 cases.*nnunet fold 1"):
-        plan_averaging(lacking, averaging(settings))
-    plan = plan_averaging(lacking, averaging(settings, missing="report"))
-    said, gap = plan.notes
+        assign(lacking, averaging(settings))
+    assignment = assign(lacking, averaging(settings, missing="report"))
+    said, gap = assignment.notes
     assert "mean of 1 to 2 of 5 runs" in said
     assert "nnunet_topk has fewer runs" in gap
-    assert sorted(len(one.members) for one in plan.cases) == [1] * 3 + [2] * 6
-    assert len(plan_averaging(lacking, averaging(settings, schemes=["nnunet"])).cases) == 9
+    assert sorted(len(one.members) for one in assignment.cases) == [1] * 3 + [2] * 6
+    assert len(assign(lacking, averaging(settings, schemes=["nnunet"])).cases) == 9
 
 
 def test_a_fold_that_no_scheme_has_is_told(entries, settings):
     """Nothing is uneven then, and its cases are in no row."""
     whole = [replace(one, settings={**one.settings, "split": {**one.settings["split"], "folds": 3}}) for one in entries]
-    assert len(plan_averaging(whole, averaging(settings)).notes) == 1
+    assert len(assign(whole, averaging(settings)).notes) == 1
     lacking = [entry for entry in whole if "fold1" not in entry.member]
-    assert plan_averaging(lacking, averaging(settings)).notes[1] == "mapping_ensemble: no run of fold 1 of 3."
+    assert assign(lacking, averaging(settings)).notes[1] == "mapping_ensemble: no run of fold 1 of 3."
 
 
 def test_schemes_can_be_named(entries, settings):
-    plan = plan_averaging(entries, averaging(settings, schemes=["nnunet_topk"]))
-    assert {entry.model for entry in plan.entries} == {"nnunet_topk"}
+    assignment = assign(entries, averaging(settings, schemes=["nnunet_topk"]))
+    assert {entry.model for entry in assignment.entries} == {"nnunet_topk"}
     for wrong in (["nnunet_residual"], []):
         with pytest.raises(ConfigError, match=r"ensemble\.schemes"):
-            plan_averaging(entries, averaging(settings, schemes=wrong))
+            assign(entries, averaging(settings, schemes=wrong))
 
 
 def test_maps_cannot_be_averaged_where_the_data_are_elsewhere(entries, settings):
     away = replace(entries[0], cohort=replace(entries[0].cohort, cases=(), absent="the old disk"))
     with pytest.raises(ConfigError, match="the old disk"):
-        plan_averaging([away, *entries[1:]], averaging(settings))
+        assign([away, *entries[1:]], averaging(settings))
 
 
 @pytest.mark.parametrize(

@@ -109,17 +109,23 @@ def test_the_dataset_is_read_once_for_all(variant, monkeypatch):
     assert len(calls) == 1
 
 
-def test_weights_are_let_go(trained_run):
+def test_weights_beyond_the_budget_are_let_go(variant, monkeypatch):
     import gc
 
+    from strokelab.evaluation import entries
     from strokelab.models.segmenter import Segmenter
 
-    gc.collect()
-    before = sum(type(thing) is Segmenter for thing in gc.get_objects())
-    entries = entries_of([str(trained_run)], [], evaluation_settings())
-    gc.collect()
-    assert sum(type(thing) is Segmenter for thing in gc.get_objects()) == before
-    assert entries[0].load(evaluation_settings()).model is not None
+    def models():
+        gc.collect()
+        return sum(type(thing) is Segmenter for thing in gc.get_objects())
+
+    before = models()
+    monkeypatch.setattr(entries, "_KEPT_GB", 0.0)
+    found = entries_of([str(variant(name, seed=seed)) for seed, name in enumerate("abc")], [], evaluation_settings())
+    assert models() == before + 1, "one may always stay"
+    assert [one.load(evaluation_settings()).folder.name for one in found] == ["a", "b", "c"]
+    assert models() == before + 1
+    assert found[0].load(evaluation_settings()) is found[0].load(evaluation_settings())
 
 
 def test_data_that_are_elsewhere(variant):

@@ -69,11 +69,11 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
     real = atlas_v1.write
     calls = []
 
-    def fails_on_the_third(job, root):
-        calls.append(job)
+    def fails_on_the_third(subject, root):
+        calls.append(subject)
         if len(calls) == 3:
             raise OSError("disk full")
-        return real(job, root)
+        return real(subject, root)
 
     monkeypatch.setattr(atlas_v1, "write", fails_on_the_third)
     with pytest.raises(OSError, match="disk full"):

@@ -14,12 +14,12 @@ from strokelab import runs
 from strokelab.cli import app
 from strokelab.configuration import build
 from strokelab.evaluation import _check_checkpoint, new_scans, outcomes
-from strokelab.evaluation.averaging import plan_averaging
+from strokelab.evaluation.averaging import assign
 from strokelab.evaluation.cohort import Cohorts, part_of
 from strokelab.evaluation.entries import _refuse_result_twice
 from strokelab.evaluation.sweep import gather_all
 from strokelab.runs import load_run, read_checkpoint
-from strokelab.sweeps.record import Door, Member, add_members
+from strokelab.sweeps.record import Door, SweepMember, add_members
 
 
 def evaluated(*words: str) -> dict:
@@ -46,21 +46,21 @@ def of(model: str, fold: int, *cases: str, absent: str = ""):
     )
 
 
-@executes("strokelab/evaluation/averaging.py:plan_averaging")
+@executes("strokelab/evaluation/averaging.py:assign")
 def test_ensembles_that_lack_runs_or_data():
     averaging = build(evaluated("ensemble=mean")["ensemble"])
     lacking = [of("a", 0, "x"), of("a", 1, "y"), of("b", 0, "x")]
-    remedy = said(plan_averaging, lacking, averaging).remedy
+    remedy = said(assign, lacking, averaging).remedy
     assert options(remedy) == ["--resume"]
-    assert len(plan_averaging([*lacking, of("b", 1, "y")], averaging).cases) == 2  # what the sweep trains
+    assert len(assign([*lacking, of("b", 1, "y")], averaging).cases) == 2  # what the sweep trains
     for word in told(remedy):
         chosen = build(evaluated("ensemble=mean", word.replace("[...]", "[a]"))["ensemble"])
-        assert len(plan_averaging(lacking, chosen).cases) == 2
+        assert len(assign(lacking, chosen).cases) == 2
 
     away = [of("a", 0, absent="the old disk"), of("b", 0, "x")]
-    (word,) = told(said(plan_averaging, away, averaging).remedy)
+    (word,) = told(said(assign, away, averaging).remedy)
     assert evaluated(word.replace("...", "phantom"))["data"]
-    assert plan_averaging([of("a", 0, "x"), away[1]], averaging).cases
+    assert assign([of("a", 0, "x"), away[1]], averaging).cases
 
 
 @executes("strokelab/evaluation/__init__.py:_check_checkpoint")
@@ -127,7 +127,7 @@ def test_a_sweep_that_is_not_finished(tmp_path, a_run, doors, monkeypatch):
     assert [one.folder for one in gather_all([str(sweep)]).finished] == [member]
 
     write_member(member, "killed")
-    add_members(sweep, [Member(0, ("seed=1",), member, "")], door=Door(None, tmp_path, "x"), launcher="processes")
+    add_members(sweep, [SweepMember(0, ("seed=1",), member, "")], door=Door(None, tmp_path, "x"), launcher="processes")
     monkeypatch.setattr(
         "strokelab.sweeps.resuming.train_members", lambda *_, **__: runs.write_status(member, "finished")
     )

@@ -19,11 +19,11 @@ from strokelab.cli import app
 from strokelab.configuration import conf_folder
 from strokelab.configuration.multirun import MULTIRUN, read_multirun
 from strokelab.scoring.tables import ORIGIN, RECIPE
-from strokelab.self_training.settings import plan_of
+from strokelab.self_training.settings import loop_of
 from strokelab.self_training.teachers import Teacher, _of_scheme, cross_validated
 from strokelab.sweeps.ending import SweepEnd
 from strokelab.sweeps.members import door_of
-from strokelab.sweeps.record import Door, Member, add_members, told_record
+from strokelab.sweeps.record import Door, SweepMember, add_members, told_record
 
 DOOR = Door(Path("train.py"), Path("/"), "python")
 SLURM = {name: value for name, value in OmegaConf.load(conf_folder() / "hydra/launcher/slurm.yaml").items()}
@@ -73,7 +73,9 @@ def test_sweeps_that_do_not_tell_their_members(tmp_path):
     assert settings(door_word, door="evaluate")["sweeps"] == str(folder)
     launcher = Planning(tmp_path, words[1]).config.hydra.launcher
     assert launcher._target_.startswith("hydra_plugins.strokelab_processes")
-    add_members(folder, [Member(0, ("seed=1",), folder / "a", "")], door=DOOR, launcher=words[1].rpartition("=")[2])
+    add_members(
+        folder, [SweepMember(0, ("seed=1",), folder / "a", "")], door=DOOR, launcher=words[1].rpartition("=")[2]
+    )
     assert told_record(folder).launcher == "processes"
 
 
@@ -129,27 +131,27 @@ def test_a_study_whose_path_is_wrong(tmp_path):
     assert opened(tmp_path / "study.db").trials == []
 
 
-@executes("strokelab/self_training/settings.py:_refuse_own", "strokelab/self_training/settings.py:plan_of")
+@executes("strokelab/self_training/settings.py:_refuse_own", "strokelab/self_training/settings.py:loop_of")
 def test_what_the_loop_is_asked_for(tmp_path):
     from strokelab.phantoms.cohort import write_cohort
 
     root = write_cohort("atlas_v2", tmp_path / "v2", spacing=8.0, sites=1, cases_per_site=2, testing=1, progress=False)
     base = ["data=atlas_v2", f"data.root={root}"]
-    remedy = said(plan_of, [*base, "data.pseudo.weight=2"], tmp_path).remedy
+    remedy = said(loop_of, [*base, "data.pseudo.weight=2"], tmp_path).remedy
     shown = CliRunner().invoke(app, ["self-train", "--help"]).output
     assert {option for option in options(remedy) if option not in shown} == set()
-    words = told(said(plan_of, [*base, "split=holdout"], tmp_path).remedy)
+    words = told(said(loop_of, [*base, "split=holdout"], tmp_path).remedy)
     assert len(words) == 3
     for word in words:
         more = ["split.path=folds.csv"] if "from_file" in word else []
-        assert plan_of([*base, "split=holdout", word, *more], tmp_path).folds == 5
+        assert loop_of([*base, "split=holdout", word, *more], tmp_path).folds == 5
 
     testing = next(path for path in root.rglob("Testing"))
     testing.rename(tmp_path / "Testing")
-    remedy = said(plan_of, base, tmp_path).remedy
+    remedy = said(loop_of, base, tmp_path).remedy
     assert settings(*base, told(remedy)[-1])["split"]["folds"] > 1  # the sweep, without self-training
     (tmp_path / "Testing").rename(testing)
-    assert plan_of(base, tmp_path).datamodule.unlabelled
+    assert loop_of(base, tmp_path).datamodule.unlabelled
 
 
 @executes("strokelab/self_training/teachers.py:_dice", "strokelab/self_training/teachers.py:_of_scheme")
@@ -170,6 +172,6 @@ def test_teachers_without_scores_and_folders_of_two_loops(tmp_path):
     assert settings(word)["score_test"] is True
     assert [score.cases for score in cross_validated(trained(tmp_path, 0.5))] == [1]
 
-    twice = [Member(n, ("model=nnunet", "split.fold=0", f"seed={n}"), tmp_path / str(n), "") for n in range(2)]
+    twice = [SweepMember(n, ("model=nnunet", "split.fold=0", f"seed={n}"), tmp_path / str(n), "") for n in range(2)]
     assert options(said(_of_scheme, tmp_path, twice, "nnunet", 0).remedy) == ["--out"]
     assert _of_scheme(tmp_path / "other", twice[:1], "nnunet", 0) == twice[0]

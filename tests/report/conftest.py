@@ -8,7 +8,7 @@ from report_material import ALL_PARTS, CONF, case_row, case_table, grey
 
 from strokelab.metrics.thresholds import count_probabilities, to_rows
 from strokelab.report.html import write_report
-from strokelab.report.material import Evaluation, Member, Overlay, RunMaterial
+from strokelab.report.material import Evaluation, ListedMember, Overlay, RunMaterial
 from strokelab.report.paper_tables import load_tables
 
 
@@ -101,9 +101,9 @@ def full_evaluation(evaluation: Evaluation, overlay: Overlay) -> Evaluation:
             dataclasses.replace(sgnet, overlays=(overlay, *worst), probabilities=rows),
         ),
         members=(
-            Member("0", "finished", "model=unet2d"),
-            Member("1", "finished", "model=sgnet"),
-            Member("2", "failed", "model=sgnet seed=1", "DataError: no mask"),
+            ListedMember("0", "finished", "model=unet2d"),
+            ListedMember("1", "finished", "model=sgnet"),
+            ListedMember("2", "failed", "model=sgnet seed=1", "DataError: no mask"),
         ),
     )
 

@@ -7,7 +7,7 @@ import pytest
 from report_material import ONLY_DICE, evaluation_of, scored_run
 
 from strokelab.report.lead import MOST_COMPARISONS
-from strokelab.report.material import Member
+from strokelab.report.material import ListedMember
 from strokelab.report.tables import lead, measure, page_tables
 
 DICE = np.array([0.61, 0.55, 0.72, 0.40, 0.83, 0.35, 0.90, 0.12, 0.66, 0.48])
@@ -74,12 +74,12 @@ def test_seeds_are_said_to_be_averaged():
 
 @pytest.mark.parametrize("state", ["failed", "killed", "running", "missing", "unknown"])
 def test_members_without_a_result_are_told_whatever_became_of_them(state):
-    members = (Member("0", "finished"), Member("1", state))
+    members = (ListedMember("0", "finished"), ListedMember("1", state))
     assert lead(evaluation_of(scored_run("m", DICE), members=members))[-1] == (
         f"Of 2 members of the sweep 1 is in no number: 1 {state} (1)."
     )
 
 
 def test_a_complete_sweep_needs_no_word():
-    members = (Member("0", "finished"), Member("1", "finished"))
+    members = (ListedMember("0", "finished"), ListedMember("1", "finished"))
     assert lead(evaluation_of(scored_run("m", DICE), members=members)) == lead(evaluation_of(scored_run("m", DICE)))

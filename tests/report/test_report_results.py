@@ -8,7 +8,7 @@ import pytest
 from report_material import ONLY_DICE, case_row, case_table, evaluation_of, scored_run
 
 from strokelab.metrics.thresholds import count_probabilities, to_rows
-from strokelab.report.material import Member, RunMaterial
+from strokelab.report.material import ListedMember, RunMaterial
 from strokelab.report.tables import lead, measure, page_tables
 
 TEN = (0.61, 0.55, 0.72, 0.40, 0.83, 0.35, 0.90, 0.12, 0.66, 0.48)
@@ -241,7 +241,11 @@ def test_runs_say_their_split_in_words():
 
 
 def test_members_of_a_sweep_stand_with_their_state():
-    members = (Member("1", "finished"), Member("10", "missing"), Member("2", "failed", "model=sgnet", "out of memory"))
+    members = (
+        ListedMember("1", "finished"),
+        ListedMember("10", "missing"),
+        ListedMember("2", "failed", "model=sgnet", "out of memory"),
+    )
     evaluation = evaluation_of(scored_run("m", TEN), members=members)
     table = tables(evaluation)["members"]
     assert [[cell.text for cell in row] for row in table.rows] == [

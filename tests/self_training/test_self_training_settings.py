@@ -3,7 +3,7 @@
 import pytest
 
 from strokelab.errors import ConfigError, DataError
-from strokelab.self_training.settings import plan_of
+from strokelab.self_training.settings import loop_of
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def labelled_only(t1_cohort) -> list[str]:
 
 def test_a_cohort_without_unlabelled_cases_is_refused(labelled_only, tmp_path):
     with pytest.raises(DataError, match="9 cases of atlas_v1, all of them with masks") as error:
-        plan_of(labelled_only, tmp_path)
+        loop_of(labelled_only, tmp_path)
     assert "sweep=mapping_schemes" in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -24,16 +24,16 @@ def test_a_cohort_without_unlabelled_cases_is_refused(labelled_only, tmp_path):
 )
 def test_what_the_loop_chooses_itself_is_refused(own, labelled_only, tmp_path):
     with pytest.raises(ConfigError, match="the loop chooses models, folds and folders"):
-        plan_of([*labelled_only, own], tmp_path)
+        loop_of([*labelled_only, own], tmp_path)
 
 
 def test_a_split_without_folds_and_unknown_schemes_are_refused(labelled_only, tmp_path):
     with pytest.raises(ConfigError, match="a cross-validation with two folds or more"):
-        plan_of([*labelled_only, "split=holdout"], tmp_path)
+        loop_of([*labelled_only, "split=holdout"], tmp_path)
     with pytest.raises(ConfigError, match="some of"):
-        plan_of(labelled_only, tmp_path, schemes=["nnunet", "unet2d"])
+        loop_of(labelled_only, tmp_path, schemes=["nnunet", "unet2d"])
     with pytest.raises(ConfigError, match="n_size"):
-        plan_of([*labelled_only, "data.n_size=3"], tmp_path)
+        loop_of([*labelled_only, "data.n_size=3"], tmp_path)
 
 
 def test_the_users_own_configs_count(t1_cohort, tmp_path):
@@ -43,4 +43,4 @@ def test_the_users_own_configs_count(t1_cohort, tmp_path):
     )
     for flags in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"]):
         with pytest.raises(DataError, match="9 cases of atlas_v1"):
-            plan_of([*flags, "data=mine"], tmp_path)
+            loop_of([*flags, "data=mine"], tmp_path)

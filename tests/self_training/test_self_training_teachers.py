@@ -13,14 +13,14 @@ from strokelab.errors import DataError, RunError
 from strokelab.scoring.tables import ORIGIN, RECIPE
 from strokelab.self_training.labelling import sharers
 from strokelab.self_training.teachers import Teacher, cross_validated, find_teachers
-from strokelab.sweeps.record import Door, Member, add_members
+from strokelab.sweeps.record import Door, SweepMember, add_members
 
 CASES = [f"case{number}" for number in range(6)]
 DOOR = Door(Path("train.py"), Path("/"), "python")
 COLUMNS = [*ORIGIN, *RECIPE, "dice", "error"]
 
 
-def run(folder: Path, scheme: str, fold: int, *, dice=0.5, test=None, state="finished") -> Member:
+def run(folder: Path, scheme: str, fold: int, *, dice=0.5, test=None, state="finished") -> SweepMember:
     """A run folder of one of two folds, as far as the loop looks at it."""
     place = folder / f"{scheme}-fold{fold}-seed0"
     (place / "checkpoints").mkdir(parents=True)
@@ -36,7 +36,7 @@ def run(folder: Path, scheme: str, fold: int, *, dice=0.5, test=None, state="fin
     table = pd.DataFrame(rows, columns=COLUMNS).assign(seed=0)
     table.to_csv(place / "cases.csv", index=False)
     (place / "probabilities.csv").write_text("run,case,bin,lesion,healthy,mass\n")
-    return Member(fold, (f"model={scheme}", f"split.fold={fold}"), place, "")
+    return SweepMember(fold, (f"model={scheme}", f"split.fold={fold}"), place, "")
 
 
 def sweep(folder: Path, **dice: tuple[float, float]) -> Path:
@@ -69,7 +69,9 @@ def test_folds_that_are_missing_unfinished_or_there_twice_are_named(tmp_path):
     with pytest.raises(RunError, match="failed: loss is NaN"):
         find_teachers(tmp_path, ("nnunet",), 2)
     other = run(tmp_path / "more", "nnunet", 1)
-    add_members(tmp_path, [Member(9, (*other.overrides, "seed=1"), other.folder, "")], door=DOOR, launcher="processes")
+    add_members(
+        tmp_path, [SweepMember(9, (*other.overrides, "seed=1"), other.folder, "")], door=DOOR, launcher="processes"
+    )
     with pytest.raises(RunError, match="2 runs of nnunet for fold 1"):
         find_teachers(tmp_path, ("nnunet",), 2)
 

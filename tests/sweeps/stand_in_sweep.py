@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from strokelab.sweeps.members import Door, Member
+from strokelab.sweeps.members import Door, SweepMember
 from strokelab.sweeps.processes import train_members
 from strokelab.sweeps.record import add_members
 from strokelab.sweeps.sharing import Shares
@@ -13,7 +13,7 @@ from strokelab.sweeps.sharing import Shares
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     members = [
-        Member(number, tuple(text.split()), folder / f"m{number}", "") for number, text in enumerate(sys.argv[3:])
+        SweepMember(number, tuple(text.split()), folder / f"m{number}", "") for number, text in enumerate(sys.argv[3:])
     ]
     door = Door(Path(__file__).with_name("stand_in_training.py"), folder, sys.executable)
     add_members(folder, members, door=door, launcher="processes")

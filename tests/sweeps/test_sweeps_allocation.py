@@ -10,7 +10,7 @@ from rich.console import Console
 from strokelab.processes import fresh_environment, outside_allocation
 from strokelab.self_training.stages import run_sweep
 from strokelab.sweeps.processes import train_members
-from strokelab.sweeps.record import Door, Member
+from strokelab.sweeps.record import Door, SweepMember
 from strokelab.sweeps.sharing import Shares
 from strokelab.sweeps.slurm.job import run_member
 from strokelab.sweeps.slurm.settings import SlurmSettings
@@ -64,7 +64,7 @@ TRUE_OF_MEMBERS = {
 def test_a_member_is_no_rank_of_the_step_around_its_sweep(tmp_path, witness):
     script = tmp_path / "train.py"
     script.write_text(WITNESS)
-    member = Member(0, ("seed=1",), tmp_path / "sweep" / "one", "")
+    member = SweepMember(0, ("seed=1",), tmp_path / "sweep" / "one", "")
     door = Door(script, tmp_path, sys.executable)
     train_members([member], door, Shares(1, None, ()), folder=tmp_path / "sweep", console=Console(quiet=True))
     assert witness() == TRUE_OF_MEMBERS

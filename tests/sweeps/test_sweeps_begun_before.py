@@ -14,7 +14,7 @@ from sweep_planning import Planning
 from strokelab import runs
 from strokelab.configuration import compose, plain
 from strokelab.errors import RunError
-from strokelab.sweeps.members import Door, Member, plan_members
+from strokelab.sweeps.members import Door, SweepMember, plan_members
 from strokelab.sweeps.record import add_members, read_record
 from strokelab.sweeps.states import state_of
 from strokelab.training.start import start_of
@@ -102,7 +102,7 @@ def test_a_sweep_of_before_is_continued_whole(tmp_path):
     jobs = [SGNET, [*SGNET[:1], "split.fold=Site4", SGNET[2]]]
     old = tmp_path / "sgnet-foldSite5-seed0"
     an_old_run(old, "finished")
-    add_members(tmp_path, [Member(0, tuple(SGNET), old, DIGEST)], door=DOOR, launcher="processes")
+    add_members(tmp_path, [SweepMember(0, tuple(SGNET), old, DIGEST)], door=DOOR, launcher="processes")
     said: list[str] = []
     planning = Planning(tmp_path, "hydra.sweep.subdir=${name}-fold${split.fold}-seed${seed}")
     first, second = plan_members(planning.config, planning.context, jobs, first=0, say=said.append)

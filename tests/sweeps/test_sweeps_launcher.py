@@ -12,9 +12,9 @@ from hydra.core.utils import JobStatus
 from strokelab import runs
 from strokelab.errors import RunError
 from strokelab.evaluation.sweep import gather
-from strokelab.sweeps.launching import MemberReturn
-from strokelab.sweeps.record import Member, read_record
-from strokelab.sweeps.states import MemberState, state_of
+from strokelab.sweeps.launching import SweepMemberReturn
+from strokelab.sweeps.record import SweepMember, read_record
+from strokelab.sweeps.states import SweepMemberState, state_of
 
 HERE = Path(__file__).parent
 SWEEP = ["-m", "hydra.sweep.dir=sweep", "hydra.launcher.at_once=2"]
@@ -69,9 +69,10 @@ def test_mistakes_are_said_before_anything_starts(tmp_path):
 
 
 def test_sweepers_learn_what_they_want_to_know(tmp_path):
-    member = Member(0, ("seed=1",), tmp_path, "")
+    member = SweepMember(0, ("seed=1",), tmp_path, "")
     failed, tolerated = (
-        MemberReturn(member, MemberState("failed", "ValueError: boom"), tolerant=tolerant) for tolerant in (False, True)
+        SweepMemberReturn(member, SweepMemberState("failed", "ValueError: boom"), tolerant=tolerant)
+        for tolerant in (False, True)
     )
     assert failed.status == tolerated.status == JobStatus.FAILED
     assert tolerated.return_value is None
@@ -80,6 +81,6 @@ def test_sweepers_learn_what_they_want_to_know(tmp_path):
     (tmp_path / runs.CASES).write_text("case,dice\na,0.25\n")
     (tmp_path / runs.CONFIG).write_text("model: {}\nview: {}\npostprocess: {}\ncohort: {}\n")
     runs.write_status(tmp_path, "finished")
-    done = MemberReturn(member, state_of(member), tolerant=False)
+    done = SweepMemberReturn(member, state_of(member), tolerant=False)
     assert done.status == JobStatus.COMPLETED
     assert done.return_value == 0.25

@@ -14,7 +14,7 @@ from strokelab import runs
 from strokelab.configuration import compose, plain
 from strokelab.errors import ConfigError
 from strokelab.sweeps import members as members_module
-from strokelab.sweeps.members import Door, Member, door_of, member_arguments
+from strokelab.sweeps.members import Door, SweepMember, door_of, member_arguments
 from strokelab.sweeps.record import add_members
 
 DOOR = Door(Path("train.py"), Path("/"), sys.executable)
@@ -82,7 +82,7 @@ def test_long_names_are_cut_and_stay_apart(tmp_path):
 @given(text=st.text(st.characters(blacklist_characters="\0\n\r", blacklist_categories=["Cs"]), min_size=1, max_size=30))
 def test_any_folder_reaches_hydra_as_it_is(text):
     folder = Path("/sweeps") / text.replace("/", "|")
-    arguments = member_arguments(Member(0, ("seed=1",), folder, ""))
+    arguments = member_arguments(SweepMember(0, ("seed=1",), folder, ""))
     assert arguments[:2] == ["seed=1", "hydra.mode=RUN"]
     assert arguments[3] == "resume=auto"
     value = OverridesParser.create().parse_override(arguments[2]).value()

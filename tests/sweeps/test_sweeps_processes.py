@@ -170,11 +170,11 @@ def test_a_member_that_another_process_trains_is_waited_for(tmp_path):
 def test_a_script_that_is_gone_is_a_failed_member(tmp_path):
     from rich.console import Console
 
-    from strokelab.sweeps.members import Door, Member
+    from strokelab.sweeps.members import Door, SweepMember
     from strokelab.sweeps.processes import train_members
     from strokelab.sweeps.sharing import Shares
 
-    member = Member(0, ("seed=1",), tmp_path / "m0", "")
+    member = SweepMember(0, ("seed=1",), tmp_path / "m0", "")
     for door in (Door(tmp_path / "gone.py", tmp_path, sys.executable), Door(HERE, tmp_path / "gone", sys.executable)):
         found = train_members([member], door, Shares(1), folder=tmp_path, console=Console())
         assert found[member].state == "failed"

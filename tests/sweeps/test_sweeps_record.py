@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from strokelab.errors import RunError
-from strokelab.sweeps.record import SWEEP, Door, Member, add_members, read_record, told_record
+from strokelab.sweeps.record import SWEEP, Door, SweepMember, add_members, read_record, told_record
 
 DOOR = Door(Path("/there/train.py"), Path("/there"), sys.executable, ("--config-dir", "/mine"))
 
 
 def member(folder, number, *overrides):
-    return Member(number, overrides or (f"seed={number}",), folder.resolve() / f"m{number}", f"{number:032x}")
+    return SweepMember(number, overrides or (f"seed={number}",), folder.resolve() / f"m{number}", f"{number:032x}")
 
 
 def test_what_is_written_is_read_wherever_the_folder_lies(tmp_path):
@@ -104,7 +104,7 @@ def test_records_that_were_not_written_here_are_refused(tmp_path, text):
 
 def test_the_content_of_the_refusals_is_otherwise_fine(tmp_path):
     (tmp_path / SWEEP).write_text(json.dumps(content()))
-    assert read_record(tmp_path).members == (Member(0, ("seed=0",), tmp_path / "m0", ""),)
+    assert read_record(tmp_path).members == (SweepMember(0, ("seed=0",), tmp_path / "m0", ""),)
 
 
 def test_without_a_record_multirun_yaml_tells(tmp_path):

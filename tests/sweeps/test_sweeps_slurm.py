@@ -10,12 +10,12 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.callbacks.slurm_environment import SlurmEnvironment
 from strokelab.errors import ConfigError
-from strokelab.sweeps.record import Member
+from strokelab.sweeps.record import SweepMember
 from strokelab.sweeps.slurm import watch as watching
 from strokelab.sweeps.slurm.queue import JobList, Place, places
 from strokelab.sweeps.slurm.settings import SlurmSettings
 from strokelab.sweeps.slurm.submission import Work, sbatch_text, submit
-from strokelab.sweeps.table import Board
+from strokelab.sweeps.table import SweepDisplay
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,7 +167,7 @@ def test_the_latest_job_of_each_member_is_remembered(tmp_path):
 
 @pytest.fixture
 def member(tmp_path):
-    return Member(0, ("seed=0",), tmp_path / "sweep" / "seed0", "")
+    return SweepMember(0, ("seed=0",), tmp_path / "sweep" / "seed0", "")
 
 
 def watched(monkeypatch, tmp_path, member, *answers, then=None):
@@ -181,10 +181,10 @@ def watched(monkeypatch, tmp_path, member, *answers, then=None):
 
     monkeypatch.setattr(watching, "places", answer)
     console = Console(record=True, width=300, force_terminal=False)
-    with Board([member], tmp_path / "sweep", console, at_once=1) as board:
-        watching.watch({member: "7_0"}, board, folder=tmp_path / "logs", poll_seconds=0.01)
+    with SweepDisplay([member], tmp_path / "sweep", console, at_once=1) as display:
+        watching.watch({member: "7_0"}, display, folder=tmp_path / "logs", poll_seconds=0.01)
     assert next(given, None) is None, "asked until it was over, and no longer"
-    return board.states()[member], console.export_text()
+    return display.states()[member], console.export_text()
 
 
 RUNNING, WAITING = Place("RUNNING", "", "n1"), Place("PENDING", "BeginTime")

@@ -8,7 +8,7 @@ import pytest
 
 from strokelab import runs
 from strokelab.runs.folder import LOCK
-from strokelab.sweeps.record import Member
+from strokelab.sweeps.record import SweepMember
 from strokelab.sweeps.states import START, first_error, settle, state_of
 
 
@@ -16,7 +16,7 @@ from strokelab.sweeps.states import START, first_error, settle, state_of
 def member(tmp_path):
     folder = tmp_path / "m0"
     folder.mkdir()
-    return Member(0, ("seed=1",), folder, "d" * 32)
+    return SweepMember(0, ("seed=1",), folder, "d" * 32)
 
 
 def a_run(member, state, digest="d" * 32, **details):
@@ -70,7 +70,7 @@ def test_a_run_with_other_settings_is_not_taken_for_the_member(member):
     a_run(member, "finished", digest="e" * 32)
     assert state_of(member).state == "other settings"
     assert state_of(member.folder).state == "finished"
-    assert state_of(Member(0, (), member.folder, "")).state == "finished"  # nobody knows what was asked for
+    assert state_of(SweepMember(0, (), member.folder, "")).state == "finished"  # nobody knows what was asked for
 
 
 def test_who_says_running_is_looked_at(member):

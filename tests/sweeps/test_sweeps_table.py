@@ -10,8 +10,8 @@ from rich.console import Console
 
 from strokelab import runs
 from strokelab.errors import RunError
-from strokelab.sweeps.record import Door, Member, add_members
-from strokelab.sweeps.table import Board, gather_states, print_sweep, swept_values, value_means
+from strokelab.sweeps.record import Door, SweepMember, add_members
+from strokelab.sweeps.table import SweepDisplay, gather_states, print_sweep, swept_values, value_means
 
 DOOR = Door(Path("train.py"), Path("/"), sys.executable)
 
@@ -21,7 +21,7 @@ def sweep(folder, **dices):
     members = []
     for number, (name, dice) in enumerate(dices.items()):
         model, seed = name.split("_")
-        member = Member(number, (f"model={model}", f"seed={seed}", "data=phantom"), folder / name, "")
+        member = SweepMember(number, (f"model={model}", f"seed={seed}", "data=phantom"), folder / name, "")
         member.folder.mkdir(parents=True)
         if dice is None:
             runs.write_status(member.folder, "failed", error="ValueError: [red]boom[/red]")
@@ -78,7 +78,7 @@ def test_members_asked_for_now_stand_for_those_recorded_in_their_folders(tmp_pat
     sweep(tmp_path, sgnet_1=0.5, sgnet_2=0.7)
     (tmp_path / "sgnet_1" / runs.CONFIG).touch()
     (tmp_path / "sgnet_1" / runs.ENVIRONMENT).write_text(json.dumps({"digest": "a"}))
-    text = printed(tmp_path, Member(0, ("seed=1", "trainer.max_epochs=9"), tmp_path / "sgnet_1", "b"))
+    text = printed(tmp_path, SweepMember(0, ("seed=1", "trainer.max_epochs=9"), tmp_path / "sgnet_1", "b"))
     assert "1 of 2 members finished" in text
     assert "other settings" in text
 
@@ -97,10 +97,10 @@ def test_a_folder_that_is_no_sweep(tmp_path):
 def test_a_long_sweep_fits_the_terminal(tmp_path):
     members = sweep(tmp_path, **{f"m_{number}": 0.5 for number in range(60)})
     console = Console(width=100, height=20, force_terminal=True, record=True)
-    with Board(members, tmp_path, console, at_once=2) as board:
-        board.started(members[3])
-        board.refresh()
-        shown = board._fitting()
+    with SweepDisplay(members, tmp_path, console, at_once=2) as display:
+        display.started(members[3])
+        display.refresh()
+        shown = display._fitting()
     assert len(shown) <= 16
     assert members[3] in shown
-    assert "59 finished, 1 running" in board._counts()
+    assert "59 finished, 1 running" in display._counts()

@@ -225,7 +225,7 @@ def test_python_does_the_same_as_the_commands(trained_run, t1_cohort):
 
 def test_check_lists_the_cohort(t1_cohort, isles_cohort, doors, tmp_path):
     done = doors.strokelab("check", t1_cohort, "--dataset", "atlas_v1", "--deep", cwd=tmp_path)
-    for words in ("9 of 8 people", "Site1", "Site3", "T1w", "ml"):
+    for words in ("9 of 8 subjects", "Site1", "Site3", "T1w", "ml"):
         assert words in done.output, done.output
     isles = doors.strokelab("check", isles_cohort, "--dataset", "isles2022", cwd=tmp_path)
     for words in ("6 of 6", "FLAIR", "ADC"):

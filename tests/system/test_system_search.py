@@ -5,8 +5,8 @@ import yaml
 from hydra.core.utils import JobStatus
 
 from strokelab import runs
-from strokelab.sweeps.launching import MemberReturn
-from strokelab.sweeps.members import Member
+from strokelab.sweeps.launching import SweepMemberReturn
+from strokelab.sweeps.members import SweepMember
 from strokelab.sweeps.states import state_of
 
 MEMBERS = 3
@@ -69,6 +69,6 @@ def test_a_killed_search_goes_on_with_what_is_missing(settings, tmp_path, doors)
     assert "Traceback" not in refused.output
 
     # What our launchers, which read it from the folder, give back.
-    member = Member(0, (), folders[0], "")
-    result = MemberReturn(member, state_of(member), tolerant=False)
+    member = SweepMember(0, (), folders[0], "")
+    result = SweepMemberReturn(member, state_of(member), tolerant=False)
     assert (result.status, result.return_value) == (JobStatus.COMPLETED, values[0])

@@ -71,8 +71,8 @@ def is_template(file: Path) -> bool:
 
 def contrast_of(file: Path) -> str | None:
     """The contrast that the name says, or the folder's whole name where the file's own says none."""
-    told = _told(stem(file)) or contrast_said(file.parent.name)
-    return None if told == "mask" else told
+    said = _told(stem(file)) or contrast_said(file.parent.name)
+    return None if said == "mask" else said
 
 
 def _told(name: str) -> str | None:

@@ -77,6 +77,6 @@ def owner(name: str, cases: Iterable[str]) -> str | None:
 
 
 def subject_of(case_id: str) -> str:
-    """The person behind a case: the ``sub-`` part of a BIDS name, else the case itself."""
+    """The subject of a case: the ``sub-`` part of a BIDS name, else the case itself."""
     match = re.match(r"sub-[A-Za-z0-9]+", case_id)
     return match[0] if match else case_id

@@ -249,7 +249,7 @@ def lesion_file(file: Path, above: float, values: Sequence[int] | None = None) -
 
 
 def subset_of(path: Path, root: Path) -> Literal["training", "testing"] | None:
-    """Which part of a release a file belongs to, told by the last word of the nearest telling folder's name."""
+    """Which part of a release a file belongs to, by the last word of the nearest folder whose name says it."""
     folders = [*reversed(path.relative_to(root).parts[:-1]), root.name]
     for folder in folders:
         word = re.split(r"[^a-z]+", folder.lower())[-1]

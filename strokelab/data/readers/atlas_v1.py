@@ -1,6 +1,6 @@
 """ATLAS v1.2 (Liew et al., Scientific Data 2018), INDI and ICPSR layouts. Knows names and tables, opens no image.
 
-Several mask files per scan are one lesion map; two visits of a person are two cases of one subject.
+Several mask files per scan are one lesion map; two visits of a subject are two cases of one subject.
 """
 
 from __future__ import annotations

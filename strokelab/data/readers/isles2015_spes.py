@@ -73,7 +73,7 @@ def read(
             )
         file = _isles2015.label_file(scan, case_id, "ot", "*.OT.*.nii[.gz] (or penumbralabel and corelabel files)")
         if values is not None:
-            # Whoever names values has seen the file: nothing in it is strange any more.
+            # A user who names values has seen the file: nothing in it is unexpected any more.
             return (lesion_file(file, 0.5, values),)
         return (LesionFile(file, values=_VALUES[target]),)
 

@@ -1,6 +1,6 @@
 """ISLES 2022 (Hernandez Petzsche et al., Scientific Data 2022): DWI, ADC, FLAIR. Knows names, opens no image.
 
-DWI, ADC and mask share a grid; FLAIR has its own, and no mask is ever drawn on it.
+DWI, ADC and mask share a grid; FLAIR has its own, and no mask is annotated on it.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def read(
 
 
 def _sites(root: Path, centers: str | Path | None) -> dict[int | None, str]:
-    """Number of a case -> its centre, from the table whose columns are told by their names and contents."""
+    """Number of a case -> its centre, from the table whose columns are recognised by their names and contents."""
     table = find_table(
         centers, root=root, folders=(root, root.parent), pattern=r"center_ids\.(csv|xlsx)", lost="sites stay unknown"
     )

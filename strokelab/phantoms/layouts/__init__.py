@@ -13,15 +13,15 @@ from strokelab.phantoms.settings import Settings, Truth
 
 
 class Layout(Protocol):
-    """What a layout module offers. Jobs are plain data that can be sent to another process."""
+    """What a layout module offers. Subjects are plain data that can be sent to another process."""
 
     OPTIONS: tuple[str, ...]
 
     def plan(self, settings: Settings) -> Sequence[Any]:
-        """The jobs of a cohort, each of which writes one person."""
+        """The subjects of a cohort, each of which is written by itself."""
 
-    def write(self, job: Any, root: Path) -> list[Truth]:
-        """Write one person's files below ``root``; the truth of each case."""
+    def write(self, subject: Any, root: Path) -> list[Truth]:
+        """Write one subject's files below ``root``; the truth of each case."""
 
     def finish(self, settings: Settings, rows: Sequence[Truth], root: Path) -> None:
         """Write what belongs to the cohort as a whole: tables, templates, descriptions."""

@@ -16,7 +16,7 @@ from strokelab.phantoms.volumes import write_nifti
 
 
 def law_of(settings: Settings) -> Law:
-    """The law of chronic strokes; the option ``smallest_mm3`` leaves out people with less lesion than that."""
+    """The law of chronic strokes; the option ``smallest_mm3`` leaves out subjects with less lesion than that."""
     return replace(CHRONIC, smallest_mm3=settings.number("smallest_mm3", SMALLEST_MM3, SMALLEST_MM3, 4_000.0))
 
 

@@ -24,8 +24,8 @@ MEASURED = ("ADC", "CBF", "CBV", "TTP", "Tmax")  # measured quantities, which no
 
 
 @dataclass(frozen=True)
-class Job:
-    """One person."""
+class Subject:
+    """One subject."""
 
     number: int
     strokes: tuple[Stroke, ...]
@@ -36,17 +36,17 @@ class Job:
     form: str
 
     @property
-    def person(self) -> str:
-        """The person's name in random streams."""
+    def name(self) -> str:
+        """The name in random streams."""
         return f"person {self.number}"
 
 
-def view_of(job: Job, spacing: float) -> tuple[Grid, Pose]:
-    """The grid of a person's images (axes towards left, posterior, superior; not in MNI) and the head's pose in it."""
-    draw = stream(job.seed, "pose", job.person)
+def view_of(subject: Subject, spacing: float) -> tuple[Grid, Pose]:
+    """The grid of a subject's images (axes towards left, posterior, superior; not in MNI) and the head's pose in it."""
+    draw = stream(subject.seed, "pose", subject.name)
     nod, tilt, shake = (float(v) for v in draw.normal(0.0, (6.0, 3.0, 4.0)))
     x, y, z = (float(v) for v in draw.normal(0.0, (4.0, 12.0, 20.0)))
-    grid = scan_grid(job.shape, (spacing, spacing, spacing), np.diag([-1.0, -1.0, 1.0]), (x, y, z))
+    grid = scan_grid(subject.shape, (spacing, spacing, spacing), np.diag([-1.0, -1.0, 1.0]), (x, y, z))
     jitter = draw.normal(0.0, 3.0, 3)
     return grid, pose((nod, tilt, shake), (x + float(jitter[0]), y + float(jitter[1]), z + float(jitter[2])))
 
@@ -82,7 +82,7 @@ def write_vsd(folder: Path, name: str, number: int, voxels: NDArray[Any], grid: 
     write_nifti(folder / full / f"{full}.nii", voxels, grid)
 
 
-def file_numbers(seed: int, job: Job, count: int) -> list[int]:
-    """The numbers of a person's files: of the file, not of the person, and with gaps."""
-    gaps = stream(seed, "file numbers", job.person).integers(1, 3, count)
-    return [int(n) for n in 70_000 + 23 * job.number + np.cumsum(gaps)]
+def file_numbers(seed: int, subject: Subject, count: int) -> list[int]:
+    """The numbers of a subject's files: of the file, not of the subject, and with gaps."""
+    gaps = stream(seed, "file numbers", subject.name).integers(1, 3, count)
+    return [int(n) for n in 70_000 + 23 * subject.number + np.cumsum(gaps)]

@@ -1,7 +1,7 @@
 """ATLAS v1.2: chronic strokes, T1-weighted, in the trees of INDI and of ICPSR, with their traps.
 
-Traps: one mask file per lesion, people scanned twice (``t02``), an image with a fourth axis of length 1, a macOS ``._``
-twin, masks of 0/255, a table whose ids lost their leading zero.
+Traps: one mask file per lesion, subjects scanned twice (``t02``), an image with a fourth axis of length 1, a macOS
+``._`` twin, masks of 0/255, a table whose ids lost their leading zero.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Job:
-    """One person, scanned once or twice."""
+class Subject:
+    """One subject, scanned once or twice."""
 
-    person: str
+    name: str
     site: int  # 1..9
     visits: tuple[str, ...]
     scanner: Scanner
@@ -64,21 +64,21 @@ class Job:
     lesion_value: int
 
 
-def plan(settings: Settings) -> list[Job]:
-    """One job per person; the traps lie on the first people, so that the smallest cohort has them."""
+def plan(settings: Settings) -> list[Subject]:
+    """One per subject; the traps lie on the first subjects, so that the smallest cohort has them."""
     form = settings.option("form", "indi", ("indi", "icpsr"))
     counts = settings.counts(REAL_COUNTS)
     retest_site = _RETEST_SITE if len(counts) >= _RETEST_SITE else len(counts)
     twice = [min(9, max(1, n // 4)) if i + 1 == retest_site and n > 1 else 0 for i, n in enumerate(counts)]
-    people = [(i + 1, k < twice[i]) for i, n in enumerate(counts) for k in range(n - twice[i])]
-    names = _names(settings, [site for site, _ in people], form)
+    scanned = [(i + 1, k < twice[i]) for i, n in enumerate(counts) for k in range(n - twice[i])]
+    names = _names(settings, [site for site, _ in scanned], form)
     law = law_of(settings)
     strokes = [s for i, n in enumerate(counts) for s in draw_strokes(settings.seed, f"Site{i + 1}", n - twice[i], law)]
-    jobs = []
-    for index, ((site, again), name, planned) in enumerate(zip(people, names, with_a_second(strokes), strict=True)):
-        jobs.append(
-            Job(
-                person=name,
+    subjects = []
+    for index, ((site, again), name, planned) in enumerate(zip(scanned, names, with_a_second(strokes), strict=True)):
+        subjects.append(
+            Subject(
+                name=name,
                 site=site,
                 visits=("t01", "t02") if again else ("t01",),
                 scanner=site_scanner(settings.seed, f"Site{site}", site - 1),
@@ -91,31 +91,33 @@ def plan(settings: Settings) -> list[Job]:
                 lesion_value=255 if index % 6 == 1 else 1,
             )
         )
-    return jobs
+    return subjects
 
 
-def write(job: Job, root: Path) -> list[Truth]:
-    """Write one person's visits: the same head and lesions, scanned anew."""
-    anatomy, lesions = struck_head(job.seed, f"site{job.site}/{job.person}", job.spacing, job.strokes, chronic=True)
-    tissue = old_strokes(anatomy, lesions, stream(job.seed, "cavity", job.person))
+def write(subject: Subject, root: Path) -> list[Truth]:
+    """Write one subject's visits: the same head and lesions, scanned anew."""
+    anatomy, lesions = struck_head(
+        subject.seed, f"site{subject.site}/{subject.name}", subject.spacing, subject.strokes, chronic=True
+    )
+    tissue = old_strokes(anatomy, lesions, stream(subject.seed, "cavity", subject.name))
     rows = []
-    for visit in job.visits:
-        folder, name, image_name = _place(job, visit, root)
-        image = acquire_t1(job.scanner, tissue, anatomy.grid, stream(job.seed, "scan", job.person, visit))
-        write_nifti(folder / image_name, image, anatomy.grid, trailing_axis=job.trailing_axis)
-        if job.apple_double:
+    for visit in subject.visits:
+        folder, name, image_name = _place(subject, visit, root)
+        image = acquire_t1(subject.scanner, tissue, anatomy.grid, stream(subject.seed, "scan", subject.name, visit))
+        write_nifti(folder / image_name, image, anatomy.grid, trailing_axis=subject.trailing_axis)
+        if subject.apple_double:
             write_apple_double(folder / image_name)
         for index, lesion in enumerate(lesions):
             extra = f"_{index}" if index else ""
             path = folder / f"{name}_LesionSmooth{extra}_stx.nii.gz"
-            write_mask(path, lesion.mask, anatomy.grid, lesion_value=job.lesion_value)
-            if job.apple_double:
+            write_mask(path, lesion.mask, anatomy.grid, lesion_value=subject.lesion_value)
+            if subject.apple_double:
                 write_apple_double(path)
         mask = union(lesions, anatomy.grid.shape)
-        row: Truth = {"case": f"{job.person}_{visit}" if job.form == "indi" else name, "subject": job.person}
-        row |= {"site": f"Site{job.site}" if job.form == "indi" else job.person[:5], "visit": visit}
-        row |= describe(job.strokes, mask, anatomy.grid.voxel_volume_mm3)
-        row |= {f"scanner_{key}": value for key, value in job.scanner.to_json().items()}
+        row: Truth = {"case": f"{subject.name}_{visit}" if subject.form == "indi" else name, "subject": subject.name}
+        row |= {"site": f"Site{subject.site}" if subject.form == "indi" else subject.name[:5], "visit": visit}
+        row |= describe(subject.strokes, mask, anatomy.grid.voxel_volume_mm3)
+        row |= {f"scanner_{key}": value for key, value in subject.scanner.to_json().items()}
         rows.append(row)
     return rows
 
@@ -168,10 +170,14 @@ def _names(settings: Settings, sites: list[int], form: str) -> list[str]:
     return [f"{number:06d}" for number in chosen]
 
 
-def _place(job: Job, visit: str, root: Path) -> tuple[Path, str, str]:
+def _place(subject: Subject, visit: str, root: Path) -> tuple[Path, str, str]:
     """Folder, stem and image name of a visit."""
-    if job.form == "indi":
-        return root / f"Site{job.site}" / job.person / visit, job.person, f"{job.person}_t1w_deface_stx.nii.gz"
-    name = f"{job.person}{visit}"
-    part = f"standard_part{1 if job.site < 6 else 2}"
-    return root / "standard_MNI" / part / job.person[:5] / name, name, f"{name}_t1w_stx.nii.gz"
+    if subject.form == "indi":
+        return (
+            root / f"Site{subject.site}" / subject.name / visit,
+            subject.name,
+            f"{subject.name}_t1w_deface_stx.nii.gz",
+        )
+    name = f"{subject.name}{visit}"
+    part = f"standard_part{1 if subject.site < 6 else 2}"
+    return root / "standard_MNI" / part / subject.name[:5] / name, name, f"{name}_t1w_stx.nii.gz"

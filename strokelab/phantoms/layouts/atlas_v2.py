@@ -36,10 +36,10 @@ REAL_COUNTS = {  # training scans of each cohort
 
 
 @dataclass(frozen=True)
-class Job:
-    """One person, with or without a published mask."""
+class Subject:
+    """One subject, with or without a published mask."""
 
-    subject: str  # "sub-r001s003"
+    name: str  # "sub-r001s003"
     cohort: str  # "R001"
     testing: bool
     scanner: Scanner
@@ -50,57 +50,57 @@ class Job:
     apple_double: bool
 
 
-def plan(settings: Settings) -> list[Job]:
-    """One job per person; Testing people come from the first cohorts, two by default (option ``testing``)."""
+def plan(settings: Settings) -> list[Subject]:
+    """One per subject; Testing subjects come from the first cohorts, two by default (option ``testing``)."""
     form = settings.option("form", "release", FORMS)
     counts = dict(zip(REAL_COUNTS, settings.counts(tuple(REAL_COUNTS.values())), strict=False))
     testing = int(settings.number("testing", 2, 0, 10_000))
     hidden = [sum(1 for k in range(testing) if k % len(counts) == i) for i in range(len(counts))]
-    people = {cohort: n + extra for (cohort, n), extra in zip(counts.items(), hidden, strict=True)}
+    sizes = {cohort: n + extra for (cohort, n), extra in zip(counts.items(), hidden, strict=True)}
     law = law_of(settings)
-    strokes = with_a_second([s for cohort, n in people.items() for s in draw_strokes(settings.seed, cohort, n, law)])
-    jobs: list[Job] = []
+    strokes = with_a_second([s for cohort, n in sizes.items() for s in draw_strokes(settings.seed, cohort, n, law)])
+    subjects: list[Subject] = []
     for index, ((cohort, labelled), extra) in enumerate(zip(counts.items(), hidden, strict=True)):
         draw = stream(settings.seed, "ids", cohort)
         numbers = np.cumsum(1 + (draw.random(labelled + extra) < 0.3))
         tests = set(draw.choice(labelled + extra, extra, replace=False).tolist())
         for k, number in enumerate(numbers):
-            jobs.append(
-                Job(
-                    subject=f"sub-r{cohort[1:]}s{number:03d}",
+            subjects.append(
+                Subject(
+                    name=f"sub-r{cohort[1:]}s{number:03d}",
                     cohort=cohort,
                     testing=k in tests,
                     scanner=site_scanner(settings.seed, cohort, index),
-                    strokes=strokes[len(jobs)],
+                    strokes=strokes[len(subjects)],
                     seed=settings.seed,
                     spacing=settings.spacing,
                     form=form,
-                    apple_double=not jobs,
+                    apple_double=not subjects,
                 )
             )
-    return jobs
+    return subjects
 
 
-def write(job: Job, root: Path) -> list[Truth]:
-    """Write one person's image and, when published, the one mask that unites all lesions."""
-    anatomy, lesions = struck_head(job.seed, job.subject, job.spacing, job.strokes, chronic=True)
-    tissue = old_strokes(anatomy, lesions, stream(job.seed, "cavity", job.subject))
-    image = acquire_t1(job.scanner, tissue, anatomy.grid, stream(job.seed, "scan", job.subject))
-    folder = _folder(job, root) / job.subject / "ses-1" / "anat"
-    path = folder / f"{job.subject}_ses-1_{_SPACE}_T1w.nii.gz"
+def write(subject: Subject, root: Path) -> list[Truth]:
+    """Write one subject's image and, when published, the one mask that unites all lesions."""
+    anatomy, lesions = struck_head(subject.seed, subject.name, subject.spacing, subject.strokes, chronic=True)
+    tissue = old_strokes(anatomy, lesions, stream(subject.seed, "cavity", subject.name))
+    image = acquire_t1(subject.scanner, tissue, anatomy.grid, stream(subject.seed, "scan", subject.name))
+    folder = _folder(subject, root) / subject.name / "ses-1" / "anat"
+    path = folder / f"{subject.name}_ses-1_{_SPACE}_T1w.nii.gz"
     write_nifti(path, image, anatomy.grid)
-    if job.apple_double:
+    if subject.apple_double:
         write_apple_double(path)
     mask = union(lesions, anatomy.grid.shape)
-    if not job.testing:
-        write_mask(folder / f"{job.subject}_ses-1_{_SPACE}_label-L_desc-T1lesion_mask.nii.gz", mask, anatomy.grid)
-    row: Truth = {"case": f"{job.subject}_ses-1", "subject": job.subject, "site": job.cohort}
-    row |= {"labelled": int(not job.testing)} | describe(job.strokes, mask, anatomy.grid.voxel_volume_mm3)
-    return [row | {f"scanner_{key}": value for key, value in job.scanner.to_json().items()}]
+    if not subject.testing:
+        write_mask(folder / f"{subject.name}_ses-1_{_SPACE}_label-L_desc-T1lesion_mask.nii.gz", mask, anatomy.grid)
+    row: Truth = {"case": f"{subject.name}_ses-1", "subject": subject.name, "site": subject.cohort}
+    row |= {"labelled": int(not subject.testing)} | describe(subject.strokes, mask, anatomy.grid.voxel_volume_mm3)
+    return [row | {f"scanner_{key}": value for key, value in subject.scanner.to_json().items()}]
 
 
 def finish(settings: Settings, rows: Sequence[Truth], root: Path) -> None:
-    """Write the template, the descriptions and the table of people."""
+    """Write the template, the descriptions and the table of subjects."""
     write_template(root / "MNI152NLin2009aSym.nii.gz", settings.spacing)
     description = {"Name": "ATLAS phantom", "BIDSVersion": "1.6.0", "DatasetType": "derivative"}
     folders = [root / half / "derivatives" / "ATLAS" for half in ("train", "test")]
@@ -142,7 +142,7 @@ def _table_row(row: Truth) -> list[str | int | float]:
     left = row["side"] == "left"
     cortical, deep = places.count("cortical"), places.count("subcortical")
     number = int(str(row["subject"])[-3:])
-    old = number % 3 == 0  # some of these people were in v1.2 as well
+    old = number % 3 == 0  # some of these subjects were in v1.2 as well
     return [
         str(row["subject"]),
         "ses-1",
@@ -164,7 +164,7 @@ def _table_row(row: Truth) -> list[str | int | float]:
     ]
 
 
-def _folder(job: Job, root: Path) -> Path:
-    if job.form == "release":
-        return root / ("Testing" if job.testing else "Training") / job.cohort
-    return root / ("test" if job.testing else "train") / "derivatives" / "ATLAS"
+def _folder(subject: Subject, root: Path) -> Path:
+    if subject.form == "release":
+        return root / ("Testing" if subject.testing else "Training") / subject.cohort
+    return root / ("test" if subject.testing else "train") / "derivatives" / "ATLAS"

@@ -13,7 +13,7 @@ import numpy as np
 
 from strokelab.phantoms.anatomy import mni_grid
 from strokelab.phantoms.contrasts import site_contrasts
-from strokelab.phantoms.layouts._isles2015 import Job, acquire, file_numbers, strip, view_of, write_vsd
+from strokelab.phantoms.layouts._isles2015 import Subject, acquire, file_numbers, strip, view_of, write_vsd
 from strokelab.phantoms.lesion_law import draw_strokes
 from strokelab.phantoms.native import largest, see
 from strokelab.phantoms.settings import Settings, Truth
@@ -27,15 +27,15 @@ MODALITIES = {"DWI": "DWI", "FLAIR": "Flair", "T1": "T1", "T2": "T2"}  # contras
 _LABEL_NAMES = ("VSD.Brain.XX.O.OT", "VSD.Brain_3more.XX.XX.OT")
 
 
-def plan(settings: Settings) -> list[Job]:
-    """One job per person; SISS is one site, so ``cases_per_site`` of the first site counts."""
+def plan(settings: Settings) -> list[Subject]:
+    """One per subject; SISS is one site, so ``cases_per_site`` of the first site counts."""
     form = settings.option("form", "vsd", ("vsd", "flat"))
     (count,) = settings.counts(REAL_COUNTS)
     contrasts = site_contrasts(stream(settings.seed, "protocol", "SISS-1"))
     width, height = round(230 / settings.spacing), round(153 / settings.spacing)
     strokes = draw_strokes(settings.seed, "SISS-1", count)
     return [
-        Job(
+        Subject(
             number=index + 1,
             strokes=planned,
             shape=(width, width, height + index % 2),
@@ -48,30 +48,30 @@ def plan(settings: Settings) -> list[Job]:
     ]
 
 
-def write(job: Job, root: Path) -> list[Truth]:
-    """Write one person's four images and label."""
-    head = fresh_strokes(job.seed, job.person, job.spacing, job.strokes)
-    source = mni_grid(job.spacing)
-    target, lie = view_of(job, job.spacing)
+def write(subject: Subject, root: Path) -> list[Truth]:
+    """Write one subject's four images and label."""
+    head = fresh_strokes(subject.seed, subject.name, subject.spacing, subject.strokes)
+    source = mni_grid(subject.spacing)
+    target, lie = view_of(subject, subject.spacing)
     brain = see(head.anatomy.brain.astype(np.float32), source, target, lie) > 0.5
     core = see(head.core, source, target, lie)
-    mask = largest(core, round(sum(s.volume_mm3 for s in job.strokes) / target.voxel_volume_mm3), brain)
-    numbers = file_numbers(job.seed, job, len(MODALITIES) + 1)
+    mask = largest(core, round(sum(s.volume_mm3 for s in subject.strokes) / target.voxel_volume_mm3), brain)
+    numbers = file_numbers(subject.seed, subject, len(MODALITIES) + 1)
     for (name, token), number in zip(MODALITIES.items(), numbers, strict=False):
-        draw = stream(job.seed, "scan", job.person, name)
-        image = acquire(name, job.contrasts[name], head, target=target, lie=lie, draw=draw)
+        draw = stream(subject.seed, "scan", subject.name, name)
+        image = acquire(name, subject.contrasts[name], head, target=target, lie=lie, draw=draw)
         voxels = strip(image, brain, scale=float(draw.uniform(250, 900)))
-        if job.form == "flat":
-            write_nifti(root / "training" / str(job.number) / f"{token}.nii", voxels, target)
+        if subject.form == "flat":
+            write_nifti(root / "training" / str(subject.number) / f"{token}.nii", voxels, target)
         else:
-            write_vsd(root / str(job.number), f"VSD.Brain.XX.O.MR_{token}", number, voxels, target)
-    if job.form == "flat":
-        write_nifti(root / "training" / str(job.number) / "OT.nii", mask.astype(np.uint8), target)
+            write_vsd(root / str(subject.number), f"VSD.Brain.XX.O.MR_{token}", number, voxels, target)
+    if subject.form == "flat":
+        write_nifti(root / "training" / str(subject.number) / "OT.nii", mask.astype(np.uint8), target)
     else:
-        label = _LABEL_NAMES[job.number % 2]
-        write_vsd(root / str(job.number), label, numbers[-1], mask.astype(np.uint8), target)
-    row: Truth = {"case": f"siss-{job.number}", "subject": f"siss-{job.number}", "site": "SISS-1"}
-    return [row | describe(job.strokes, mask, target.voxel_volume_mm3) | {"age": round(head.age, 3)}]
+        label = _LABEL_NAMES[subject.number % 2]
+        write_vsd(root / str(subject.number), label, numbers[-1], mask.astype(np.uint8), target)
+    row: Truth = {"case": f"siss-{subject.number}", "subject": f"siss-{subject.number}", "site": "SISS-1"}
+    return [row | describe(subject.strokes, mask, target.voxel_volume_mm3) | {"age": round(head.age, 3)}]
 
 
 def finish(settings: Settings, rows: Sequence[Truth], root: Path) -> None:

@@ -16,7 +16,7 @@ from strokelab.grid import Grid
 from strokelab.phantoms.anatomy import mni_grid
 from strokelab.phantoms.contrasts import site_contrasts
 from strokelab.phantoms.fields import Volume
-from strokelab.phantoms.layouts._isles2015 import MEASURED, Job, acquire, file_numbers, strip, view_of, write_vsd
+from strokelab.phantoms.layouts._isles2015 import MEASURED, Subject, acquire, file_numbers, strip, view_of, write_vsd
 from strokelab.phantoms.lesion_law import LARGE_VESSEL, draw_strokes
 from strokelab.phantoms.native import largest, see
 from strokelab.phantoms.settings import Settings, Truth
@@ -30,8 +30,8 @@ LABELS = ("both", "files", "values")
 _SPACING_MM = 2.0
 
 
-def plan(settings: Settings) -> list[Job]:
-    """One job per person; SPES is one site.
+def plan(settings: Settings) -> list[Subject]:
+    """One per subject; SPES is one site.
 
     ``labels``: ``files`` writes penumbra and core apart, ``values`` one file, ``both`` alternates from case to case.
     """
@@ -42,7 +42,7 @@ def plan(settings: Settings) -> list[Job]:
     scale = _SPACING_MM / max(_SPACING_MM, settings.spacing)
     shape = round(96 * scale), round(110 * scale), round(71 * scale)
     return [
-        Job(
+        Subject(
             number=index + 1,
             strokes=planned,
             shape=(shape[0], shape[1], shape[2] + index % 2),
@@ -56,27 +56,27 @@ def plan(settings: Settings) -> list[Job]:
     ]
 
 
-def write(job: Job, root: Path) -> list[Truth]:
-    """Write one person's seven images and label(s). The penumbra label is the perfusion lesion without the core."""
-    times = float(stream(job.seed, "mismatch", job.person).uniform(1.8, 5.0))
-    head = fresh_strokes(job.seed, job.person, job.spacing, job.strokes, halo_times=times)
-    source = mni_grid(job.spacing)
-    target, lie = view_of(job, job.spacing)
+def write(subject: Subject, root: Path) -> list[Truth]:
+    """Write one subject's seven images and label(s). The penumbra label is the perfusion lesion without the core."""
+    times = float(stream(subject.seed, "mismatch", subject.name).uniform(1.8, 5.0))
+    head = fresh_strokes(subject.seed, subject.name, subject.spacing, subject.strokes, halo_times=times)
+    source = mni_grid(subject.spacing)
+    target, lie = view_of(subject, subject.spacing)
     brain = see(head.anatomy.brain.astype(np.float32), source, target, lie) > 0.5
     core_share, halo_share = see(head.core, source, target, lie), see(head.halo, source, target, lie)
-    core = largest(core_share, round(sum(s.volume_mm3 for s in job.strokes) / target.voxel_volume_mm3), brain)
+    core = largest(core_share, round(sum(s.volume_mm3 for s in subject.strokes) / target.voxel_volume_mm3), brain)
     penumbra = (halo_share > 0.5) & brain & ~core
-    labels, prefix = job.form.split("/")
-    folder = root / f"{prefix}{job.number}"
-    numbers = file_numbers(job.seed, job, len(MODALITIES) + 2)
+    labels, prefix = subject.form.split("/")
+    folder = root / f"{prefix}{subject.number}"
+    numbers = file_numbers(subject.seed, subject, len(MODALITIES) + 2)
     for name, number in zip(MODALITIES, numbers, strict=False):
-        draw = stream(job.seed, "scan", job.person, name)
-        image = acquire(name, job.contrasts[name], head, target=target, lie=lie, draw=draw)
+        draw = stream(subject.seed, "scan", subject.name, name)
+        image = acquire(name, subject.contrasts[name], head, target=target, lie=lie, draw=draw)
         voxels = _with_outliers(image, brain, draw) if name in MEASURED else strip(image, brain, scale=600.0)
         write_vsd(folder, f"VSD.Brain.XX.O.MR_{name}", number, voxels, target)
     _write_labels(folder, labels, numbers[-2:], target, penumbra=penumbra, core=core)
-    row: Truth = {"case": f"spes-{job.number}", "subject": f"spes-{job.number}", "site": "SPES-1"}
-    row |= describe(job.strokes, penumbra, target.voxel_volume_mm3)
+    row: Truth = {"case": f"spes-{subject.number}", "subject": f"spes-{subject.number}", "site": "SPES-1"}
+    row |= describe(subject.strokes, penumbra, target.voxel_volume_mm3)
     volume = round(int(core.sum()) * target.voxel_volume_mm3, 3)
     return [row | {"target": "penumbra", "core_voxels": int(core.sum()), "core_mm3": volume, "labels": labels}]
 

@@ -43,8 +43,8 @@ _ADC_SHARES = (76 / 250, 68 / 250, 106 / 250)
 
 
 @dataclass(frozen=True)
-class Job:
-    """One person."""
+class Subject:
+    """One subject."""
 
     number: int
     centre: int
@@ -63,8 +63,8 @@ class Job:
         return f"sub-strokecase{self.number:04d}"
 
 
-def plan(settings: Settings) -> list[Job]:
-    """One job per person; the first three have the three ADC units, one in the middle has no stroke."""
+def plan(settings: Settings) -> list[Subject]:
+    """One per subject; the first three have the three ADC units, one in the middle has no stroke."""
     form = settings.option("form", "zenodo", FORMS)
     settings.option("centers", "csv", ("csv", "none"))
     counts = settings.counts(REAL_COUNTS)
@@ -74,13 +74,13 @@ def plan(settings: Settings) -> list[Job]:
     centres = [i for i, n in enumerate(counts) for _ in range(n)]
     # The centres' cases are mixed in the numbering.
     order = stream(settings.seed, "numbering").permutation(total)
-    jobs = []
+    subjects = []
     for index, case in enumerate(order.tolist()):
         draw = stream(settings.seed, "protocol", index)
         unit = index if index < 3 else int(draw.choice(3, p=_ADC_SHARES))
         dwi = 0 if index == 0 else int(draw.choice(3, p=_DWI_SHARES))
-        jobs.append(
-            Job(
+        subjects.append(
+            Subject(
                 number=index + 1,
                 centre=centres[case] + 1,
                 strokes=() if index + 1 in empty else strokes[case],
@@ -93,36 +93,38 @@ def plan(settings: Settings) -> list[Job]:
                 form=form,
             )
         )
-    return jobs
+    return subjects
 
 
-def write(job: Job, root: Path) -> list[Truth]:
-    """Write one person's three images, their side-cars, the mask and its picture."""
-    head = fresh_strokes(job.seed, job.name, job.spacing, job.strokes)
-    source = mni_grid(job.spacing)
-    dwi_grid, flair_grid, lie, lie_later = _views(job)
+def write(subject: Subject, root: Path) -> list[Truth]:
+    """Write one subject's three images, their side-cars, the mask and its picture."""
+    head = fresh_strokes(subject.seed, subject.name, subject.spacing, subject.strokes)
+    source = mni_grid(subject.spacing)
+    dwi_grid, flair_grid, lie, lie_later = _views(subject)
     brain = see(head.anatomy.brain.astype(np.float32), source, dwi_grid, lie) > 0.5
-    wanted = round(sum(stroke.volume_mm3 for stroke in job.strokes) / dwi_grid.voxel_volume_mm3)
-    mask = largest(see(head.core, source, dwi_grid, lie), max(wanted, int(bool(job.strokes))), brain)
-    stem, folders = f"{job.name}_ses-0001", _folders(job, root)
-    draw = stream(job.seed, "scan", job.name)
-    dwi = acquire("DWI", job.contrasts["DWI"], head, target=dwi_grid, lie=lie, draw=draw) * np.float32(540.0)
-    adc = acquire("ADC", job.contrasts["ADC"], head, target=dwi_grid, lie=lie, draw=draw)
-    dwi, adc = _edge(dwi, brain, draw), _edge(adc, brain, draw) * job.adc_unit
+    wanted = round(sum(stroke.volume_mm3 for stroke in subject.strokes) / dwi_grid.voxel_volume_mm3)
+    mask = largest(see(head.core, source, dwi_grid, lie), max(wanted, int(bool(subject.strokes))), brain)
+    stem, folders = f"{subject.name}_ses-0001", _folders(subject, root)
+    draw = stream(subject.seed, "scan", subject.name)
+    dwi = acquire("DWI", subject.contrasts["DWI"], head, target=dwi_grid, lie=lie, draw=draw) * np.float32(540.0)
+    adc = acquire("ADC", subject.contrasts["ADC"], head, target=dwi_grid, lie=lie, draw=draw)
+    dwi, adc = _edge(dwi, brain, draw), _edge(adc, brain, draw) * subject.adc_unit
     write_nifti(folders["dwi"] / f"{stem}_dwi.nii.gz", dwi.astype(np.float64), dwi_grid, sform=1, qform=2)
     write_nifti(folders["dwi"] / f"{stem}_adc.nii.gz", adc.astype(np.float64), dwi_grid, sform=1, qform=2)
-    flair = acquire("FLAIR", job.contrasts["FLAIR"], head, target=flair_grid, lie=lie_later, draw=draw)
+    flair = acquire("FLAIR", subject.contrasts["FLAIR"], head, target=flair_grid, lie=lie_later, draw=draw)
     inside = see(head.anatomy.brain.astype(np.float32), source, flair_grid, lie_later) > 0.5
     flair = np.where(inside, np.maximum(flair * np.float32(900.0), 1), 0).astype(np.float32)
-    flair_name = "FLAIR" if job.form == "zenodo" else "flair"
+    flair_name = "FLAIR" if subject.form == "zenodo" else "flair"
     write_nifti(folders["flair"] / f"{stem}_{flair_name}.nii.gz", flair, flair_grid, sform=1, qform=1)
     write_nifti(folders["mask"] / f"{stem}_msk.nii.gz", mask.astype(np.uint16), dwi_grid, sform=2, qform=0)
     middle = int(np.argmax(mask.sum((0, 1)))) if mask.any() else mask.shape[2] // 2
     write_picture(folders["mask"] / f"{stem}_snp.png", dwi[:, :, middle])
-    _write_sidecars(job, stem, folders, flair_name)
-    row: Truth = {"case": stem, "subject": job.name, "site": f"center-{job.centre}"}
-    row |= describe(job.strokes, mask, dwi_grid.voxel_volume_mm3)
-    return [row | {"age": round(head.age, 3), "adc_unit": job.adc_unit, "spacing": "x".join(map(str, job.dwi_mm))}]
+    _write_sidecars(subject, stem, folders, flair_name)
+    row: Truth = {"case": stem, "subject": subject.name, "site": f"center-{subject.centre}"}
+    row |= describe(subject.strokes, mask, dwi_grid.voxel_volume_mm3)
+    return [
+        row | {"age": round(head.age, 3), "adc_unit": subject.adc_unit, "spacing": "x".join(map(str, subject.dwi_mm))}
+    ]
 
 
 def finish(settings: Settings, rows: Sequence[Truth], root: Path) -> None:
@@ -136,18 +138,20 @@ def finish(settings: Settings, rows: Sequence[Truth], root: Path) -> None:
     write_text(root / "center_ids.csv", text.getvalue())
 
 
-def _views(job: Job) -> tuple[Grid, Grid, Pose, Pose]:
+def _views(subject: Subject) -> tuple[Grid, Grid, Pose, Pose]:
     """DWI and FLAIR grids, and the head's pose in each: a little motion between the two."""
-    draw = stream(job.seed, "pose", job.name)
-    first = job.number == 1  # as measured on the public sample case
+    draw = stream(subject.seed, "pose", subject.name)
+    first = subject.number == 1  # as measured on the public sample case
     lean, turn = (12.0, 3.3) if first else (float(draw.uniform(-4, 20)), float(draw.normal(0, 3)))
     nod, tilt, shake = (float(v) for v in draw.normal(0.0, (4.0, 2.0, 3.0)))
     directions = Rotation.from_euler("xz", (lean, turn), degrees=True).as_matrix() @ np.diag([-1.0, 1.0, 1.0])
     x, y, z = (float(v) for v in draw.normal(0.0, (5.0, 15.0, 15.0)))
-    dwi = scan_grid(_shape(job.dwi_mm, _VIEW_MM), job.dwi_mm, directions, (x, y, z))
+    dwi = scan_grid(_shape(subject.dwi_mm, _VIEW_MM), subject.dwi_mm, directions, (x, y, z))
     shift = draw.normal(0.0, 2.5, 3)
     flair_centre = (x + float(shift[0]), y + float(shift[1]), z + float(shift[2]))
-    flair = scan_grid(_shape(job.flair_mm, _VIEW_MM + np.array([6, 6, 0])), job.flair_mm, directions, flair_centre)
+    flair = scan_grid(
+        _shape(subject.flair_mm, _VIEW_MM + np.array([6, 6, 0])), subject.flair_mm, directions, flair_centre
+    )
     lie = pose((nod - lean, tilt, shake), (x, y, z))
     later = draw.normal(0.0, 0.5, 6)
     degrees = (nod - lean + float(later[0]), tilt + float(later[1]), shake + float(later[2]))
@@ -176,22 +180,22 @@ def _edge(image: Volume, brain: NDArray[np.bool_], draw: np.random.Generator) ->
     return np.where(brain, inside, 0).astype(np.float32)
 
 
-def _folders(job: Job, root: Path) -> dict[str, Path]:
-    mask = root / "derivatives" / job.name / "ses-0001"
-    if job.form == "challenge":
-        raw = root / "rawdata" / job.name / "ses-0001"
+def _folders(subject: Subject, root: Path) -> dict[str, Path]:
+    mask = root / "derivatives" / subject.name / "ses-0001"
+    if subject.form == "challenge":
+        raw = root / "rawdata" / subject.name / "ses-0001"
         return {"dwi": raw, "flair": raw, "mask": mask}
-    session = root / job.name / "ses-0001"
+    session = root / subject.name / "ses-0001"
     return {"dwi": session / "dwi", "flair": session / "anat", "mask": mask}
 
 
-def _write_sidecars(job: Job, stem: str, folders: Mapping[str, Path], flair_name: str) -> None:
+def _write_sidecars(subject: Subject, stem: str, folders: Mapping[str, Path], flair_name: str) -> None:
     """Acquisition parameters of the scanner, which do not describe the file's grid; some are empty or absent."""
     makers = ("Philips Medical Systems", "SIEMENS")
-    common: dict[str, Any] = {"Manufacturer": makers[job.centre - 1], "MagneticFieldStrength": 3.0, "Rows": 256}
-    dwi = {**common, "DiffusionBValue": 1000.0, "SliceThickness": job.dwi_mm[2], "Columns": 256}
-    flair = {**common, "InversionTime": 2850.0, "EchoTime": 140.0, "SliceThickness": 0.8 * job.flair_mm[2]}
-    write_json(folders["dwi"] / f"{stem}_dwi.json", {} if job.number % 5 == 2 else dwi)
-    write_json(folders["dwi"] / f"{stem}_adc.json", {} if job.number % 5 == 2 else dwi)
-    if job.number % 7 != 3:
+    common: dict[str, Any] = {"Manufacturer": makers[subject.centre - 1], "MagneticFieldStrength": 3.0, "Rows": 256}
+    dwi = {**common, "DiffusionBValue": 1000.0, "SliceThickness": subject.dwi_mm[2], "Columns": 256}
+    flair = {**common, "InversionTime": 2850.0, "EchoTime": 140.0, "SliceThickness": 0.8 * subject.flair_mm[2]}
+    write_json(folders["dwi"] / f"{stem}_dwi.json", {} if subject.number % 5 == 2 else dwi)
+    write_json(folders["dwi"] / f"{stem}_adc.json", {} if subject.number % 5 == 2 else dwi)
+    if subject.number % 7 != 3:
         write_json(folders["flair"] / f"{stem}_{flair_name}.json", flair)

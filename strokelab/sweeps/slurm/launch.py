@@ -18,13 +18,13 @@ from strokelab.files import locked, write_text
 from strokelab.runs.folder import remove_empty
 from strokelab.sweeps.launching import Sweep, said_and_ended
 from strokelab.sweeps.members import door_of, member_arguments, plan_members, state_of
-from strokelab.sweeps.record import Door, Member
+from strokelab.sweeps.record import Door, SweepMember
 from strokelab.sweeps.slurm.queue import JobList, places
 from strokelab.sweeps.slurm.settings import SlurmSettings
 from strokelab.sweeps.slurm.submission import Work, check_here, sbatch_text, submit
 from strokelab.sweeps.slurm.watch import watch
-from strokelab.sweeps.states import MemberState
-from strokelab.sweeps.table import Board
+from strokelab.sweeps.states import SweepMemberState
+from strokelab.sweeps.table import SweepDisplay
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext
@@ -85,20 +85,20 @@ class SlurmSweep:
             members = self.sweep.plan(asked, first)
             batch = list(dict.fromkeys(members))
             at_once = self.settings.at_once or len(batch)
-            with Board(batch, self.sweep.folder, self.console, at_once=at_once) as board:
-                jobs = self._sent(batch, board)
+            with SweepDisplay(batch, self.sweep.folder, self.console, at_once=at_once) as display:
+                jobs = self._sent(batch, display)
                 if self.settings.wait:
-                    watch(jobs, board, folder=self.jobs, poll_seconds=self.settings.poll_seconds)
+                    watch(jobs, display, folder=self.jobs, poll_seconds=self.settings.poll_seconds)
             if not self.settings.wait:
                 line = f"Submitted. How it stands: strokelab sweep {word(self.sweep.folder)}"
                 self.console.print(line, markup=False, soft_wrap=True)
                 raise SystemExit(0)
-        return self.sweep.returns(members, board.states())
+        return self.sweep.returns(members, display.states())
 
     def _asked(self, job_overrides: Sequence[Sequence[str]]) -> list[list[str]]:
         return [[*overrides, *self.settings.trainer_overrides(overrides)] for overrides in job_overrides]
 
-    def _sent(self, batch: Sequence[Member], board: Board) -> dict[Member, str]:
+    def _sent(self, batch: Sequence[SweepMember], display: SweepDisplay) -> dict[SweepMember, str]:
         """Submit whoever is neither finished nor in the queue; the jobs to watch, by member."""
         with locked(self.jobs / ".lock"):
             known, queue = JobList(self.jobs).read(), places()
@@ -120,15 +120,15 @@ class SlurmSweep:
                 else:
                     new.append(member)
             if jobs:
-                board.say(f"{len(jobs)} member(s) are in the queue or at work already: watched, not submitted again.")
+                display.say(f"{len(jobs)} member(s) are in the queue or at work already: watched, not submitted again.")
             if new:
                 work = [_work(self.sweep.door, member) for member in new]
                 sent = dict(zip(new, submit(self.settings, self.jobs, work), strict=True))
                 JobList(self.jobs).add({self._name(member): job for member, job in sent.items()})
-                board.say(f"Submitted {len(new)} job(s): {', '.join(_arrays(sent))}. Logs: {self.jobs}")
+                display.say(f"Submitted {len(new)} job(s): {', '.join(_arrays(sent))}. Logs: {self.jobs}")
                 for member in new:
                     if state_of(member).state != "waiting":
-                        board.ended(member, MemberState("waiting", "submitted again"))
+                        display.ended(member, SweepMemberState("waiting", "submitted again"))
                 jobs |= sent
         return jobs
 
@@ -153,15 +153,15 @@ class SlurmSweep:
     def _print(self, *lines: str) -> None:
         self.console.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
-    def _name(self, member: Member) -> str:
+    def _name(self, member: SweepMember) -> str:
         return member.folder.relative_to(self.sweep.folder).as_posix()
 
 
-def _arrays(jobs: Mapping[Member, str]) -> list[str]:
+def _arrays(jobs: Mapping[SweepMember, str]) -> list[str]:
     return list(dict.fromkeys(job.partition("_")[0] for job in jobs.values()))
 
 
-def _work(door: Door, member: Member) -> Work:
+def _work(door: Door, member: SweepMember) -> Work:
     script = "" if door.script is None else str(door.script)
     return Work(script, str(door.cwd), (*door.flags, *member_arguments(member)))
 

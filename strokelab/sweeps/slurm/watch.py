@@ -10,22 +10,22 @@ from typing import Any
 from strokelab import runs
 from strokelab.command_words import setting, word
 from strokelab.sweeps.members import state_of
-from strokelab.sweeps.record import Member
+from strokelab.sweeps.record import SweepMember
 from strokelab.sweeps.slurm.queue import Place, places
-from strokelab.sweeps.states import MemberState, first_error
-from strokelab.sweeps.table import Board
+from strokelab.sweeps.states import SweepMemberState, first_error
+from strokelab.sweeps.table import SweepDisplay
 
 # A job counts as gone when it is missing so many times in a row: a requeue takes a moment, a network file system, too.
 _MISSED = 2
 _GONE = Place("GONE")
 
 
-def watch(jobs: Mapping[Member, str], board: Board, *, folder: Path, poll_seconds: float) -> None:
-    """Return when every job has ended; the board then knows how.
+def watch(jobs: Mapping[SweepMember, str], display: SweepDisplay, *, folder: Path, poll_seconds: float) -> None:
+    """Return when every job has ended; the display then knows how.
 
     Args:
         jobs: the job of each member.
-        board: to show them on.
+        display: to show them on.
         folder: of the jobs' logs.
         poll_seconds: between two questions to squeue.
 
@@ -33,24 +33,24 @@ def watch(jobs: Mapping[Member, str], board: Board, *, folder: Path, poll_second
         SystemExit: with status 130, interrupted from the keyboard.
     """
     try:
-        _Watch(jobs, board, folder).run(poll_seconds)
+        _Watch(jobs, display, folder).run(poll_seconds)
     except KeyboardInterrupt:
         arrays = " ".join(sorted({job.partition("_")[0] for job in jobs.values()}))
-        board.say(
+        display.say(
             "No longer watching; the jobs go on. To watch again, give the command again with the same "
-            f"{setting('hydra.sweep.dir', board.folder)}; how they stand: strokelab sweep {word(board.folder)}; "
+            f"{setting('hydra.sweep.dir', display.folder)}; how they stand: strokelab sweep {word(display.folder)}; "
             f"to end them: scancel {arrays}"
         )
         raise SystemExit(130) from None
 
 
 class _Watch:
-    def __init__(self, jobs: Mapping[Member, str], board: Board, folder: Path) -> None:
+    def __init__(self, jobs: Mapping[SweepMember, str], display: SweepDisplay, folder: Path) -> None:
         self.jobs = dict(jobs)
-        self.board, self.folder = board, folder
-        self.before: dict[Member, Any] = {member: runs.read_status(member.folder) for member in jobs}
+        self.display, self.folder = display, folder
+        self.before: dict[SweepMember, Any] = {member: runs.read_status(member.folder) for member in jobs}
         self.missed = dict.fromkeys(jobs, 0)
-        self.said: dict[Member, str] = {}
+        self.said: dict[SweepMember, str] = {}
         self.reasons = {""}  # for which members wait that have not begun; each is said once, not for every member
 
     def run(self, poll_seconds: float) -> None:
@@ -62,10 +62,10 @@ class _Watch:
                 self._explain([queue[job].reason for job in self._not_begun() if job in queue])
             until = time.monotonic() + poll_seconds
             while self.jobs and time.monotonic() < until:
-                self.board.refresh()
+                self.display.refresh()
                 time.sleep(min(0.5, max(0.0, until - time.monotonic())))
 
-    def _look(self, member: Member, place: Place) -> None:
+    def _look(self, member: SweepMember, place: Place) -> None:
         state = state_of(member)
         if state.state == "finished":
             self._end(member, state)
@@ -80,19 +80,19 @@ class _Watch:
                 return
             self.said[member] = word
             if place.waits:
-                self.board.ended(member, MemberState("waiting", word, epoch=state.epoch, epochs=state.epochs))
+                self.display.ended(member, SweepMemberState("waiting", word, epoch=state.epoch, epochs=state.epochs))
             else:
-                self.board.started(member)
+                self.display.started(member)
 
     def _not_begun(self) -> list[str]:
         return [job for member, job in self.jobs.items() if member not in self.said]
 
     def _explain(self, reasons: Sequence[str]) -> None:
         for reason in sorted(set(reasons) - self.reasons):
-            self.board.say(f"{reasons.count(reason)} member(s) wait in the queue: {reason}")
+            self.display.say(f"{reasons.count(reason)} member(s) wait in the queue: {reason}")
         self.reasons |= set(reasons)
 
-    def _settled(self, member: Member, place: Place) -> MemberState:
+    def _settled(self, member: SweepMember, place: Place) -> SweepMemberState:
         """Write down why a job ended where its training could not."""
         status = runs.read_status(member.folder)
         if status == self.before[member] or status["state"] in ("unknown", "running", "requeued"):
@@ -104,9 +104,9 @@ class _Watch:
             runs.write_status(member.folder, state, error=why)
         return state_of(member)
 
-    def _end(self, member: Member, state: MemberState) -> None:
+    def _end(self, member: SweepMember, state: SweepMemberState) -> None:
         del self.jobs[member]
-        self.board.ended(member, state)
+        self.display.ended(member, state)
 
 
 def _last_words(log: Path) -> str:
