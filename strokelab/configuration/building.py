@@ -1,4 +1,4 @@
-"""Settings become objects here and nowhere else: late facts bound, targets called.
+"""Settings become objects here and nowhere else: targets called.
 
 The only caller of ``hydra.utils.instantiate``. Knows no run folders and no training.
 """
@@ -12,62 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from strokelab.configuration.allowlist import check_buildable
-from strokelab.configuration.composition import Settings, compose, conf_folder, plain
+from strokelab.configuration.composition import compose, conf_folder, plain
+from strokelab.configuration.late_facts import DEFAULT_FACTS, bind
 from strokelab.errors import ConfigError, StrokelabError
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
-
-MISSING = "???"
-# What the planner decides from a cohort's geometry (`strokelab.planning`), by the keys it fills in.
-PLANNED = ("patch", "spacing", "batch_size", "normalize", "widths", "kernels", "strides")
-# Facts of the default cohort (data=phantom, the grid of ATLAS) for models built by hand.
-DEFAULT_FACTS: Mapping[str, Any] = {
-    **{"in_channels": 1, "n_sites": 8, "plane": (224, 192)},
-    **{"patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "batch_size": 2, "normalize": "zscore_volume"},
-    "widths": (32, 64, 128, 256, 320, 320),
-    "kernels": ((3, 3, 3),) * 6,
-    "strides": ((1, 1, 1), *((2, 2, 2),) * 5),
-}
-
-
-def bind(settings: Settings, facts: Mapping[str, Any], *, partly: bool = False) -> Settings:
-    """A copy in which every ``???`` is replaced by the fact of its key's name (``in_channels``, ``n_sites``, ...).
-
-    Args:
-        settings: plain data.
-        facts: by name.
-        partly: leave open what has no fact yet.
-
-    Raises:
-        ConfigError: a ``???`` is left for which the data have no fact, or whose fact is None.
-    """
-
-    def fill(node: Any, path: str) -> Any:
-        if isinstance(node, Mapping):
-            return {key: fill(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()}
-        if isinstance(node, list):
-            return [fill(value, f"{path}[{index}]") for index, value in enumerate(node)]
-        if node == MISSING:
-            fact = facts.get(path.rpartition(".")[2])
-            if fact is None and partly:
-                return node
-            if fact is None:
-                raise ConfigError(
-                    path,
-                    found="no value",
-                    expected="a value on the command line, or one that the data give",
-                    remedy=f"add {path}=... to the command; facts known from the data: {sorted(facts)}",
-                )
-            return _plain(fact)
-        return node
-
-    return cast(Settings, fill(settings, ""))
-
-
-def _plain(fact: Any) -> Any:
-    """A fact as a yaml file holds it: lists for tuples."""
-    return [_plain(item) for item in fact] if isinstance(fact, tuple) else fact
 
 
 def build(node: Mapping[str, Any], **arguments: Any) -> Any:
@@ -141,4 +91,4 @@ def build_model(name: str, **overrides: Any) -> Segmenter:
         f"model.{key.replace('__', '.')}={value}" for key, value in overrides.items() if key not in DEFAULT_FACTS
     ]
     composed = plain(compose("train", [f"model={name}", *settings]))
-    return cast("Segmenter", build(bind(composed["model"], facts)))
+    return cast("Segmenter", build(bind(composed["model"], facts, at="model")))

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from strokelab.configuration.building import MISSING
 from strokelab.configuration.composition import Settings
+from strokelab.configuration.late_facts import MISSING
 from strokelab.errors import ConfigError
 
 _SLICES = "strokelab.sampling.slices."

@@ -27,7 +27,7 @@ from strokelab.configuration import (
     plain,
 )
 from strokelab.configuration.allowlist import check_allow
-from strokelab.configuration.building import MISSING, PLANNED
+from strokelab.configuration.late_facts import MISSING, PLANNED, fact_of
 from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.size_limit import check_size
 from strokelab.configuration.untrusted_paths import check_places
@@ -165,11 +165,11 @@ def _automatic(cfg: DictConfig) -> Start:
     return replace(start, settings=settings, checkpoint=checkpoint)
 
 
-def _chosen_before(asked: Any, recorded: Any, key: str = "") -> Any:
+def _chosen_before(asked: Any, recorded: Any, path: str = "") -> Any:
     """The settings asked for, but what ``auto`` meant at the first start it means again, and the plan stays."""
     if isinstance(asked, dict) and isinstance(recorded, dict):
-        return {key: _chosen_before(value, recorded.get(key), key) for key, value in asked.items()}
-    if asked == MISSING and key in PLANNED and recorded is not None:
+        return {key: _chosen_before(value, recorded.get(key), f"{path}.{key}") for key, value in asked.items()}
+    if asked == MISSING and fact_of(path.lstrip(".")) in PLANNED and recorded is not None:
         return recorded
     return recorded if asked == AUTO and isinstance(recorded, (str, int, float)) else asked
 
