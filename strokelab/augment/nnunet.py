@@ -126,6 +126,11 @@ class NNUNetAugmentation:
             _refuse("interpolation", self.interpolation, "linear or cubic")
 
     @property
+    def keeps_midline(self) -> bool:
+        """Whether the mid-sagittal plane stays the patch's middle in every sample."""
+        return self.keep_midline or not (self.rotation_p or self.elastic_p)
+
+    @property
     def pure(self) -> bool:
         """True: the plan decides everything, on any device and in any thread."""
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,9 +36,7 @@ def build(node: Mapping[str, Any], **arguments: Any) -> Any:
         # Objects do not pass through OmegaConf (it takes dataclasses for schemas): they join at the call.
         return instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
     except Exception as error:  # a target may refuse its arguments in any way; HYDRA_FULL_ERROR=1 shows where
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = _cause(error)
         if isinstance(cause, StrokelabError):
             raise cause from error
         place = re.search(r"full_key: (\S+)", str(error))
@@ -49,6 +48,42 @@ def build(node: Mapping[str, Any], **arguments: Any) -> Any:
             expected="settings that it accepts",
             remedy="correct the setting; the file conf/<group>/<option>.yaml shows the defaults",
         ) from error
+
+
+def build_form(node: Mapping[str, Any]) -> Any:
+    """The object of a node on shapes alone, without memory for weights; None where it cannot be built so.
+
+    A class of the user's may look at the values of its weights while it is built, which have none.
+
+    Raises:
+        StrokelabError: what the target itself says about its arguments.
+    """
+    import torch
+    from hydra.utils import instantiate
+
+    try:
+        with torch.device("meta"):
+            return instantiate(dict(node), _convert_="all")
+    except Exception as error:  # what is wrong with it, ``build`` will say
+        if isinstance(cause := _cause(error), StrokelabError):
+            raise cause from error
+        return None
+
+
+def target_of(node: Any) -> Any:
+    """The class or function that a node names; None: it names none that exists."""
+    module, _, name = str(node.get("_target_", "") if isinstance(node, Mapping) else "").rpartition(".")
+    try:
+        return getattr(import_module(module), name) if module else None
+    except (ImportError, AttributeError):
+        return None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error of the config library came from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _blamed(node: Mapping[str, Any], place: str) -> tuple[str, str]:

@@ -57,10 +57,9 @@ class GeometricMean:
                 remedy="set it to false, or average probabilities: PatchWindows without GeometricMean",
             )
 
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """The window in voxels (x, y, z)."""
-        return self.windows.patch
+    def sample_shape(self, crop: object) -> tuple[int, int, int]:
+        """Spatial shape S of what ``predict`` is given: the plan's."""
+        return self.windows.sample_shape(crop)
 
     def __call__(
         self, image: NDArray[np.float32] | Tensor, predict: Predict, brain: NDArray[np.bool_] | Tensor

@@ -89,6 +89,10 @@ class PatchWindows:
         check_accumulate(self.accumulate)
         flips_of(self.mirror)
 
+    def sample_shape(self, crop: object) -> tuple[int, int, int]:
+        """Spatial shape S of what ``predict`` is given: the window, whatever the grid."""
+        return self.patch
+
     def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:
         """Scores of a volume.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -64,6 +64,9 @@ class Hemispheres:
     Args:
         min_overlap: Dice of a brain with its mirror image below which a case is reported (0.988 for the MNI152 brain).
     """
+
+    halves: ClassVar[int] = 2
+    """Parts that it cuts the width into: it needs samples whose middle is the midline, and an even width."""
 
     def __init__(self, min_overlap: float = 0.9) -> None:
         self.min_overlap = min_overlap

@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,8 @@ class MaskedAdaIN(nn.Module):
     count that fits the published memory figures.
     """
 
+    whole_slices: ClassVar[bool] = True
+    """It reads statistics of whole slices, and so needs samples that are."""
     gamma: Tensor
     beta: Tensor
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,8 @@ class Planner:
         ConfigError: a setting is out of range.
     """
 
+    dimensions: ClassVar[int] = 3
+    """Of the samples that it plans."""
     memory_gb: float = 8.0
     width: int = 32
     widest: int = 320
