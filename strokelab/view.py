@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from strokelab.augment.recipes import OnBatch
+from strokelab.buildable import buildable
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
 from strokelab.inference.predict import Where
@@ -42,6 +43,7 @@ class Augment(Protocol):
         """The changed batch, of the contract; takes ``batch["sources"]`` in (see ``data.samples``)."""
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class View:
     """Everything between a case on disk and a sample, and between scores and a volume.

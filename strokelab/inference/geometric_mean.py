@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.scores import Kind
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from strokelab.inference.windows import PatchWindows, Predict
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class GeometricMean:
     """A window plan whose weighted mean is the geometric one, made to sum to 1 over the classes again.
@@ -56,6 +58,11 @@ class GeometricMean:
                 expected="a prediction at every voxel: 0 has no logarithm",
                 remedy="set it to false, or average probabilities: PatchWindows without GeometricMean",
             )
+
+    @property
+    def batch_size(self) -> int:
+        """Windows at once: the plan's."""
+        return self.windows.batch_size
 
     def sample_shape(self, crop: object) -> tuple[int, int, int]:
         """Spatial shape S of what ``predict`` is given: the plan's."""

@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.accumulate import as_tensor
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class SliceWindows:
     """Whole-volume inference slice by slice, in bulk.

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.distributed import summed
 from strokelab.errors import ConfigError
 from strokelab.networks.gradient_reversal import reverse_gradient
@@ -21,6 +22,7 @@ from strokelab.networks.site_classifier import SiteClassifier
 UNKNOWN_SITE = -1
 
 
+@buildable("model")
 class SiteAdversary(nn.Module):
     """Reversal and site classifier in one: (features, site) -> (loss, confusion).
 

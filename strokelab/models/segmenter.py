@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from strokelab.buildable import buildable
 from strokelab.contract import Batch
 from strokelab.distributed import gathered, own
 from strokelab.errors import ConfigError
@@ -80,6 +81,7 @@ class Adversary(Protocol):
         """Loss and confusion counts of a batch."""
 
 
+@buildable("model")
 class Segmenter(L.LightningModule):
     """Trains and applies a network on batches of the contract.
 

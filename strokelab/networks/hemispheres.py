@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from strokelab.buildable import buildable
 from strokelab.contract import kinds_of
 from strokelab.errors import ConfigError, DataWarning
 
@@ -55,6 +56,7 @@ def mirror_overlap(brain: Tensor) -> Tensor:
     return torch.where(size > 0, both / size.clamp(min=1), torch.ones_like(size, dtype=torch.float32))
 
 
+@buildable("model")
 class Hemispheres:
     """The part a model carries: ``split`` a batch before the network, ``join`` its maps after it.
 

@@ -20,12 +20,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import conv_block
 
 SETTLING_STEPS = 200
 
 
+@buildable("model")
 class MaskedAdaIN(nn.Module):
     """One MAIN per channel: (image (B, C, H, W), brain (B, 1, H, W)) -> image (B, C, H, W), exactly 0 off the brain.
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import CONVOLUTION, TRANSPOSED
 from strokelab.networks.recompute import joined, not_keeping
@@ -25,6 +26,7 @@ _MOST_BLOCKS = 64  # in a stage; more is a slip, or meant to keep a machine busy
 Biases = Literal["units", "all"]
 
 
+@buildable("model")
 class NNUNet(nn.Module):
     """U-Net of a plan: ``forward(image) == decode(encode(image))``.
 

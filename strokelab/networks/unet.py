@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import CONVOLUTION, check_dimensions, double_block
 
 
+@buildable("model")
 class UNet(nn.Module):
     """U-Net with ``forward(image) == decode(encode(image))``: (B, in_channels, *S) -> logits (B, out_channels, *S).
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.planning.fingerprint import Fingerprint, fingerprint
 from strokelab.planning.stages import Stages, check_given
@@ -55,6 +56,7 @@ class Plan:
         return asdict(self)
 
 
+@buildable(training="planner")
 @dataclass(frozen=True)
 class Planner:
     """The rules; nnU-Net's defaults. The two networks of MAPPING get one plan, that of the plain U-Net.

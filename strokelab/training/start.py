@@ -29,7 +29,7 @@ from strokelab.configuration import (
 from strokelab.configuration.allowlist import check_allow
 from strokelab.configuration.late_facts import MISSING, PLANNED, fact_of
 from strokelab.configuration.overriding import typed_settings, typed_value
-from strokelab.configuration.size_limit import check_size
+from strokelab.configuration.size_limit import check_size, check_voxels
 from strokelab.configuration.untrusted_paths import check_places
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
@@ -197,6 +197,9 @@ def _resumed(cfg: DictConfig) -> Start:
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
     check_places(settings, folder, typed=[key for key, _ in keys], where=folder / runs.CONFIG)
     changed = runs.settings_digest(settings) if typed else ""
+    if not own:
+        data = settings["data"] or {}
+        check_voxels(settings["view"], folder / runs.CONFIG, batch_size=data.get("batch_size") or 0)
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
         if not own:
             check_size(settings["model"], None, folder / runs.CONFIG)
