@@ -336,17 +336,15 @@ class Phantom(CohortDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(layout, root, modalities, **settings)
-        self.recipe: dict[str, Any] = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site}
-        self.recipe |= {"seed": phantom_seed, "options": dict(layout_options or {})}
+        self.recipe = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
+        self.layout_options = dict(layout_options or {})
 
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
         from strokelab.phantoms.naming import named_earlier
 
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
-        settings = (
-            self.recipe["options"] | {k: v for k, v in self.recipe.items() if k != "options"} | {"overwrite": False}
-        )
+        settings: dict[str, Any] = {**self.layout_options, **self.recipe, "overwrite": False}
         write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **settings)
-        self._say(named_earlier(root, self.dataset, self.recipe))
+        self._say(named_earlier(root, self.dataset, self.recipe | {"options": self.layout_options}))
         return root
