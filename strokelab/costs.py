@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from strokelab.configuration import bind, build, build_model, compose, conf_folder, plain
-from strokelab.configuration.building import DEFAULT_FACTS
+from strokelab.configuration.late_facts import DEFAULT_FACTS
 from strokelab.errors import ConfigError
 from strokelab.files import make_folder
 from strokelab.grid import resample
@@ -67,7 +67,7 @@ def measure(name: str, *, seconds: bool = True, samples: int = 4, device: str = 
 
     with torch.device("cpu" if seconds else "meta"):  # counting needs shapes alone
         model = build_model(name).eval()
-    view: View = build(bind(plain(compose("train", [f"model={name}"]))["view"], DEFAULT_FACTS))
+    view: View = build(bind(plain(compose("train", [f"model={name}"]))["view"], DEFAULT_FACTS, at="view"))
     sample = view.input_shape
     if sample is None:
         raise ConfigError(

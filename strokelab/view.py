@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from strokelab.augment.recipes import OnBatch
+from strokelab.buildable import buildable
 from strokelab.contract import Batch
 from strokelab.errors import ConfigError
 from strokelab.inference.predict import Where
@@ -21,7 +22,11 @@ from strokelab.sampling.boxes import Part, Sampler
 from strokelab.sampling.order import InOrder, Order, Shuffle
 
 Windows = Callable[[Tensor, Callable[[Tensor, Tensor], Tensor], Tensor], Tensor]
-"""``(image (C, X, Y, Z), predict, brain (X, Y, Z)) -> scores (K, X, Y, Z)``; see ``inference``."""
+"""``(image (C, X, Y, Z), predict, brain (X, Y, Z)) -> scores (K, X, Y, Z)``; see ``inference``.
+
+A plan may also have ``sample_shape(crop)``, as samplers have it: the spatial shape of what ``predict`` is given, which
+is held against the network; and ``check_samples(sampler)``, which refuses training samples that it cannot serve.
+"""
 
 
 class Augment(Protocol):
@@ -38,6 +43,7 @@ class Augment(Protocol):
         """The changed batch, of the contract; takes ``batch["sources"]`` in (see ``data.samples``)."""
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class View:
     """Everything between a case on disk and a sample, and between scores and a volume.
@@ -54,7 +60,7 @@ class View:
         finish: the grid on which scores become a mask; ``native``: scores are brought back first (SynthStroke).
 
     Raises:
-        ConfigError: training and inference would see different slices or patches, or the sampler needs another order.
+        ConfigError: the windows cannot serve such samples, or the sampler needs another order.
     """
 
     preparation: Preparation
@@ -66,15 +72,9 @@ class View:
     finish: Where = "prepared"
 
     def __post_init__(self) -> None:
-        for setting in ("min_brain_pixels", "axis", "patch"):
-            seen = [getattr(part, setting, None) for part in (self.sampler, self.windows)]
-            if None not in seen and seen[0] != seen[1]:
-                raise ConfigError(
-                    f"view.windows.{setting}",
-                    found=str(seen[1]),
-                    expected=f"{seen[0]}, as in view.sampler.{setting}",
-                    remedy="set both alike, or leave them as conf/view has them",
-                )
+        check = getattr(self.windows, "check_samples", None)
+        if check is not None:
+            check(self.sampler)
         if self.augment is not None and not (hasattr(self.augment, "draw") and hasattr(self.augment, "apply")):
             object.__setattr__(self, "augment", OnBatch(cast(Any, self.augment)))
         if self.finish not in get_args(Where):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from strokelab.augment.recipes import Tensors
+from strokelab.buildable import buildable
 
 
 def moments(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,6 +89,7 @@ def half_and_half(stream: np.random.Generator, count: int, low: float, high: flo
     return [float(value) for value in values]
 
 
+@buildable(training="view")
 @dataclass(frozen=True)
 class Gamma:
     """``adjust_gamma`` with exponents of their own for each channel, half of the draws below 1 and half above.
@@ -113,6 +115,7 @@ class Gamma:
         return {**sample, "image": adjust_gamma(sample["image"], drawn, keep_moments=self.keep_moments)}
 
 
+@buildable(training="view")
 @dataclass(frozen=True)
 class Contrast:
     """``adjust_contrast`` with factors of their own for each channel, half of the draws below 1 and half above.
@@ -136,6 +139,7 @@ class Contrast:
         return {**sample, "image": adjust_contrast(sample["image"], drawn)}
 
 
+@buildable(training="view")
 @dataclass(frozen=True)
 class Noise:
     """``add_noise`` with a standard deviation drawn uniformly from 0 to ``sd`` (model units).

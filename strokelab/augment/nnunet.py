@@ -22,6 +22,7 @@ from strokelab.augment.intensity import contrast_, gamma_, half_and_half, noise_
 from strokelab.augment.interpolation import Positions, corner_bits, cubic, linear, linear_mask, nearest
 from strokelab.augment.patch_plan import PatchPlan, PerChannel
 from strokelab.augment.warp import Elastic, Warp, rotation_matrix, sampling_positions
+from strokelab.buildable import buildable
 from strokelab.contract import Batch, Kind, kinds_of
 from strokelab.errors import ConfigError
 
@@ -32,6 +33,7 @@ Boxes = dict[str, Tensor]
 _TAPS = {"linear": 2, "cubic": 4}
 
 
+@buildable(training="view", most={"zoom": 2, "elastic_scale": 0.5, "elastic_shift": 1})
 @dataclass(frozen=True, kw_only=True)
 class NNUNetAugmentation:
     """nnU-Net's random changes of 3D patches and of slices; the defaults are its standard set.
@@ -124,6 +126,11 @@ class NNUNetAugmentation:
             _refuse("mirror", self.mirror, "some of the letters x, y and z")
         if self.interpolation not in _TAPS:
             _refuse("interpolation", self.interpolation, "linear or cubic")
+
+    @property
+    def keeps_midline(self) -> bool:
+        """Whether the mid-sagittal plane stays the patch's middle in every sample."""
+        return self.keep_midline or not (self.rotation_p or self.elastic_p)
 
     @property
     def pure(self) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strokelab.buildable import buildable
 from strokelab.contract import KINDS, Batch, kinds_of, shape_of
 from strokelab.errors import ConfigError
 
@@ -35,6 +36,7 @@ class Transform(Protocol):
         """The changed sample, of the same shapes; a pure function."""
 
 
+@buildable(training="view")
 @dataclass(frozen=True)
 class Recipe:
     """An ordered list of transforms for a batch.
@@ -95,6 +97,7 @@ class OnBatch:
         return self.change(batch, plans)
 
 
+@buildable(training="view")
 @dataclass(frozen=True)
 class Foreign:
     """A transform of another library, made repeatable: its global randomness is seeded from the sample's stream.

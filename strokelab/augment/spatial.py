@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from strokelab.augment.recipes import Tensors
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 
 
@@ -23,6 +24,7 @@ def flip(sample: Tensors, axes: Sequence[str]) -> Tensors:
     return {key: torch.flip(value, [dims[axis] for axis in axes]) for key, value in sample.items()}
 
 
+@buildable(training="view")
 @dataclass(frozen=True)
 class Flip:
     """Mirror along each of the named axes, independently.

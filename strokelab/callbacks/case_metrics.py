@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.inference.postprocess import asks_classes, finish, threshold
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 COUNTS = ("tp", "fp", "fn", "tn")
 
 
+@buildable(training="callbacks")
 class CaseMetrics(Callback):
     """Logs ``val/dice``, ``val/recall``, ... : means over the validation cases, and what is not in them.
 

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from strokelab.buildable import buildable
 from strokelab.distributed import together
 from strokelab.errors import DataError, RunError, StrokelabError
 
@@ -23,6 +24,7 @@ class _Step:
     loss: Tensor  # (), on the device
 
 
+@buildable(training="callbacks")
 class FiniteLoss(Callback):
     """Ends the training at the first loss that is NaN or infinite, before a checkpoint can hold what came of it.
 

@@ -8,8 +8,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 from strokelab import terminal
+from strokelab.buildable import buildable
 
 
+@buildable(training="callbacks")
 class Progress(RichProgressBar):
     """Lightning's rich bar without the version number, with the numbers rounded, never wrapped without a terminal.
 

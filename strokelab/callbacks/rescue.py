@@ -12,12 +12,14 @@ from typing import Any
 import lightning as L
 import torch
 
+from strokelab.buildable import buildable
 from strokelab.contract import CURVES_ONLY
 from strokelab.errors import ConfigError, DataWarning
 
 METRIC = "val/pooled_dice"  # without a validation part it warns by the curves, and changes nothing
 
 
+@buildable(training="callbacks")
 class Rescue(L.Callback):
     """Looks once, at the first validation after ``after_epochs`` epochs.
 

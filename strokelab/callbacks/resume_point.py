@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, StochasticWeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from strokelab.buildable import buildable
 from strokelab.callbacks.checkpoint_file import CheckpointFile
 from strokelab.callbacks.early_end import early_end
 from strokelab.callbacks.metrics_file import MetricsFile
@@ -27,6 +28,7 @@ from strokelab.distributed import gathered, own
 from strokelab.files import sync
 
 
+@buildable(training="callbacks")
 class ResumePoint(Checkpoint):
     """Writes ``checkpoints/last.ckpt`` after every epoch, within epochs when asked or due, and before a stop.
 

@@ -15,6 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from strokelab.buildable import buildable
 from strokelab.callbacks.stage import stage_of_trainer, stage_steps
 from strokelab.distributed import gathered, own
 from strokelab.errors import ConfigError
@@ -35,6 +36,7 @@ def reversal_strength(progress: float, *, schedule: Schedule = "constant", stren
     return strength * (2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0)
 
 
+@buildable(training="callbacks")
 class SiteAdversarySchedule(L.Callback):
     """Sets lambda before every step as a pure function of the step, and logs the site's numbers once per epoch.
 

@@ -6,9 +6,11 @@ import os
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 
 
+@buildable(training=("trainer", "callbacks"))
 class SlurmEnvironment(SLURMEnvironment):
     """Lightning's environment, without its requeueing: ``ResumePoint`` saves at a step's end, this training's way.
 

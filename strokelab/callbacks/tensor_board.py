@@ -6,9 +6,11 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from strokelab.buildable import buildable
 from strokelab.callbacks.run_facts import RunFacts
 
 
+@buildable(training=("logger", "callbacks"))
 class TensorBoard(TensorBoardLogger):
     """Lightning's logger in one folder for all starts of a run; what a resumed run logs again replaces what was there.
 

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from strokelab import terminal
+from strokelab.buildable import buildable
 from strokelab.callbacks.run_facts import CASE_TABLE, OVERLAYS, STEP, TAG_LIMIT, RunFacts
 from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
 from strokelab.callbacks.wandb_media import Slice, images_of, means_of, table_of
@@ -53,6 +54,7 @@ def _spared(method: Callable[P, None]) -> Callable[P, None]:
     return spared
 
 
+@buildable(training=("logger", "callbacks"))
 class WeightsAndBiases(WandbLogger):
     """A logger whose names and values are those of ``metrics.csv``; one run per run folder, however often it starts.
 

@@ -5,7 +5,7 @@ The only room that knows Hydra, but for the launchers of sweeps. Knows no run fo
 
 from strokelab.configuration.allowlist import check_buildable
 from strokelab.configuration.arguments import check_arguments
-from strokelab.configuration.building import bind, build, build_model, build_untrusted
+from strokelab.configuration.building import build, build_model, build_untrusted
 from strokelab.configuration.composition import (
     Settings,
     check_keys,
@@ -15,6 +15,7 @@ from strokelab.configuration.composition import (
     plain,
 )
 from strokelab.configuration.fit import check_fit, check_loss
+from strokelab.configuration.late_facts import bind
 from strokelab.configuration.overriding import check_choices, override
 from strokelab.configuration.suggestions import exit_with_suggestions
 

@@ -1,20 +1,26 @@
-"""What an untrusted config may build. Looks at names and at where they are defined; builds nothing."""
+"""What an untrusted config may build: what says so of itself (``strokelab.buildable``), and named things of libraries.
+
+Looks at names and at where they are defined; builds nothing.
+"""
 
 from __future__ import annotations
 
 import importlib
-import inspect
+import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import strokelab
+from strokelab.buildable import Leave, leave_of
 from strokelab.command_words import setting, word
+from strokelab.configuration.late_facts import without_stage
 from strokelab.errors import ConfigError
 
-# What the sections of a run folder's config may build: rooms of modules whose sizes `size.py` counts, else exact names.
-# Never a prefix of torch: `torch.load` and `torch.hub` run code. No rooms for a view: they have functions that make
-# arrays as long as they are told.
 _OPTIMIZERS = tuple(
     f"torch.optim.{name}"
     for name in (
@@ -29,59 +35,24 @@ _SCHEDULERS = tuple(
         *("MultiStepLR", "PolynomialLR", "StepLR", "CyclicLR", "OneCycleLR", "ReduceLROnPlateau"),
     )
 )
-_POSTPROCESS = tuple(
-    f"strokelab.inference.postprocess.{name}" for name in ("threshold", "small_components", "mapping", "argmax")
-)
-BUILDABLE: Mapping[str, tuple[str, ...]] = {
-    "model": (
-        *("strokelab.networks.", "strokelab.losses.", "strokelab.models.", "strokelab.metrics.validation."),
-        *(*_OPTIMIZERS, *_SCHEDULERS),
-    ),
-    "view": (
-        *("strokelab.view.View", "strokelab.preparation.recipe.Preparation"),
-        *(f"strokelab.sampling.{name}" for name in ("slices.Slices", "foreground.ForegroundPatches")),
-        *(f"strokelab.sampling.{name}" for name in ("order.InOrder", "order.Shuffle", "site_balanced.SiteBalanced")),
-        *("strokelab.inference.slices.SliceWindows", "strokelab.inference.windows.PatchWindows"),
-        "strokelab.inference.geometric_mean.GeometricMean",
-    ),
-    "postprocess": _POSTPROCESS,
-}
-# What continuing a run (resume=RUN) may build besides.
-TRAINING: Mapping[str, tuple[str, ...]] = {
-    "view": tuple(
-        f"strokelab.augment.{name}"
+# The sections of a run folder's config that predicting with it builds, and those that continuing it builds besides.
+_EVALUATED = ("model", "view", "postprocess")
+_TRAINED = ("data", "split", "planner", "trainer", "logger", "callbacks")
+_LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "model": (*_OPTIMIZERS, *_SCHEDULERS),
+    "trainer": ("lightning.pytorch.Trainer",),
+    "logger": ("lightning.pytorch.loggers.TensorBoardLogger",),
+    "callbacks": tuple(
+        f"lightning.pytorch.callbacks.{name}"
         for name in (
-            *("nnunet.NNUNetAugmentation", "recipes.Recipe", "recipes.Foreign", "spatial.Flip"),
-            *("intensity.Contrast", "intensity.Gamma", "intensity.Noise"),
+            *("DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
+            *("LearningRateMonitor", "ModelCheckpoint", "RichModelSummary", "RichProgressBar"),
+            *("StochasticWeightAveraging", "ThroughputMonitor", "Timer"),
         )
     ),
-    "data": (
-        *("strokelab.data.datamodule.", "strokelab.data.pseudo.PseudoLabels"),
-        "strokelab.sampling.alternate.Alternate",
-    ),
-    "split": ("strokelab.data.splits.",),
-    "planner": ("strokelab.planning.Planner",),
-    "trainer": ("lightning.pytorch.Trainer", "strokelab.callbacks.slurm_environment.SlurmEnvironment"),
-    "logger": (
-        "strokelab.callbacks.weights_and_biases.",
-        "strokelab.callbacks.tensor_board.",
-        "lightning.pytorch.loggers.TensorBoardLogger",
-    ),
-    "callbacks": (
-        *("strokelab.callbacks.", *_POSTPROCESS),
-        *(
-            f"lightning.pytorch.callbacks.{name}"
-            for name in (
-                *("DeviceStatsMonitor", "EMAWeightAveraging", "EarlyStopping", "GradientAccumulationScheduler"),
-                *("LearningRateMonitor", "ModelCheckpoint", "RichModelSummary", "RichProgressBar"),
-                *("StochasticWeightAveraging", "ThroughputMonitor", "Timer"),
-            )
-        ),
-    ),
 }
-NEVER = ("strokelab.callbacks.metrics_file.",)
-"""Inside these rooms, what writes where its arguments say without being a part of a config."""
-_CALLBACKS = "strokelab.callbacks."  # a room with functions that act: of it, only what Lightning calls
+"""Of other libraries: exact names by section. Never a prefix: ``torch.load`` and ``torch.hub`` run code."""
+_OURS = re.compile(r"strokelab(?:\.[a-z][a-z0-9_]*)+\.[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 
 
 def check_buildable(
@@ -101,17 +72,19 @@ def check_buildable(
     Raises:
         ConfigError: as ``build_untrusted``.
     """
-    for path, key, value in _walk(node):
+    for path, key, value, parent in _walk(node):
         if isinstance(value, str) and "${" in value:
             _refuse(where, path, f"an interpolation {value!r}", "plain values only", own="write the value itself")
         if isinstance(key, str) and key.startswith("_") and key not in ("_target_", "_partial_"):
             remedy = "give arguments by name, or let a function of yours call it"
             _refuse(where, path, f"the keyword {key!r}", "_target_ and _partial_ only", own=remedy)
         if key == "_target_" and not any(isinstance(value, str) and value.startswith(prefix) for prefix in allow):
-            section = path.split(".")[1]
-            if not _is_buildable(value, _listed(section, training)):
+            section = _section(path)
+            if not _may_build(value, section, training):
                 expected = f"a class or function on the allow-list of {section!r}"
                 _refuse(where, path, f"the target {value!r}", expected, own=_own(value))
+            for found, expected in _beyond(value, parent):
+                _refuse(where, path.removesuffix("._target_"), found, expected, own=_own(value))
 
 
 def check_allow(allow: Any) -> tuple[str, ...]:
@@ -132,51 +105,65 @@ def check_allow(allow: Any) -> tuple[str, ...]:
 
 
 def own_targets(node: Any) -> list[str]:
-    """What of a whole config only its author's own training may build: the targets on no list of their section."""
+    """What of a whole config only its author's own training may build: targets that no section of it may, or not so."""
     found = (
         value
-        for path, key, value in _walk(node)
-        if key == "_target_" and isinstance(value, str) and not _is_buildable(value, _listed(path.split(".")[1], True))
+        for path, key, value, parent in _walk(node)
+        if key == "_target_"
+        and isinstance(value, str)
+        and (not _may_build(value, _section(path), True) or any(_beyond(value, parent)))
     )
     return sorted(set(found))
 
 
-def _listed(section: str, training: bool) -> tuple[str, ...]:
-    """Rooms and names for a section; of all sections for what is none."""
-    lists = (BUILDABLE, TRAINING) if training else (BUILDABLE,)
-    known = section in BUILDABLE or section in TRAINING
-    return tuple(
-        name for table in lists for key, names in table.items() if key == section or not known for name in names
-    )
+def _section(path: str) -> str:
+    """The section that a node belongs to; a stage's own belong to those that they stand in for."""
+    return without_stage(path.removeprefix(".")).partition(".")[0]
 
 
-def _is_buildable(target: Any, listed: Sequence[str]) -> bool:
-    if not isinstance(target, str) or target.startswith(NEVER):
-        return False
-    exact = [name for name in listed if not name.endswith(".")]
-    if target in exact and not target.startswith("strokelab."):
+def _may_build(target: Any, section: str, training: bool) -> bool:
+    """Whether a section may build a target; what is no section may build what any section may."""
+    sections = (*_EVALUATED, *(_TRAINED if training else ()))
+    known = section in (*_EVALUATED, *_TRAINED)
+    if any(target == name for one in sections if one == section or not known for name in _LIBRARIES.get(one, ())):
         return True
-    if target not in exact and not target.startswith(tuple(name for name in listed if name.endswith("."))):
-        return False
-    # The name must be where it is defined: `strokelab.networks.unet.torch.load` starts with a room, too.
+    leave = _leave(target)
+    return leave is not None and leave.serves(section if known else None, training=training)
+
+
+def _beyond(target: Any, node: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """(found, expected) of the settings of a target that are beyond the limits it states."""
+    if (leave := _leave(target)) is None:
+        return
+    for name in {*leave.most, *leave.least}:
+        most, least = leave.most.get(name, math.inf), leave.least.get(name, -math.inf)
+        if not all(least <= number <= most for number in _numbers(node.get(name))):
+            expected = f"at most {most:,g}" if name in leave.most else f"at least {least:,g}"
+            yield f"{name}={str(node[name])[:60]}", f"{expected}, which takes no more memory than a training needs"
+
+
+def _leave(target: Any) -> Leave | None:
+    """The mark of an object of ours under the name that it is defined under; imports no module without marks.
+
+    ``strokelab.networks.unet.torch.load`` begins like a class of ours as well, and a module may act on import.
+    """
+    if not isinstance(target, str) or not _OURS.fullmatch(target):
+        return None
     module, _, name = target.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name) if _marks(module) else None
     except (ImportError, AttributeError):
-        return False
-    if getattr(found, "__module__", None) != module or name.startswith("_"):
-        return False
-    if target.startswith(_CALLBACKS):
-        return _is_called_by_lightning(found)
-    return inspect.isclass(found) or inspect.isfunction(found)
+        return None
+    defined = (getattr(found, "__module__", None), getattr(found, "__qualname__", None))
+    return leave_of(found) if defined == (module, name) else None
 
 
-def _is_called_by_lightning(found: Any) -> bool:
-    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-    from lightning.pytorch import Callback
-    from lightning.pytorch.loggers import Logger
-
-    return inspect.isclass(found) and issubclass(found, (Callback, Logger, ClusterEnvironment))
+@cache
+def _marks(module: str) -> bool:
+    """Whether the file of a module of ours marks something; opens it and imports nothing."""
+    place = Path(strokelab.__file__).parent.joinpath(*module.split(".")[1:])
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return any("\n@buildable(" in file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
 def _own(target: Any) -> str:
@@ -197,12 +184,25 @@ def _refuse(where: str | Path, path: str, found: str, expected: str, *, own: str
     )
 
 
-def _walk(node: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _walk(node: Any, path: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
+    """(path, key, value, the node that holds it) of everything in a tree; items of lists have no key."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield f"{path}.{key}", key, value
+            yield f"{path}.{key}", key, value, node
             yield from _walk(value, f"{path}.{key}")
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
-            yield f"{path}[{index}]", None, value
+            yield f"{path}[{index}]", None, value, node
             yield from _walk(value, f"{path}[{index}]")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Every number in a setting, also in lists and mappings; of a text that is one, too. A NaN is beyond any limit."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with suppress(ValueError):  # a word
+            yield math.inf if isinstance(value, int) and abs(value) > sys.maxsize else float(value)

@@ -1,4 +1,4 @@
-"""Settings become objects here and nowhere else: late facts bound, targets called.
+"""Settings become objects here and nowhere else: targets called.
 
 The only caller of ``hydra.utils.instantiate``. Knows no run folders and no training.
 """
@@ -8,69 +8,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from strokelab.configuration.allowlist import check_buildable
-from strokelab.configuration.composition import Settings, compose, conf_folder, plain
+from strokelab.configuration.composition import compose, conf_folder, plain
+from strokelab.configuration.late_facts import DEFAULT_FACTS, bind
 from strokelab.errors import ConfigError, StrokelabError
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
-
-MISSING = "???"
-# What the planner decides from a cohort's geometry (`strokelab.planning`), by the keys it fills in.
-PLANNED = ("patch", "spacing", "batch_size", "normalize", "widths", "kernels", "strides")
-# What the length of a training decides (`training.length`), by the keys of `model.scheduler` that may be left open.
-LENGTHS = ("total_iters", "total_steps", "T_max", "steps_per_epoch")
-# Facts of the default cohort (data=phantom, the grid of ATLAS) for models built by hand.
-DEFAULT_FACTS: Mapping[str, Any] = {
-    **{"in_channels": 1, "n_sites": 8, "plane": (224, 192)},
-    **{"patch": (128, 128, 128), "spacing": (1.0, 1.0, 1.0), "batch_size": 2, "normalize": "zscore_volume"},
-    "widths": (32, 64, 128, 256, 320, 320),
-    "kernels": ((3, 3, 3),) * 6,
-    "strides": ((1, 1, 1), *((2, 2, 2),) * 5),
-    **dict.fromkeys(LENGTHS, 1000),  # any number: a model built by hand has no training
-}
-
-
-def bind(settings: Settings, facts: Mapping[str, Any], *, partly: bool = False) -> Settings:
-    """A copy in which every ``???`` is replaced by the fact of its key's name (``in_channels``, ``n_sites``, ...).
-
-    Args:
-        settings: plain data.
-        facts: by name.
-        partly: leave open what has no fact yet.
-
-    Raises:
-        ConfigError: a ``???`` is left for which the data have no fact, or whose fact is None.
-    """
-
-    def fill(node: Any, path: str) -> Any:
-        if isinstance(node, Mapping):
-            return {key: fill(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()}
-        if isinstance(node, list):
-            return [fill(value, f"{path}[{index}]") for index, value in enumerate(node)]
-        if node == MISSING:
-            fact = facts.get(path.rpartition(".")[2])
-            if fact is None and partly:
-                return node
-            if fact is None:
-                raise ConfigError(
-                    path,
-                    found="no value",
-                    expected="a value on the command line, or one that the data give",
-                    remedy=f"add {path}=... to the command; facts known from the data: {sorted(facts)}",
-                )
-            return _plain(fact)
-        return node
-
-    return cast(Settings, fill(settings, ""))
-
-
-def _plain(fact: Any) -> Any:
-    """A fact as a yaml file holds it: lists for tuples."""
-    return [_plain(item) for item in fact] if isinstance(fact, tuple) else fact
 
 
 def build(node: Mapping[str, Any], **arguments: Any) -> Any:
@@ -88,9 +36,7 @@ def build(node: Mapping[str, Any], **arguments: Any) -> Any:
         # Objects do not pass through OmegaConf (it takes dataclasses for schemas): they join at the call.
         return instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
     except Exception as error:  # a target may refuse its arguments in any way; HYDRA_FULL_ERROR=1 shows where
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        cause = _cause(error)
         if isinstance(cause, StrokelabError):
             raise cause from error
         place = re.search(r"full_key: (\S+)", str(error))
@@ -102,6 +48,42 @@ def build(node: Mapping[str, Any], **arguments: Any) -> Any:
             expected="settings that it accepts",
             remedy="correct the setting; the file conf/<group>/<option>.yaml shows the defaults",
         ) from error
+
+
+def build_form(node: Mapping[str, Any]) -> Any:
+    """The object of a node on shapes alone, without memory for weights; None where it cannot be built so.
+
+    A class of the user's may look at the values of its weights while it is built, which have none.
+
+    Raises:
+        StrokelabError: what the target itself says about its arguments.
+    """
+    import torch
+    from hydra.utils import instantiate
+
+    try:
+        with torch.device("meta"):
+            return instantiate(dict(node), _convert_="all")
+    except Exception as error:  # what is wrong with it, ``build`` will say
+        if isinstance(cause := _cause(error), StrokelabError):
+            raise cause from error
+        return None
+
+
+def target_of(node: Any) -> Any:
+    """The class or function that a node names; None: it names none that exists."""
+    module, _, name = str(node.get("_target_", "") if isinstance(node, Mapping) else "").rpartition(".")
+    try:
+        return getattr(import_module(module), name) if module else None
+    except (ImportError, AttributeError):
+        return None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error of the config library came from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _blamed(node: Mapping[str, Any], place: str) -> tuple[str, str]:
@@ -144,4 +126,4 @@ def build_model(name: str, **overrides: Any) -> Segmenter:
         f"model.{key.replace('__', '.')}={value}" for key, value in overrides.items() if key not in DEFAULT_FACTS
     ]
     composed = plain(compose("train", [f"model={name}", *settings]))
-    return cast("Segmenter", build(bind(composed["model"], facts)))
+    return cast("Segmenter", build(bind(composed["model"], facts, at="model")))

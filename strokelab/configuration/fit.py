@@ -1,50 +1,48 @@
-"""Whether the parts of a config agree with one another, found out before any data are read."""
+"""Whether the parts of a config agree with one another, found out before any data are read: the parts are asked."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Mapping
 from typing import Any
 
-from strokelab.configuration.building import MISSING
+from strokelab.configuration.building import target_of
 from strokelab.configuration.composition import Settings
+from strokelab.configuration.forms import Network, Samples, augmentation_of, network_of, samples_of, view_of
+from strokelab.configuration.late_facts import bind, given_facts
 from strokelab.errors import ConfigError
 
-_SLICES = "strokelab.sampling.slices."
+_NAMES = {2: "slices", 3: "patches"}  # what samples of so many axes are called
 
 
 def check_fit(settings: Settings) -> None:
     """Model, view and data must agree; found out before any data are read.
 
-    What a planner will decide is left to it; what stands already is held against the rest.
+    What a planner will decide is left to it; what stands already is held against the rest. A part that says nothing of
+    itself (``forms``) is accepted.
 
     Raises:
         ConfigError: samples and network have other dimensions, a side does not divide through the network's poolings
             or cannot be halved, or a part is switched on that the others cannot serve.
     """
-    model, view = settings["model"], settings["view"]
-    _check_dimensions(model, view, plans=bool(settings.get("planner")))
-    _check_classes(model, view)
-    if model.get("standardizer") and not _is_slices(view):
+    settings = bind(settings, given_facts(settings), partly=True)
+    model, node = settings["model"], settings["view"]
+    view, network = view_of(node), network_of(model.get("network"))
+    samples, windows = (samples_of(view, node, part) for part in ("sampler", "windows"))
+    _check_dimensions(model, network, samples, windows, planner=settings.get("planner"))
+    _check_classes(model, node)
+    if samples and not samples.are_slices and getattr(target_of(model.get("standardizer")), "whole_slices", False):
         raise ConfigError(
             "standardizer",
             found="a standardizer of whole slices (MAIN) with a view of patches",
             expected="samples that are whole slices, whose statistics it takes",
             remedy="switch it off with standardizer=none, or choose a model of slices, e.g. model=unet2d",
         )
-    if model.get("hemispheres"):
-        _check_midline(model, view)
-    _check_sides(model, view)
-    data = settings.get("data") or {}
-    sites = len(data["only_sites"]) if data.get("only_sites") else data.get("n_sites")
-    if model.get("adversary") and (not data.get("has_sites", True) or sites == 1):
-        raise ConfigError(
-            "adversary",
-            found=f"a site adversary on a dataset {'of one site' if sites == 1 else 'without sites'}",
-            expected="at least two training sites",
-            remedy="switch it off with adversary=none",
-        )
+    halves = getattr(target_of(model.get("hemispheres")), "halves", 1)
+    if halves > 1 and samples:
+        _check_midline(model, node, view, network, samples, windows)
+    for part in filter(None, (samples, windows)):
+        _check_sides(part, network, halves)
+    _check_sites(target_of(model.get("adversary")), settings.get("data") or {})
 
 
 def check_loss(model: Mapping[str, Any]) -> None:
@@ -59,32 +57,39 @@ def check_loss(model: Mapping[str, Any]) -> None:
             "model.loss", found="none", expected="a loss to train with", remedy="choose one, e.g. loss=dice_ce"
         )
     loss, maps = loss.get("each") or loss, network.get("out_channels")
-    module, _, name = str(loss.get("_target_", "")).rpartition(".")
-    if isinstance(maps, int) and maps > 1 and getattr(getattr(import_module(module), name), "single_map", False):
+    if isinstance(maps, int) and maps > 1 and getattr(target := target_of(loss), "single_map", False):
         from strokelab.losses.dice import unlike_maps  # here: sweep tables load no torch
 
-        raise unlike_maps(name, maps)
+        raise unlike_maps(target.__name__, maps)
 
 
-def _check_dimensions(model: Mapping[str, Any], view: Mapping[str, Any], *, plans: bool) -> None:
-    network = model.get("network") or {}
-    if plans and _is_slices(view):
+def _check_dimensions(
+    model: Mapping[str, Any], network: Network, samples: Samples | None, windows: Samples | None, *, planner: Any
+) -> None:
+    """Planner, network, samples and windows are all of slices, or all of volumes, as far as they say so."""
+    if samples is None:
+        return
+    seen = samples.dimensions
+    if getattr(target_of(planner), "dimensions", seen) != seen:
         raise ConfigError(
             "view",
-            found="a view of slices, and a planner, which plans patches",
-            expected="a view of patches",
+            found=f"a view of {_NAMES[seen]}, and a planner, which plans {_NAMES[5 - seen]}",
+            expected=f"a view of {_NAMES[5 - seen]}",
             remedy="leave view=nnunet in place, or plan by hand: planner=null, and give what is ??? yourself",
         )
-    strides = network.get("strides")
-    dimensions = len(strides[0]) if isinstance(strides, list) else network.get("dimensions")
-    expected = 2 if _is_slices(view) else 3 if _is_patches(view) else dimensions
-    if dimensions is not None and dimensions != expected:
-        seen, other = ("slices", "patches") if expected == 2 else ("patches", "slices")
+    if network.dimensions not in (None, seen):
         raise ConfigError(
-            f"model.network.{'strides' if isinstance(strides, list) else 'dimensions'}",
-            found=f"a network of {dimensions} dimensions with a view of {seen}",
-            expected=f"{expected}",
-            remedy=f"choose a view of {other}, or a network of {expected} dimensions",
+            "model.network.dimensions" if "dimensions" in model["network"] else "model.network",
+            found=f"a network of {network.dimensions} dimensions with a view of {_NAMES[seen]}",
+            expected=f"{seen}",
+            remedy=f"choose a view of {_NAMES[5 - seen]}, or a network of {seen} dimensions",
+        )
+    if windows and windows.dimensions != seen:
+        raise ConfigError(
+            "view.windows",
+            found=f"windows that are {_NAMES[windows.dimensions]}, with a sampler of {_NAMES[seen]}",
+            expected=f"{_NAMES[seen]}, as the network is trained on",
+            remedy="leave view.windows as conf/view has it",
         )
 
 
@@ -110,34 +115,35 @@ def _check_classes(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
         )
 
 
-def _check_sides(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
-    """Every known side of a sample divides through the known poolings, and left-right also through two hemispheres."""
-    network = model.get("network") or {}
-    factors = _factors(network)
-    setting, lengths = _sides(view)
-    for axis, length in lengths.items():
-        halves = 2 if model.get("hemispheres") and axis == "x" else 1
-        needed = factors.get(axis, 1) * halves
-        if isinstance(length, int) and length % needed:
-            depth = network.get("depth")
-            poolings = f"depth {depth}" if depth else f"poolings by {factors.get(axis, 1)}"
+def _check_sides(samples: Samples, network: Network, halves: int) -> None:
+    """Every known side of a sample divides through the known poolings, and left-right also through the hemispheres."""
+    for axis, length in samples.sides.items():
+        parts = halves if axis == "x" else 1
+        needed = network.divisor(axis) * parts
+        if length is not None and length % needed:
+            poolings = f"poolings by {network.divisor(axis)}"
             raise ConfigError(
-                f"{setting} along {axis}",
+                f"{samples.setting} along {axis}",
                 found=f"{length} voxels",
-                expected=f"a multiple of {needed} ({poolings}{', two hemispheres' if halves == 2 else ''})",
-                remedy=f"use {-(-length // needed) * needed}, or "
-                + ("a smaller model.network.depth" if depth else "fewer stages in model.network.strides"),
+                expected=f"a multiple of {needed} ({poolings}{', two hemispheres' if parts == 2 else ''})",
+                remedy=f"use {-(-length // needed) * needed}, or a network with fewer poolings (model.network)",
             )
 
 
-def _check_midline(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
+def _check_midline(
+    model: Mapping[str, Any],
+    node: Mapping[str, Any],
+    view: Any,
+    network: Network,
+    samples: Samples,
+    windows: Samples | None,
+) -> None:
     """Samples that are cut in two must have the midline in their middle; patches must span the prepared width, too."""
-    wrong, remedy = ([], []) if _is_slices(view) else _unlike_halves(model, view)
-    augment = view.get("augment") or {}
-    turns = any(augment.get(f"{name}_p") for name in ("rotation", "elastic"))
-    if turns and not augment.get("keep_midline"):
+    wrong, remedy = ([], []) if "x" in samples.spans else _unlike_halves(model, view, network, samples, windows)
+    augment = augmentation_of(node.get("augment") or {})
+    if not getattr(augment, "keeps_midline", True):
         wrong.append("augmentation that turns the midline")
-        remedy.append("view.augment.keep_midline=true")
+        remedy.append("view.augment.keep_midline=true" if hasattr(augment, "keep_midline") else "augment=none")
     if wrong:
         raise ConfigError(
             "hemispheres",
@@ -147,20 +153,20 @@ def _check_midline(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
         )
 
 
-def _unlike_halves(model: Mapping[str, Any], view: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _unlike_halves(
+    model: Mapping[str, Any], view: Any, network: Network, samples: Samples, windows: Samples | None
+) -> tuple[list[str], list[str]]:
     """What keeps patches from being two halves, and the settings that mend it."""
-    preparation = view.get("preparation") or {}
-    width = (preparation.get("crop") or [None])[0]
-    patch = (view.get("sampler") or {}).get("patch")
-    patch = patch if isinstance(patch, list) else [None] * 3
-    side = patch[0]
-    fitting = _halvable(int(width or side or 192), model, preparation)
+    preparation = view.preparation
+    width = preparation.crop[0] if preparation.crop else None
+    side = samples.sides["x"]
+    fitting = _halvable(int(width or side or 192), model, network, preparation.spacing)
     wrong: list[str] = []
     remedy: list[str] = []
-    if preparation.get("box") is not None:
+    if preparation.box is not None:
         wrong.append("volumes cut to a box that need not be symmetric")
         remedy.append("view.preparation.box=null")
-    if preparation.get("orientation", "RAS") != "RAS":
+    if preparation.orientation != "RAS":
         wrong.append("axes as in the file")
         remedy.append("view.preparation.orientation=RAS")
     if width is None:
@@ -169,51 +175,38 @@ def _unlike_halves(model: Mapping[str, Any], view: Mapping[str, Any]) -> tuple[l
         wrong.append(f"a width of {width} voxels, whose halves do not divide through the poolings")
     if width != fitting:
         remedy.append(f"view.preparation.crop=[{fitting},null,null]")
-    if side is not None and side != fitting:
-        wrong.append(f"patches of {side} voxels from left to right")
-        sides = f"[{fitting},{patch[1]},{patch[2]}]"
-        remedy += [f"view.sampler.patch={sides}", f"view.windows.patch={sides}"]
+    for part, name in ((samples, "patches"), (windows, "windows")):
+        if part and part.sides.get("x") not in (None, fitting):
+            wrong.append(f"{name} of {part.sides['x']} voxels from left to right")
+            remedy += [f"{part.setting}={_listed({**part.sides, 'x': fitting})}"]
     return wrong, remedy
 
 
-def _halvable(width: int, model: Mapping[str, Any], preparation: Mapping[str, Any]) -> int:
-    """The next width whose halves can be pooled as often as their length allows."""
-    network = model.get("network") or {}
-    factor = _factors(network).get("x")
-    if factor is None:
-        from strokelab.planning.topology import topology_of  # here: who only asks how a sweep stands loads no NumPy
+def _halvable(width: int, model: Mapping[str, Any], network: Network, spacing: Any) -> int:
+    """The next width whose halves can be pooled as often as their length allows, or as the network does."""
+    if network.planned:
+        from strokelab.planning.stages import halvable  # here: who only asks how a sweep stands loads no NumPy
 
-        stages = len(network["widths"]) if isinstance(network.get("widths"), list) else None
-        spacing = preparation.get("spacing")
-        mm: Sequence[float] = spacing if isinstance(spacing, list) else (1.0, 1.0, 1.0)
-        factor = topology_of((-(-width // 2),) * 3, mm, most_stages=stages).divisors[0]
-    return -(-width // (2 * factor)) * 2 * factor
+        given = {key: value for key, value in model["network"].items() if isinstance(value, list)}
+        return halvable(width, given, spacing or (1.0, 1.0, 1.0))
+    step = 2 * network.divisor("x")
+    return -(-width // step) * step
 
 
-def _factors(network: Mapping[str, Any]) -> dict[str, int]:
-    """What each axis is divided by inside the network, where that is known."""
-    if network.get("depth") is not None:
-        return dict.fromkeys("xyz", 2 ** (int(network["depth"]) - 1))
-    strides = network.get("strides")
-    if not isinstance(strides, list):
-        return {}
-    axes = "yx" if len(strides[0]) == 2 else "xyz"  # slices are rows, columns
-    return {axis: math.prod(stage[index] for stage in strides) for index, axis in enumerate(axes)}
+def _check_sites(adversary: Any, data: Mapping[str, Any]) -> None:
+    """There are as many sites as an adversary tells apart at least, as far as the data say."""
+    sites = len(data["only_sites"]) if data.get("only_sites") else data.get("n_sites")
+    least: int = getattr(adversary, "least_sites", 0)
+    few = isinstance(sites, int) and sites < least
+    if few or (least and not data.get("has_sites", True)):
+        raise ConfigError(
+            "adversary",
+            found=f"a site adversary on a dataset {'of one site' if few else 'without sites'}",
+            expected="at least two training sites",
+            remedy="switch it off with adversary=none",
+        )
 
 
-def _sides(view: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The setting that says how long a sample's sides are, and the sides; None or ``???``: not known yet."""
-    if _is_patches(view):
-        patch = view["sampler"]["patch"]
-        return "view.sampler.patch", {} if patch in (None, MISSING) else dict(zip("xyz", patch, strict=False))
-    crop = (view.get("preparation") or {}).get("crop")
-    axes = "xy" if _is_slices(view) else "xyz"
-    return "view.preparation.crop", dict(zip(axes, crop or (), strict=False))
-
-
-def _is_slices(view: Mapping[str, Any]) -> bool:
-    return str((view.get("sampler") or {}).get("_target_", "")).startswith(_SLICES)
-
-
-def _is_patches(view: Mapping[str, Any]) -> bool:
-    return "patch" in (view.get("sampler") or {})
+def _listed(sides: Mapping[str, int | None]) -> str:
+    """Sides as a command has them, along x, y, z."""
+    return f"[{','.join(str(length) for length in sides.values())}]"

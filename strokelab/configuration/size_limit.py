@@ -1,17 +1,53 @@
-"""How large a model will be, computed before it is built. Allocates nothing."""
+"""How large a model and its samples are, computed before they are built. Allocates nothing."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from strokelab.configuration.building import build
+from strokelab.configuration.forms import samples_of, view_of
 from strokelab.errors import ConfigError, RunError
 
 MOST = 65_536
 """No width, depth or count of a network is larger; a config that says so wants to fill the memory."""
+
+
+MOST_VOXELS = 2**28
+"""No batch of an untrusted config holds more: 1 GB a channel, 128 patches of 128 x 128 x 128."""
+_UNKNOWN = 256  # voxels of a side that is the case's
+
+
+def check_voxels(view: Mapping[str, Any], where: Path, *, batch_size: Any = 0) -> None:
+    """Refuse a view that gives a network more voxels at once than any training of ours needs.
+
+    The view's parts are asked, whatever their settings are called: sampler and windows for their ``sample_shape``,
+    windows for how many of them go through the network at once, ``batch_size``.
+
+    Args:
+        view: the section ``view``.
+        where: the config's file, for messages.
+        batch_size: samples of a training step; 0: no training.
+
+    Raises:
+        ConfigError: naming the setting, and the largest number.
+    """
+    built = view_of(view)
+    at_once = {"data.batch_size": ("sampler", batch_size)}
+    at_once["view.windows.batch_size"] = ("windows", getattr(getattr(built, "windows", None), "batch_size", 1))
+    for setting, (part, count) in at_once.items():
+        samples = samples_of(built, view, part)
+        voxels = math.prod(side or _UNKNOWN for side in samples.sides.values()) if samples else 1
+        if not isinstance(count, int) or count * voxels > MOST_VOXELS:
+            raise ConfigError(
+                where,
+                found=f"{setting}={str(count)[:60]}, with {voxels:,} voxels in each of view.{part}'s",
+                expected=f"at most {max(MOST_VOXELS // voxels, 1):,}",
+                remedy="do not run this folder unless you trust its author",
+            )
 
 
 def check_size(node: Mapping[str, Any], checkpoint: Path | None, where: Path) -> None:

@@ -15,6 +15,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from strokelab import terminal
+from strokelab.buildable import buildable
 from strokelab.contract import Batch, Case
 from strokelab.data.case_filter import CaseFilter
 from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
@@ -35,9 +36,12 @@ from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
 Part = Literal["train", "val", "test"]
+Variant = Literal["siss", "spes"]
+Root = str | Path | None
 SplitRule = Callable[[Sequence[Case], Volumes | None], Split]
 
 
+@buildable(training="data")
 class CohortDataModule(LightningDataModule):
     """Any cohort a reader knows.
 
@@ -107,8 +111,7 @@ class CohortDataModule(LightningDataModule):
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
         self.drop_last, self.seed, self.progress = drop_last, seed, progress
-        self._stored: dict[str, StoredCase] = {}
-        self._resumed = (0, 0)
+        self._stored, self._resumed = dict[str, StoredCase](), (0, 0)
         check_channels(self.modalities, view.preparation.modalities)
 
     @cached_property
@@ -175,11 +178,7 @@ class CohortDataModule(LightningDataModule):
         }
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, split and prepare everything, so that whatever is wrong is said before training starts.
-
-        Raises:
-            DataError: as ``cases`` and ``split_result``, and when cases cannot be prepared.
-        """
+        """Read, split and prepare everything before training starts; raises as ``training``, or what preparing says."""
         self.training.sourced(self.view, self._prepare)
         for part in ("val", "test"):
             self._prepare(getattr(self.split_result, part))
@@ -275,38 +274,39 @@ class CohortDataModule(LightningDataModule):
             terminal.console().print(words, markup=False, highlight=False, soft_wrap=True)
 
 
+@buildable(training="data")
 class ATLASv1(CohortDataModule):
     """ATLAS v1.2, chronic stroke on T1w; nine sites in the INDI release."""
 
-    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+    def __init__(self, root: Root, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
         super().__init__("atlas_v1", root, modalities, **settings)
 
 
+@buildable(training="data")
 class ATLASv2(CohortDataModule):
     """ATLAS v2.0, chronic stroke on T1w; 33 cohorts with masks."""
 
-    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+    def __init__(self, root: Root, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
         super().__init__("atlas_v2", root, modalities, **settings)
 
 
+@buildable(training="data")
 class ISLES2015(CohortDataModule):
     """ISLES 2015: ``variant="siss"`` (sub-acute lesions) or ``"spes"`` (penumbra)."""
 
-    def __init__(
-        self, root: str | Path | None, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
-    ) -> None:
+    def __init__(self, root: Root, modalities: Sequence[str], variant: Variant, **settings: Any) -> None:
         super().__init__(f"isles2015_{variant}", root, modalities, **settings)
 
 
+@buildable(training="data")
 class ISLES2022(CohortDataModule):
     """ISLES 2022, acute and sub-acute lesions on DWI, ADC and FLAIR."""
 
-    def __init__(
-        self, root: str | Path | None, modalities: Sequence[str] = ("DWI", "ADC", "FLAIR"), **settings: Any
-    ) -> None:
+    def __init__(self, root: Root, modalities: Sequence[str] = ("DWI", "ADC", "FLAIR"), **settings: Any) -> None:
         super().__init__("isles2022", root, modalities, **settings)
 
 
+@buildable(training="data", most={"sites": 1000, "cases_per_site": 10_000, "layout_options": 10_000})
 class Phantom(CohortDataModule):
     """A phantom cohort in the layout of a real dataset, written when it is not there yet and read like the real one.
 
@@ -336,15 +336,15 @@ class Phantom(CohortDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(layout, root, modalities, **settings)
-        self.recipe: dict[str, Any] = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site}
-        self.recipe |= {"seed": phantom_seed, "options": dict(layout_options or {})}
+        self.recipe = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": phantom_seed}
+        self.layout_options = dict(layout_options or {})
 
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
         from strokelab.phantoms.naming import named_earlier
 
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
-        settings = {key: value for key, value in self.recipe.items() if key != "options"} | self.recipe["options"]
+        settings: dict[str, Any] = {**self.layout_options, **self.recipe, "overwrite": False}
         write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **settings)
-        self._say(named_earlier(root, self.dataset, self.recipe))
+        self._say(named_earlier(root, self.dataset, self.recipe | {"options": self.layout_options}))
         return root

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from strokelab.buildable import buildable
 from strokelab.contract import Case, LesionFile
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning
@@ -58,6 +59,7 @@ class LabelSet:
         return self.seen.isdisjoint(split.test) and self.persons.isdisjoint(persons)
 
 
+@buildable(training="data")
 @dataclass(frozen=True)
 class PseudoLabels:
     """Unlabelled cases that train beside the labelled ones (Huo 2022): the node ``data.pseudo``.

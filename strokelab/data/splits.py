@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from strokelab.buildable import buildable
 from strokelab.contract import Case
 from strokelab.data.split_file import Split, part_by_fold, read_rows
 from strokelab.data.subjects import Volumes, labelled_subjects, refuse_unlabelled, some, strata, subjects_of
@@ -21,6 +22,7 @@ from strokelab.seeding import stream
 __all__ = ["All", "FromFile", "HoldOut", "KFold", "LeaveOneSiteOut", "SizeBalancedKFold", "Split"]
 
 
+@buildable(training="split")
 @dataclass(frozen=True)
 class LeaveOneSiteOut:
     """One site tests, the others train (Yu 2022, SG-Net: nine runs on ATLAS v1.2).
@@ -84,6 +86,7 @@ class LeaveOneSiteOut:
         )
 
 
+@buildable(training="split")
 @dataclass(frozen=True)
 class KFold:
     """Random folds of subjects; those whose every mask is empty are spread evenly over the folds.
@@ -115,6 +118,7 @@ class KFold:
         return _from_folds(cases, fold_of, self.fold, val_fraction=self.val_fraction, seed=self.seed)
 
 
+@buildable(training="split")
 @dataclass(frozen=True)
 class SizeBalancedKFold:
     """Folds that hold equally many lesions of every size (for Huo 2022, MAPPING, whose own rule is not published).
@@ -156,6 +160,7 @@ class SizeBalancedKFold:
         return _from_folds(cases, fold_of, self.fold, val_fraction=self.val_fraction, seed=self.seed)
 
 
+@buildable(training="split")
 @dataclass(frozen=True)
 class HoldOut:
     """Random shares of subjects, taken apart from those whose every mask is empty.
@@ -195,6 +200,7 @@ class HoldOut:
         return _finish(cases, part, self.val_fraction)
 
 
+@buildable(training="split")
 @dataclass(frozen=True)
 class FromFile:
     """A split read from a file: ``Name,Fold`` (also MAPPING's published list) or ``case_id,part``.
@@ -241,6 +247,7 @@ class FromFile:
         return _finish(cases, part, self.val_fraction, where=path)
 
 
+@buildable(training="split")
 @dataclass(frozen=True)
 class All:
     """No division: every labelled case trains and the unlabelled ones, if any, test; none validates.

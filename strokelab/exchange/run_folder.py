@@ -17,7 +17,7 @@ from typing import Any
 from strokelab import runs
 from strokelab.command_words import word
 from strokelab.configuration import Settings, bind, build, compose, plain
-from strokelab.configuration.building import MISSING
+from strokelab.configuration.late_facts import MISSING
 from strokelab.data import read_cases
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning, RunError

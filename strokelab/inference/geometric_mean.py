@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.scores import Kind
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from strokelab.inference.windows import PatchWindows, Predict
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class GeometricMean:
     """A window plan whose weighted mean is the geometric one, made to sum to 1 over the classes again.
@@ -58,9 +60,13 @@ class GeometricMean:
             )
 
     @property
-    def patch(self) -> tuple[int, int, int]:
-        """The window in voxels (x, y, z)."""
-        return self.windows.patch
+    def batch_size(self) -> int:
+        """Windows at once: the plan's."""
+        return self.windows.batch_size
+
+    def sample_shape(self, crop: object) -> tuple[int, int, int]:
+        """Spatial shape S of what ``predict`` is given: the plan's."""
+        return self.windows.sample_shape(crop)
 
     def __call__(
         self, image: NDArray[np.float32] | Tensor, predict: Predict, brain: NDArray[np.bool_] | Tensor

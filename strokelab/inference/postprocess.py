@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.mapping_components import Constants, DropExtra, Fallback, merge_or_split
 from strokelab.lesions import Neighbours, drop_small_lesions
@@ -48,6 +49,7 @@ def asks_classes(postprocess: Callable[..., Any]) -> bool:
     return "classes" in inspect.signature(postprocess).parameters
 
 
+@buildable("postprocess", training="callbacks")
 def threshold(probability: NDArray[Any], threshold: float = 0.5) -> NDArray[np.uint8]:
     """Voxels (X, Y, Z) whose probability is at least ``threshold``.
 
@@ -57,6 +59,7 @@ def threshold(probability: NDArray[Any], threshold: float = 0.5) -> NDArray[np.u
     return _cut(probability, threshold)
 
 
+@buildable("postprocess", training="callbacks")
 def argmax(
     probability: NDArray[Any], *, classes: NDArray[Any] | None = None, lesion_channel: int = 0
 ) -> NDArray[np.uint8]:
@@ -85,6 +88,7 @@ def argmax(
     return np.asarray(most_probable & (classes[lesion_channel] > 0), dtype=np.uint8)
 
 
+@buildable("postprocess", training="callbacks")
 def small_components(
     probability: NDArray[Any], threshold: float = 0.5, *, min_voxels: int = 10, neighbours: Neighbours = 26
 ) -> NDArray[np.uint8]:
@@ -111,6 +115,7 @@ def small_components(
     return drop_small_lesions(mask, min_voxels, neighbours)
 
 
+@buildable("postprocess", training="callbacks")
 def mapping(
     probability: NDArray[Any],
     *,

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.accumulate import as_tensor
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class SliceWindows:
     """Whole-volume inference slice by slice, in bulk.
@@ -34,6 +36,7 @@ class SliceWindows:
         ConfigError: one of the two is out of range.
     """
 
+    axis: ClassVar[int] = 2
     batch_size: int = 32
     min_brain_pixels: int = 64
 
@@ -45,6 +48,27 @@ class SliceWindows:
                     found=str(getattr(self, name)),
                     expected=f"a whole number of at least {least}",
                     remedy=f"set view.windows.{name}={least} or more",
+                )
+
+    def sample_shape(self, crop: tuple[int | None, int | None, int | None] | None) -> tuple[int, int] | None:
+        """Spatial shape S = (Y, X) of what ``predict`` is given on a grid cropped to ``crop``; None: the case's."""
+        x, y, _ = crop or (None, None, None)
+        return None if x is None or y is None else (y, x)
+
+    def check_samples(self, sampler: object) -> None:
+        """Training must see the slices that are predicted.
+
+        Raises:
+            ConfigError: a sampler of slices leaves out others, or cuts along another axis.
+        """
+        for name in ("min_brain_pixels", "axis"):
+            trained = getattr(sampler, name, None)
+            if trained not in (None, getattr(self, name)):
+                raise ConfigError(
+                    f"view.windows.{name}",
+                    found=str(getattr(self, name)),
+                    expected=f"{trained}, as in view.sampler.{name}",
+                    remedy="set both alike, or leave them as conf/view has them",
                 )
 
     def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:

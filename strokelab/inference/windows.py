@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.accumulate import Accumulate, WeightedSum, as_tensor, check_accumulate, home_of
 from strokelab.inference.flips import Flip, flipped, flips_of
@@ -25,10 +26,12 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 Start = tuple[int, ...]
 MEMORY_ONLY = ("batch_size", "accumulate")
 """Settings of windows that change no score."""
+MOST_WINDOWS = 2**20
 MOST_VOXELS = 2**28
 """Of a window: volumes are padded to it, and a run folder may be untrusted."""
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class PatchWindows:
     """Whole-volume inference in windows of one size, weighted by a Gaussian, averaged over mirror images.
@@ -89,6 +92,10 @@ class PatchWindows:
         check_accumulate(self.accumulate)
         flips_of(self.mirror)
 
+    def sample_shape(self, crop: object) -> tuple[int, int, int]:
+        """Spatial shape S of what ``predict`` is given: the window, whatever the grid."""
+        return self.patch
+
     def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:
         """Scores of a volume.
 
@@ -123,6 +130,13 @@ class PatchWindows:
 
     def _sum(self, volume: Tensor, predict: Predict, mask: Tensor, axes: Sequence[_Axis]) -> Tensor:
         flips = flips_of(self.mirror)
+        if (count := math.prod(len(axis.weights) for axis in axes)) > MOST_WINDOWS:
+            raise ConfigError(
+                "view.windows.step",
+                found=f"{count:,} windows of {self.patch} in a volume of {tuple(mask.shape[1:])}",
+                expected=f"at most {MOST_WINDOWS:,}",
+                remedy="raise view.windows.step, or use a larger view.windows.patch",
+            )
         starts = list(product(*(axis.weights for axis in axes)))
         if self.skip_outside_brain:
             starts = [start for start in starts if self._cut(mask, start).any()]

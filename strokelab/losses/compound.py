@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.losses.cross_entropy import binary_cross_entropy, softmax_cross_entropy
 from strokelab.losses.dice import DiceLoss, Over, lesion_dice
 
 
+@buildable("model")
 class DiceBCELoss(DiceLoss):
     """Soft Dice plus binary cross-entropy: the second gives every voxel a gradient, also where Dice is flat.
 
@@ -32,6 +34,7 @@ class DiceBCELoss(DiceLoss):
         )
 
 
+@buildable("model")
 class DiceCELoss(nn.Module):
     """nnU-Net's loss: ``ce`` x cross-entropy - ``dice`` x soft Dice of the lesion, down to -1 for a perfect prediction.
 

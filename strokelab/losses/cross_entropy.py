@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from strokelab.buildable import buildable
 from strokelab.distributed import rank, summed, world_size
 
 
+@buildable("model")
 def binary_cross_entropy(logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
     """Mean over voxels of ``-p log q - (1 - p) log(1 - q)``, in float32 or better, over the samples of all processes.
 
@@ -33,6 +35,7 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, labelled_classes: Tenso
     return total / count.clamp(min=1)
 
 
+@buildable("model")
 def softmax_cross_entropy(
     logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None, *, worst_percent: float | None = None
 ) -> Tensor:

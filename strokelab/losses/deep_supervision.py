@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from strokelab.buildable import buildable
 
+
+@buildable("model")
 class DeepSupervision(nn.Module):
     """Sum of a loss over logits, finest first, with weights 1, 1/2, 1/4 ... made to sum to 1.
 

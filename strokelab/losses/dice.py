@@ -12,12 +12,14 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.distributed import summed
 from strokelab.errors import ConfigError
 
 Over = Literal["sample", "batch"]
 
 
+@buildable("model")
 def soft_dice_loss(
     probability: Tensor,
     target: Tensor,
@@ -55,6 +57,7 @@ def soft_dice_loss(
     return total / count.clamp(min=1)
 
 
+@buildable("model")
 def lesion_dice(
     logits: Tensor,
     target: Tensor,
@@ -123,6 +126,7 @@ def _dice(overlap: Tensor, size: Tensor, eps: float) -> Tensor:
     return (overlap + eps) / (size + eps)
 
 
+@buildable("model")
 class DiceLoss(nn.Module):
     """``soft_dice_loss`` of the sigmoid of logits.
 

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import Metric
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.metrics.live import PooledDice, SampleMean
 
@@ -51,6 +52,7 @@ class Validated:
         return self.probability[:, self.lesion_channel]
 
 
+@buildable("model")
 class Loss(SampleMean):
     """Mean of the training's loss over samples."""
 
@@ -61,6 +63,7 @@ class Loss(SampleMean):
         SampleMean.update(self, batch.loss, batch.samples)
 
 
+@buildable("model")
 class PooledLesionDice(PooledDice):
     """``PooledDice`` of the lesion where its probability is at least 0.5."""
 
@@ -69,6 +72,7 @@ class PooledLesionDice(PooledDice):
         PooledDice.update(self, batch.lesion_probability >= 0.5, batch.lesion[:, 0])
 
 
+@buildable("model")
 class SoftDice(SampleMean):
     """Mean over samples of ``(2 sum(p y) + eps) / (sum(p^2) + sum(y^2) + eps)`` of the lesion's probability p.
 
@@ -93,6 +97,7 @@ class SoftDice(SampleMean):
         SampleMean.update(self, each.mean(), batch.samples)
 
 
+@buildable("model")
 class L1ErrorRate(SampleMean):
     """Mean over samples of ``mean |p - y|`` plus the share of wrong voxels, lesion against all else: 0 is perfect.
 

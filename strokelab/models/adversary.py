@@ -7,10 +7,13 @@ features learns to hide the site (Yu 2022, section II-D). Who sets ``strength`` 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.distributed import summed
 from strokelab.errors import ConfigError
 from strokelab.networks.gradient_reversal import reverse_gradient
@@ -19,6 +22,7 @@ from strokelab.networks.site_classifier import SiteClassifier
 UNKNOWN_SITE = -1
 
 
+@buildable("model")
 class SiteAdversary(nn.Module):
     """Reversal and site classifier in one: (features, site) -> (loss, confusion).
 
@@ -36,9 +40,12 @@ class SiteAdversary(nn.Module):
         ConfigError: fewer than two sites.
     """
 
+    least_sites: ClassVar[int] = 2
+    """Training sites that it needs."""
+
     def __init__(self, feature_channels: int, dimensions: int = 2, *, n_sites: int, strength: float = 1.0) -> None:
         super().__init__()
-        if n_sites < 2:
+        if n_sites < self.least_sites:
             raise ConfigError(
                 "site adversary",
                 found=f"{n_sites} training site{'s' if n_sites != 1 else ''}",

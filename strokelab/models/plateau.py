@@ -7,11 +7,13 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 
 DEFAULT_MONITOR = "val/loss"
 
 
+@buildable("model")
 class Plateau(ReduceLROnPlateau):
     """PyTorch's ``ReduceLROnPlateau`` that says what it looks at.
 

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
+from strokelab.buildable import buildable
 from strokelab.contract import Batch
 from strokelab.distributed import gathered, own
 from strokelab.errors import ConfigError
@@ -81,6 +82,7 @@ class Adversary(Protocol):
         """Loss and confusion counts of a batch."""
 
 
+@buildable("model")
 class Segmenter(L.LightningModule):
     """Trains and applies a network on batches of the contract.
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from strokelab.buildable import buildable
 from strokelab.contract import kinds_of
 from strokelab.errors import ConfigError, DataWarning
 
@@ -55,6 +56,7 @@ def mirror_overlap(brain: Tensor) -> Tensor:
     return torch.where(size > 0, both / size.clamp(min=1), torch.ones_like(size, dtype=torch.float32))
 
 
+@buildable("model")
 class Hemispheres:
     """The part a model carries: ``split`` a batch before the network, ``join`` its maps after it.
 
@@ -64,6 +66,9 @@ class Hemispheres:
     Args:
         min_overlap: Dice of a brain with its mirror image below which a case is reported (0.988 for the MNI152 brain).
     """
+
+    halves: ClassVar[int] = 2
+    """Parts that it cuts the width into: it needs samples whose middle is the midline, and an even width."""
 
     def __init__(self, min_overlap: float = 0.9) -> None:
         self.min_overlap = min_overlap

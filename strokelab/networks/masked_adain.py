@@ -15,16 +15,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import conv_block
 
 SETTLING_STEPS = 200
 
 
+@buildable("model")
 class MaskedAdaIN(nn.Module):
     """One MAIN per channel: (image (B, C, H, W), brain (B, 1, H, W)) -> image (B, C, H, W), exactly 0 off the brain.
 
@@ -47,6 +50,8 @@ class MaskedAdaIN(nn.Module):
     count that fits the published memory figures.
     """
 
+    whole_slices: ClassVar[bool] = True
+    """It reads statistics of whole slices, and so needs samples that are."""
     gamma: Tensor
     beta: Tensor
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import CONVOLUTION, TRANSPOSED
 from strokelab.networks.recompute import joined, not_keeping
@@ -25,6 +26,7 @@ _MOST_BLOCKS = 64  # in a stage; more is a slip, or meant to keep a machine busy
 Biases = Literal["units", "all"]
 
 
+@buildable("model")
 class NNUNet(nn.Module):
     """U-Net of a plan: ``forward(image) == decode(encode(image))``.
 
@@ -48,7 +50,7 @@ class NNUNet(nn.Module):
         feature_channels: channels of what ``encode`` returns, finest first.
         dimensions: 2 or 3, the length of a stride.
         deep_supervision: as given.
-        factor: what each side of the image must be divisible by.
+        divisors: what each side of the image must be divisible by.
 
     Raises:
         ConfigError: widths, kernels and strides do not fit together, or a stage has no block or too many.
@@ -77,7 +79,7 @@ class NNUNet(nn.Module):
         self.dimensions = len(strides[0])
         self.feature_channels = tuple(widths)
         self.deep_supervision = deep_supervision
-        self.factor = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+        self.divisors = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
         biased = biases == "all"
         counts = _per_stage(blocks_encoder, len(widths))
         _check_counts(blocks_encoder=counts, units_decoder=[units_decoder])
@@ -132,7 +134,7 @@ class NNUNet(nn.Module):
         """Features of every stage, finest first: the k-th is (B, widths[k], *S / the first k + 1 strides).
 
         Raises:
-            ConfigError: an axis of S is not divisible by ``factor``, or nothing but one voxel is left.
+            ConfigError: an axis of S is not divisible by ``divisors``, or nothing but one voxel is left.
         """
         self._check_size(image)
         x = self.stem(image)
@@ -162,15 +164,15 @@ class NNUNet(nn.Module):
 
     def _check_size(self, image: Tensor) -> None:
         size = tuple(image.shape[2:])
-        if len(size) != self.dimensions or any(length % by for length, by in zip(size, self.factor, strict=False)):
+        if len(size) != self.dimensions or any(length % by for length, by in zip(size, self.divisors, strict=False)):
             raise ConfigError(
                 "NNUNet input",
                 found=f"{len(size)} axes of sizes {size}",
-                expected=f"{self.dimensions} axes, divisible by {self.factor} ({len(self.feature_channels)} stages)",
+                expected=f"{self.dimensions} axes, divisible by {self.divisors} ({len(self.feature_channels)} stages)",
                 remedy="change the patch (view.sampler.patch), or let model.network.strides be planned for it; "
                 "a hemisphere is half the patch's width",
             )
-        if math.prod(size) == math.prod(self.factor):
+        if math.prod(size) == math.prod(self.divisors):
             raise ConfigError(
                 "NNUNet input",
                 found=f"sizes {size}, of which {len(self.feature_channels)} stages leave one voxel",

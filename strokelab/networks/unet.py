@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import CONVOLUTION, check_dimensions, double_block
 
 
+@buildable("model")
 class UNet(nn.Module):
     """U-Net with ``forward(image) == decode(encode(image))``: (B, in_channels, *S) -> logits (B, out_channels, *S).
 
@@ -29,6 +31,7 @@ class UNet(nn.Module):
     Attributes:
         feature_channels: channels of what ``encode`` returns, finest first.
         dimensions: as given.
+        divisors: what each axis of S must be a multiple of.
 
     Raises:
         ConfigError: ``depth`` below 1, ``dimensions`` not 2 or 3.
@@ -44,6 +47,7 @@ class UNet(nn.Module):
         if depth < 1:
             raise ConfigError("UNet", found=f"depth={depth}", expected="1 or more stages", remedy="set depth to 5")
         self.dimensions = dimensions
+        self.divisors = (2 ** (depth - 1),) * dimensions
         self.feature_channels = tuple(base * 2**level for level in range(depth))
         inputs = (in_channels, *self.feature_channels[:-1])
         self.encoder = nn.ModuleList(
@@ -83,8 +87,7 @@ class UNet(nn.Module):
         return logits
 
     def _check_size(self, image: Tensor) -> None:
-        factor = 2 ** (len(self.feature_channels) - 1)
-        size = tuple(image.shape[2:])
+        size, factor = tuple(image.shape[2:]), self.divisors[0]
         if len(size) != self.dimensions or any(length % factor for length in size):
             raise ConfigError(
                 "UNet input",

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.planning.fingerprint import Fingerprint, fingerprint
 from strokelab.planning.stages import Stages, check_given
@@ -55,6 +56,7 @@ class Plan:
         return asdict(self)
 
 
+@buildable(training="planner")
 @dataclass(frozen=True)
 class Planner:
     """The rules; nnU-Net's defaults. The two networks of MAPPING get one plan, that of the plain U-Net.
@@ -72,6 +74,8 @@ class Planner:
         ConfigError: a setting is out of range.
     """
 
+    dimensions: ClassVar[int] = 3
+    """Of the samples that it plans."""
     memory_gb: float = 8.0
     width: int = 32
     widest: int = 320

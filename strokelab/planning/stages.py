@@ -140,6 +140,31 @@ def _triples(values: Sequence[Sequence[int]]) -> tuple[Ints, ...]:
     return tuple((int(value[0]), int(value[1]), int(value[2])) for value in values)
 
 
+def stand_ins(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for ``widths``, ``kernels`` and ``strides`` that are still open, of the form of those that are given.
+
+    A network that is built of them has the axes of the plan and as many stages as what is given; it divides no axis
+    but by what is given.
+    """
+    lists = [given[name] for name in ("widths", "kernels", "strides") if isinstance(given.get(name), (list, tuple))]
+    count = max((len(values) for values in lists), default=2)
+    axes = next((len(value[0]) for value in lists if value and isinstance(value[0], (list, tuple))), 3)
+    return {"widths": (1,) * count, "kernels": ((1,) * axes,) * count, "strides": ((1,) * axes,) * count} | dict(given)
+
+
+def halvable(width: int, given: Mapping[str, Any], spacing: Sequence[float]) -> int:
+    """The next width (voxels along x) whose halves a planned network can pool as often as their length allows.
+
+    Args:
+        width: of a patch that spans the volume from left to right.
+        given: ``widths`` and ``strides`` that stand already.
+        spacing: of the prepared grid, mm.
+    """
+    stages = Stages(given, spacing, (2, 1, 1), width=1, widest=1, shortest_side=4)
+    _, fitting = stages._fitted((width, -(-width // 2), -(-width // 2)))
+    return fitting[0]
+
+
 def check_given(given: Mapping[str, Any]) -> None:
     """Refuse what stands already and is not of its kind: planning around it would make no sense.
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.contract import RESERVED, Case, PreparedCase
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step, places_in, resample
@@ -53,6 +54,7 @@ class FurtherChannels(Protocol):
         """The added channels (C', X, Y, Z) from the modalities (C, X, Y, Z) in their units, before normalisation."""
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class Preparation:
     """All settings of a preparation; plain data, so that it can be hashed and written down.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from strokelab.configuration import Settings
-from strokelab.configuration.building import DEFAULT_FACTS, LENGTHS, MISSING
+from strokelab.configuration.late_facts import DEFAULT_FACTS, LENGTHS, MISSING, fact_of
 from strokelab.files import digest
 
 FACTS: Mapping[str, tuple[str, ...]] = {
@@ -130,13 +130,14 @@ def _leaves(node: Any, path: str) -> Iterable[tuple[str, Any]]:
 def _planned(recipe: Settings, key: str) -> Any:
     """A recipe's node with the plan of the paper's cohort in place of what is open."""
 
-    def filled(node: Any, name: str) -> Any:
+    def filled(node: Any, path: str) -> Any:
         if isinstance(node, Mapping):
-            return {inner: filled(value, str(inner)) for inner, value in node.items()}
-        open_batch = name == "batch_size" and node is None and bool(recipe.get("planner"))
-        return DEFAULT_FACTS[name] if name in _PLANNED and (node == MISSING or open_batch) else node
+            return {inner: filled(value, f"{path}.{inner}") for inner, value in node.items()}
+        open_batch = path == "data.batch_size" and node is None and bool(recipe.get("planner"))
+        fact = fact_of(path)
+        return DEFAULT_FACTS[fact] if fact in _PLANNED and (node == MISSING or open_batch) else node
 
-    return filled(_at(recipe, key), key.rpartition(".")[2])
+    return filled(_at(recipe, key), key)
 
 
 def _at(settings: Mapping[str, Any], path: str) -> Any:

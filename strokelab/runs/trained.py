@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
-from strokelab.configuration.size_limit import check_size
+from strokelab.configuration.size_limit import check_size, check_voxels
 from strokelab.contract import PreparedCase
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError
@@ -142,6 +142,7 @@ def load_run(
     state = read_checkpoint(file)["state_dict"]
     if not own:
         check_size(nodes["model"], file, where)
+        check_voxels(nodes["view"], where)
     view, model, post = (_built(name, nodes[name], where) for name in ("view", "model", "postprocess"))
     load_weights(model, state, file)
     _onto(model.eval(), device)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.sampling.order import Order
 
@@ -22,6 +23,7 @@ class Ordered:
     sites: NDArray[np.int64] | None = None
 
 
+@buildable(training="data", most={"ratio": 64})
 @dataclass(frozen=True)
 class Alternate:
     """Steps of the first source, then of the second, and so on, strictly in turn (Chalcroft 2024, SynthStroke: 1:1).

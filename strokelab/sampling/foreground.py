@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError, DataError
 from strokelab.sampling.boxes import Crop, Drawing, Part, Sampled, Size
 from strokelab.sampling.order import InOrder, Key, Order
@@ -17,10 +18,12 @@ from strokelab.seeding import stream
 
 _LEAST_SHARE = 0.01
 _MOST_ITERATIONS = 1_000_000
+_MOST_LISTED = 32_768  # batches of an epoch that an untrusted config may ask for: their order is an array
 _MOST_VOXELS = 2**28
 """Of an epoch, whose places are listed, and of a patch, which is read: a run folder may be untrusted."""
 
 
+@buildable("view", most={"iterations_per_epoch": _MOST_LISTED, "validation_iterations": _MOST_LISTED})
 @dataclass(frozen=True)
 class ForegroundPatches:
     """Patches sampled with replacement, so many batches an epoch; some of each batch are forced onto a lesion.

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.seeding import stream
 
@@ -31,6 +32,7 @@ class Order(Protocol):
         """As many indices as there are samples; ``sites`` (N,) holds the site of each sample, -1 = unknown."""
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class Shuffle:
     """Every sample once, in random order."""
@@ -45,6 +47,7 @@ class Shuffle:
         return rng.permutation(len(sites))
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class InOrder:
     """Every sample once, first to last.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class SiteBalanced:
     """Draw samples with replacement so that each of K sites fills 1/K of an epoch of unchanged length.

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.sampling.boxes import Crop, Drawing, Listed, Part, Sampled, check_unweighted, listed
 from strokelab.sampling.order import Order
 
 
+@buildable("view")
 @dataclass(frozen=True)
 class Slices:
     """Every slice that holds enough brain, in order, the same in every epoch.

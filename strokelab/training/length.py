@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strokelab.configuration import Settings
-from strokelab.configuration.building import LENGTHS, MISSING
+from strokelab.configuration.late_facts import LENGTHS, MISSING
 from strokelab.sampling.order import EpochBatchSampler
 from strokelab.training.processes import process_count
 

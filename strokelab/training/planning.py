@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from strokelab.configuration import Settings, bind, build
-from strokelab.configuration.building import DEFAULT_FACTS, MISSING, PLANNED
+from strokelab.configuration.late_facts import DEFAULT_FACTS, MISSING, PLANNED, given_facts
 from strokelab.errors import ConfigError
 from strokelab.runs.folder import PLAN, read_json
 
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from strokelab.data.datamodule import CohortDataModule
     from strokelab.planning import Fingerprint, Plan, Planner
     from strokelab.preparation.recipe import Preparation
-
-# Where the planned facts stand in a config.
-_PLACES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "patch": (("view", "sampler"), ("view", "windows")),
-    "spacing": (("view", "preparation"),),
-    "normalize": (("view", "preparation"), ("view", "augment")),
-    "batch_size": (("data",),),
-    **{name: (("model", "network"),) for name in ("widths", "kernels", "strides")},
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ def with_open_batch(settings: Settings) -> Settings:
 def placeholders(settings: Settings) -> dict[str, Any]:
     """Facts that stand in for those a planner will give, so that the rest can be checked without it."""
     expected = {name: DEFAULT_FACTS[name] for name in PLANNED} if settings.get("planner") else {}
-    return expected | _given(settings)
+    return expected | given_facts(settings)
 
 
 def plan_for(settings: Settings) -> Planned | None:
@@ -86,7 +77,7 @@ def plan_for(settings: Settings) -> Planned | None:
     from strokelab.planning import fingerprint
 
     planner: Planner = build(settings["planner"])
-    given = _given(settings)
+    given = given_facts(settings)
     parts = bind({name: settings[name] for name in ("data", "view")}, placeholders(settings))
     view = build({**parts["view"], "augment": None})
     datamodule: CohortDataModule = build(parts["data"], view=view, split=None)
@@ -106,7 +97,7 @@ def planned(settings: Settings, facts: Mapping[str, Any]) -> Settings:
         settings: what stands in them at one place is filled in at the others.
         facts: of the plan; empty where there is none.
     """
-    return bind(settings, {**_given(settings), **facts}, partly=True)
+    return bind(settings, {**given_facts(settings), **facts}, partly=True)
 
 
 def plan_kept(folder: Path) -> dict[str, Any]:
@@ -128,20 +119,3 @@ def check_batch(settings: Settings) -> None:
             expected="samples per step, of all devices together",
             remedy="add data.batch_size=... to the command",
         )
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    """The planned facts that have a value already, by name."""
-    values = {name: [node[name] for node in _nodes(settings, name) if node[name] != MISSING] for name in PLANNED}
-    return {name: found[0] for name, found in values.items() if found}
-
-
-def _nodes(settings: Settings, name: str) -> list[Mapping[str, Any]]:
-    nodes = []
-    for path in _PLACES[name]:
-        node: Any = settings
-        for key in path:
-            node = node.get(key) or {}
-        if isinstance(node, Mapping) and name in node:
-            nodes.append(cast("Mapping[str, Any]", node))
-    return nodes

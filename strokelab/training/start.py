@@ -27,9 +27,9 @@ from strokelab.configuration import (
     plain,
 )
 from strokelab.configuration.allowlist import check_allow
-from strokelab.configuration.building import LENGTHS, MISSING, PLANNED
+from strokelab.configuration.late_facts import LENGTHS, MISSING, PLANNED, fact_of
 from strokelab.configuration.overriding import typed_settings, typed_value
-from strokelab.configuration.size_limit import check_size
+from strokelab.configuration.size_limit import check_size, check_voxels
 from strokelab.configuration.stages import STAGES, check_heeded, check_stages, joined, of_stage, of_stages, stage_names
 from strokelab.configuration.untrusted_paths import check_places
 from strokelab.data.datamodule import CohortDataModule
@@ -174,11 +174,11 @@ def _automatic(cfg: DictConfig) -> Start:
     return replace(start, settings=settings, checkpoint=checkpoint)
 
 
-def _chosen_before(asked: Any, recorded: Any, key: str = "") -> Any:
+def _chosen_before(asked: Any, recorded: Any, path: str = "") -> Any:
     """The settings asked for, but what ``auto`` meant at the first start it means again; plan and lengths stay."""
     if isinstance(asked, dict) and isinstance(recorded, dict):
-        return {key: _chosen_before(value, recorded.get(key), key) for key, value in asked.items()}
-    if asked == MISSING and key in (*PLANNED, *LENGTHS) and recorded is not None:
+        return {key: _chosen_before(value, recorded.get(key), f"{path}.{key}") for key, value in asked.items()}
+    if asked == MISSING and fact_of(path.lstrip(".")) in (*PLANNED, *LENGTHS) and recorded is not None:
         return recorded
     return recorded if asked == AUTO and isinstance(recorded, (str, int, float)) else asked
 
@@ -213,18 +213,24 @@ def _resumed(cfg: DictConfig) -> Start:
     check_stages(settings)
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():
         if not own:
-            check_size(settings["model"], None, folder / runs.CONFIG)
+            _check_sizes(settings, None, folder / runs.CONFIG)
         return Start(settings, folder, digest=changed or str(runs.read_environment(folder).get("digest") or ""))
     checkpoint = runs.resumable_checkpoint(folder)
     check_remembered(checkpoint, runs.read_checkpoint(checkpoint), former=former, folder=folder)
     if not own:
-        check_size(settings["model"], checkpoint, folder / runs.CONFIG)
+        _check_sizes(settings, checkpoint, folder / runs.CONFIG)
     start = Start(settings, folder, checkpoint, digest=changed)
     if _nothing_left(start):
         return replace(start, finished=True)
     if former != str(folder) and first_process():
         relocate_checkpoint(checkpoint, former, str(folder))
     return start
+
+
+def _check_sizes(settings: Settings, checkpoint: Path | None, where: Path) -> None:
+    for one in of_stages(settings):
+        check_voxels(one["view"], where, batch_size=(one["data"] or {}).get("batch_size") or 0)
+        check_size(one["model"], checkpoint, where)
 
 
 def _nothing_left(start: Start) -> bool:

@@ -64,7 +64,7 @@ def one_step(settings: dict) -> None:
     """Build the model as training would, and train on one batch of noise."""
     is_3d = bool(settings.get("planner"))
     facts = FACTS | ({"plane": FACTS["patch"]} if is_3d else {})
-    model = build(bind(planned(settings, {})["model"], facts))
+    model = build(bind(planned(settings, {})["model"], facts, at="model"))
     sample = FACTS["patch"] if is_3d else FACTS["plane"]
     batch = {
         "image": torch.randn(4, 1, *sample),
@@ -170,7 +170,7 @@ def test_augmentations_serve_slices_and_patches(model, augment):
         settings = as_told(settings, caught.value)
     check_fit(settings)
     facts = {**FACTS, "spacing": (1.0, 1.0, 1.0), "normalize": "zscore_volume"}
-    view = build(bind(planned(settings, {})["view"], facts))
+    view = build(bind(planned(settings, {})["view"], facts, at="view"))
     assert view.augments_on_cpu == (augment == "recipe" or (augment != "none" and model != "nnunet"))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from strokelab import build_model
 from strokelab.configuration import bind, build, build_untrusted, check_buildable
 from strokelab.configuration.composition import conf_folder
+from strokelab.configuration.late_facts import fact_of, given_facts
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.losses.dice import DiceLoss
 from strokelab.sampling.slices import Slices
@@ -22,11 +23,63 @@ values = st.recursive(
 )
 
 
-def test_missing_values_become_the_facts_of_their_names():
-    settings = {"a": {"in_channels": "???", "keep": 1}, "b": [{"plane": "???"}], "plane": [1, 2]}
-    bound = bind(settings, {"in_channels": 3, "plane": (28, 24)})
-    assert bound == {"a": {"in_channels": 3, "keep": 1}, "b": [{"plane": [28, 24]}], "plane": [1, 2]}
-    assert settings["a"]["in_channels"] == "???", "a copy is bound"
+def test_missing_values_become_the_facts_of_their_places():
+    model = {"network": {"in_channels": "???", "keep": 1}, "parts": [{"plane": "???"}], "plane": [1, 2]}
+    settings = {"model": model, "data": {"batch_size": "???"}}
+    bound = bind(settings, {"in_channels": 3, "plane": (28, 24), "batch_size": 5})
+    expected = {"network": {"in_channels": 3, "keep": 1}, "parts": [{"plane": [28, 24]}], "plane": [1, 2]}
+    assert bound == {"model": expected, "data": {"batch_size": 5}}
+    assert bind(model, {"in_channels": 3, "plane": (28, 24)}, at="model") == expected
+    assert model["network"]["in_channels"] == "???", "a copy is bound"
+
+
+@pytest.mark.parametrize(
+    ("path", "fact"),
+    [
+        ("view.sampler.patch", "patch"),
+        ("view.windows.patch", "patch"),
+        ("view.windows.windows.patch", "patch"),
+        ("view.augment.transforms[0].normalize", "normalize"),
+        ("model.network.in_channels", "in_channels"),
+        ("model.network.trunk.in_channels", "in_channels"),
+        ("model.network.trunk.strides", "strides"),
+        ("stages.zoom_in.view.sampler.patch", "patch"),
+        ("stages.zoom_in.data.batch_size", "batch_size"),
+        ("model.network.patch", None),  # an own network's argument
+        ("model.network.spacing", None),
+        ("model.network.batch_size", None),
+        ("model.standardizer.patch", None),
+        ("modelling.network.strides", None),
+        ("view.sampler.inner.patch", None),
+        ("view.windows.batch_size", None),
+        ("stages.patch", None),
+        ("data.root", None),
+        ("patch", None),
+        ("", None),
+    ],
+)
+def test_a_fact_has_its_places(path, fact):
+    assert fact_of(path) == fact
+
+
+def test_an_own_networks_patch_is_not_the_plans():
+    settings = {"model": {"network": {"patch": "???", "strides": "???"}}}
+    facts = {"patch": (8, 8, 8), "strides": ((1, 1, 1),)}
+    with pytest.raises(ConfigError) as caught:
+        bind(settings, facts)
+    assert caught.value.where == "model.network.patch"
+    bound = bind(settings, facts, partly=True)["model"]["network"]
+    assert bound == {"patch": "???", "strides": [[1, 1, 1]]}
+
+
+def test_what_is_given_in_place_of_a_plan():
+    view = {"sampler": {"patch": "???"}, "windows": {"patch": [8, 8, 8]}, "preparation": {"spacing": None}}
+    own = {"network": {"widths": [2, 4], "patch": 3}}
+    assert given_facts({"view": view, "model": own, "data": {"batch_size": "???"}}) == {
+        "patch": [8, 8, 8],
+        "spacing": None,  # each case's own
+        "widths": [2, 4],
+    }
 
 
 @given(settings=st.dictionaries(st.text(max_size=3), values, max_size=3))
@@ -138,8 +191,10 @@ def test_what_our_views_and_postprocessings_are_made_of_is_buildable():
 
 
 def test_facts_can_be_bound_in_part():
-    settings = {"patch": "???", "in_channels": "???", "kernels": "???"}
+    network = {"in_channels": "???", "kernels": "???"}
+    settings = {"view": {"sampler": {"patch": "???"}}, "model": {"network": network}}
     bound = bind(settings, {"patch": (8, 8, 8), "kernels": ((3, 3, 1), (3, 3, 3))}, partly=True)
-    assert bound == {"patch": [8, 8, 8], "in_channels": "???", "kernels": [[3, 3, 1], [3, 3, 3]]}
+    assert bound["view"] == {"sampler": {"patch": [8, 8, 8]}}
+    assert bound["model"] == {"network": {"in_channels": "???", "kernels": [[3, 3, 1], [3, 3, 3]]}}
     with pytest.raises(ConfigError, match="in_channels"):
         bind(bound, {})

@@ -1,6 +1,10 @@
 """Whether the parts of a config agree, and whether every setting has a reader."""
 
+import sys
+from types import ModuleType
+
 import pytest
+import torch
 
 from strokelab.configuration import check_arguments, check_fit, compose, conf_folder, plain
 from strokelab.errors import ConfigError
@@ -14,7 +18,8 @@ def settings(*overrides):
     ("overrides", "fits"),
     [
         ([], True),
-        (["view.preparation.crop=[null,null,null]"], True),
+        (["view.preparation.crop=[null,null,null]", "view.preparation.offset=null"], True),
+        (["view.preparation.crop=[null,null,null]"], False),  # an offset without a crop
         (["view.preparation.crop=[96,96,77]"], True),  # z is the slice's number
         (["view.preparation.crop=[48,96,null]"], False),  # depth 5 and two halves: 32
         (["view.preparation.crop=[48,96,null]", "hemispheres=none"], True),
@@ -78,3 +83,90 @@ def test_targets_that_take_anything_are_left_alone():
 def test_classes_have_the_lesion_among_them():
     with pytest.raises(ConfigError, match="add lesion"):
         check_fit({"model": {"network": {"out_channels": 2}}, "view": {"classes": ["background", "GM"]}})
+
+
+GIVEN = ["model=nnunet", "model.network.strides=[[1,1,1],[4,2,1]]", "view.sampler.patch=[32,32,30]"]
+
+
+@pytest.mark.parametrize(
+    ("windows", "wrong"),
+    [
+        ("view.windows.patch=[64,64,25]", None),  # windows may be of another size than the training patches
+        ("view.windows.patch=[62,64,25]", "view.windows.patch along x"),
+        ({"_target_": "strokelab.inference.slices.SliceWindows"}, "view.windows"),
+    ],
+)
+def test_windows_are_held_against_the_network(windows, wrong):
+    changed = settings(*GIVEN, *([windows] if isinstance(windows, str) else []))
+    if isinstance(windows, dict):
+        changed["view"]["windows"] = windows
+    if wrong is None:
+        check_fit(changed)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_fit(changed)
+    assert caught.value.where == wrong
+
+
+class Silent(torch.nn.Module):
+    """Says nothing of itself."""
+
+    def __init__(self, in_channels):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(in_channels, 1, 1)
+
+
+class LooksAtValues(Silent):
+    """Cannot be built without memory."""
+
+    def __init__(self, in_channels):
+        super().__init__(in_channels)
+        self.first = torch.zeros(1).item()
+
+
+class Halves(Silent):
+    """Rows by 4, columns by 3."""
+
+    dimensions = 2
+    divisors = (4, 3)
+
+
+class Volumes(Silent):
+    """Says no divisors."""
+
+    dimensions = 3
+
+
+@pytest.mark.parametrize(
+    ("network", "crop", "wrong"),
+    [
+        (Silent, [7, 5, None], None),
+        (LooksAtValues, [7, 5, None], None),
+        (Halves, [9, 8, None], None),
+        (Halves, [9, 9, None], "view.preparation.crop along y"),
+        (Halves, [8, 8, None], "view.preparation.crop along x"),
+        (Halves, [8, None, None], "view.preparation.crop along x"),
+        (Halves, [None, 8, None], None),
+        (Volumes, [8, 8, None], "model.network"),
+    ],
+)
+def test_an_own_network_says_what_it_needs_or_is_not_checked(network, crop, wrong, monkeypatch):
+    module = ModuleType("own_networks")
+    setattr(module, network.__name__, network)
+    monkeypatch.setitem(sys.modules, "own_networks", module)
+    chosen = settings("model=unet2d", "view.preparation.offset=null")
+    chosen["model"]["network"] = {"_target_": f"own_networks.{network.__name__}", "in_channels": "???"}
+    chosen["view"]["preparation"]["crop"] = crop
+    if wrong is None:
+        check_fit(chosen)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_fit(chosen)
+    assert caught.value.where == wrong
+
+
+def test_what_a_plan_will_decide_is_left_to_it():
+    check_fit(settings("model=nnunet", "view.sampler.patch=[48,48,50]"))  # fewer poolings along z
+    with pytest.raises(ConfigError) as caught:
+        check_fit(settings("model=nnunet", "model.network.blocks_encoder=0"))
+    assert caught.value.where == "NNUNet.blocks_encoder", "what the network says of its own settings"

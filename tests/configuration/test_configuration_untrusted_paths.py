@@ -55,9 +55,9 @@ def test_phantoms_that_lie_there_already_are_only_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["sgnet", "unet2d"])
 def test_bytes_of_a_model_are_those_of_its_weights(name):
     from strokelab.configuration import build_model
-    from strokelab.configuration.building import DEFAULT_FACTS, bind
+    from strokelab.configuration.late_facts import DEFAULT_FACTS, bind
 
-    node = bind(plain(compose("train", [f"model={name}", "model.network.base=4"]))["model"], DEFAULT_FACTS)
+    node = bind(plain(compose("train", [f"model={name}", "model.network.base=4"]))["model"], DEFAULT_FACTS, at="model")
     model = build_model(name, network__base=4)
     assert model_bytes(node) == sum(tensor.nbytes for tensor in model.state_dict().values())
 

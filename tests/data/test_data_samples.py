@@ -18,12 +18,14 @@ from strokelab.data.lost_worker import shared
 from strokelab.data.samples import Samples, completed
 from strokelab.data.sources import samples_of
 from strokelab.errors import ConfigError, DataError
+from strokelab.inference.slices import SliceWindows
 from strokelab.inference.windows import PatchWindows
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore
 from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.foreground import ForegroundPatches
 from strokelab.sampling.order import InOrder, Shuffle
+from strokelab.sampling.slices import Slices
 from strokelab.view import View
 
 PATCH = (12, 8, 6)
@@ -249,8 +251,12 @@ def test_no_case_and_no_mask(stored):
 
 
 def test_a_view_whose_parts_disagree_is_refused():
-    with pytest.raises(ConfigError, match=r"view\.windows\.patch[\s\S]*\(16, 8, 6\)"):
-        a_view(windows=PatchWindows((16, 8, 6)))
+    other = PatchWindows((16, 8, 6))
+    assert a_view(windows=other).windows == other, "windows need not be of the size of the training patches"
+    with pytest.raises(ConfigError) as caught:
+        View(Preparation(("T1w",)), Slices(min_brain_pixels=8), SliceWindows(min_brain_pixels=9))
+    assert (caught.value.where, caught.value.found) == ("view.windows.min_brain_pixels", "9")
+    View(Preparation(("T1w",)), Slices(min_brain_pixels=8), SliceWindows(min_brain_pixels=8))
     with pytest.raises(ConfigError, match=r"view\.order[\s\S]*Shuffle"):
         a_view(order=Shuffle())
 

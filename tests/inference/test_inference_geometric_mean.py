@@ -38,7 +38,7 @@ def test_prediction_hands_it_every_class():
         return torch.tensor([0.2, 0.7, 0.1]).reshape(1, 3, 1, 1, 1).expand(len(samples), 3, *samples.shape[2:])
 
     windows = GeometricMean(PatchWindows((8, 8, 8), mirror="none"))
-    assert windows.patch == (8, 8, 8)
+    assert windows.sample_shape(None) == (8, 8, 8)
     probability = case_scores(Prepared(), predict=predict, windows=windows, lesion_channel=1).lesion
     assert probability == pytest.approx(np.full((8, 8, 8), 0.7), abs=1e-6)
 

@@ -79,7 +79,7 @@ def trained(family: str, precision: str, folder: Path) -> tuple[L.LightningModul
     if settings["standardizer"]:
         settings["standardizer"]["bn_momentum"] = None  # short runs
     torch.manual_seed(0)
-    model = build(bind(settings, FACTS))
+    model = build(bind(settings, FACTS, at="model"))
     losses = Losses()
     trainer = L.Trainer(
         max_steps=STEPS,

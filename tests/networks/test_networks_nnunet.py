@@ -137,7 +137,7 @@ def test_features_are_those_of_the_stages():
     network = NNUNet(3, **TINY)
     features = network.encode(torch.randn(2, 3, 8, 16, 8))
     assert [tuple(each.shape) for each in features] == [(2, 4, 8, 16, 8), (2, 6, 4, 8, 4), (2, 8, 2, 4, 2)]
-    assert (network.feature_channels, network.dimensions, network.factor) == ((4, 6, 8), 3, (4, 4, 4))
+    assert (network.feature_channels, network.dimensions, network.divisors) == ((4, 6, 8), 3, (4, 4, 4))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from strokelab.configuration import build, compose, plain
-from strokelab.configuration.building import DEFAULT_FACTS, PLANNED
+from strokelab.configuration.late_facts import DEFAULT_FACTS, PLANNED
 from strokelab.contract import Case
 from strokelab.planning import Fingerprint, Planner
 from strokelab.preparation.recipe import Preparation, prepare

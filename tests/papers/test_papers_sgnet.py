@@ -29,7 +29,7 @@ SMALL = ["model.network.base=4", "model.network.depth=3"]
 
 def model_of(overrides: list[str], facts: dict[str, object]) -> Segmenter:
     torch.manual_seed(0)
-    return build(bind(plain(compose("train", overrides).model), facts))
+    return build(bind(plain(compose("train", overrides).model), facts, at="model"))
 
 
 def switches(da: bool, sl: bool, main: bool) -> list[str]:

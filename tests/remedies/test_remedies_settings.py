@@ -6,7 +6,7 @@ import torch
 from doing import executes, mended, quiet, said, settings, told, warned
 
 from strokelab.configuration import bind, build, check_arguments, check_choices, check_fit, check_keys, plain
-from strokelab.configuration.building import DEFAULT_FACTS
+from strokelab.configuration.late_facts import DEFAULT_FACTS
 from strokelab.configuration.overriding import override
 from strokelab.contract import Case, LesionFile
 from strokelab.errors import ConfigError
@@ -58,7 +58,7 @@ def test_values_that_are_wanted():
     plain(compose("train", [*base, remedy.split()[1].replace("...", "[T1w]")]))
 
 
-@executes("strokelab/configuration/building.py:fill")
+@executes("strokelab/configuration/late_facts.py:fill")
 def test_facts_that_no_data_give():
     remedy = said(bind, {"model": {"network": {"width": "???"}}}, {}).remedy
     key = remedy.split()[1].removesuffix("=...")
@@ -206,21 +206,18 @@ def test_losses_of_the_hardest_voxels():
 
 
 @executes("strokelab/networks/nnunet.py:_check_counts")
-@pytest.mark.parametrize("name", ["convs", "decoder_convs"])
+@pytest.mark.parametrize("name", ["blocks_encoder", "units_decoder"])
 def test_counts_of_a_network(name):
     def check(settings):
-        build(bind(settings["model"], DEFAULT_FACTS)["network"])
+        build(bind(settings["model"], DEFAULT_FACTS, at="model")["network"])
 
-    node = settings(*PATCHES)["model"]["network"]
-    if name not in node:
-        pytest.skip(f"no {name}")
     mended(check, [*PATCHES, f"model.network.{name}=0"])
 
 
 @executes("strokelab/networks/masked_adain.py:check_length")
 def test_statistics_of_short_trainings():
     def check(settings):
-        build(bind(settings["model"], DEFAULT_FACTS)["standardizer"]).check_length(5)
+        build(bind(settings["model"], DEFAULT_FACTS, at="model")["standardizer"]).check_length(5)
 
     word = told(warned(check, settings()))[-1]
     quiet(check, settings(word))

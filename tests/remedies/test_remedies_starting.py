@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from strokelab.cli import app
 from strokelab.configuration import bind, build, check_fit, compose
-from strokelab.configuration.building import DEFAULT_FACTS
+from strokelab.configuration.late_facts import DEFAULT_FACTS
 from strokelab.configuration.output import OneOutput
 from strokelab.configuration.overriding import override
 from strokelab.data.loaders import batch_loader
@@ -205,7 +205,7 @@ def test_a_cost_on_a_device_that_is_not_there():
     from strokelab.costs import _time
 
     small = settings("model=unet2d", "model.network.base=2", "view.preparation.spacing=[8,8,8]", *CROP)
-    model = build(bind(small["model"], DEFAULT_FACTS))
+    model = build(bind(small["model"], DEFAULT_FACTS, at="model"))
     remedy = said(_time, model, build(small["view"]), 1, "cuda:99").remedy
     device, without = options(remedy)
     assert _time(model, build(small["view"]), 1, remedy.split(device)[1].split()[0].strip(",")).seconds > 0

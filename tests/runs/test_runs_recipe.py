@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from strokelab.configuration import bind, compose, plain
-from strokelab.configuration.building import DEFAULT_FACTS
+from strokelab.configuration.late_facts import DEFAULT_FACTS
 from strokelab.runs.recipe import told_apart, unlike
 
 

@@ -188,6 +188,10 @@ READING = {
         "crop",
     ),
     "voxels of an atom": (lambda s: s.edit(lambda c: c["view"]["preparation"].update(spacing=[1e-7] * 3)), "spacing"),
+    "windows that fill the memory": (
+        lambda s: s.edit(lambda c: c["view"]["windows"].update(batch_size=10**9)),
+        "view.windows.batch_size",
+    ),
     "samples without end": (
         lambda s: s.edit(
             lambda c: c["view"].update(
@@ -375,6 +379,10 @@ RESUMING = {
     "a strategy with files": (lambda s: s.edit(lambda c: c["trainer"].update(strategy="deepspeed")), "strategy"),
     "a million loaders": (lambda s: s.edit(lambda c: c["data"].update(workers=10**6)), "data.workers"),
     "a million devices": (lambda s: s.edit(lambda c: c["trainer"].update(devices=10**6)), "trainer.devices"),
+    "a batch that fills the memory": (
+        lambda s: s.edit(lambda c: c["data"].update(batch_size=10**9)),
+        "data.batch_size",
+    ),
     "callbacks that are a list": (lambda s: s.edit(lambda c: c.update(callbacks=["x"])), "callbacks"),
     "a run folder that is everything": (
         lambda s: s.edit(lambda c: (c.update(run_dir="/"), c["callbacks"]["best"].update(dirpath="/../outside"))),
