@@ -256,3 +256,10 @@ def test_settings_out_of_range_are_refused_by_name(setting, name):
 def test_image_and_brain_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(C, X, Y, Z\)"):
         PatchWindows(PATCH)(np.zeros((1, 8, 8, 8), np.float32), uneven, np.zeros((8, 8, 7), bool))
+
+
+def test_windows_that_are_too_many_to_list():
+    volume = torch.zeros(1, 128, 128, 128)
+    with pytest.raises(ConfigError) as caught:
+        PatchWindows((2, 2, 2), step=1e-6)(volume, lambda image, _: pytest.fail("predicted"), volume[0])
+    assert f"{127**3:,} windows" in caught.value.found

@@ -14,7 +14,7 @@ from strokelab.errors import ConfigError
 PATCHES = ["model=nnunet"]
 
 
-@executes("strokelab/configuration/fit.py:check_fit")
+@executes("strokelab/configuration/fit.py:check_fit", "strokelab/configuration/fit.py:_check_sites")
 def test_parts_that_do_not_fit_are_switched_off():
     mended(check_fit, [*PATCHES, "standardizer=main"], "standardizer=none")
     mended(
