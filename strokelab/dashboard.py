@@ -216,7 +216,7 @@ def _cases() -> list[Any]:
             chart_fields={"x": "lesion_ml", "y": "dice"},
             chart_strings={"title": "Dice against lesion volume (ml), one point per test case"},
         ),
-        wr.MediaBrowser(title="Best, median, worst: drawn and predicted", media_keys=[OVERLAYS], num_columns=3),
+        wr.MediaBrowser(title="Best, median, worst: annotated and predicted", media_keys=[OVERLAYS], num_columns=3),
         wr.WeavePanelSummaryTable(table_name=CASE_TABLE),
     ]
 

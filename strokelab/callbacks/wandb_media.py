@@ -67,7 +67,7 @@ def images_of(slices: Sequence[Slice], *, case_ids: bool) -> list[Any]:
             caption=f"{one.label}{f': {one.case}' if case_ids else ''}, Dice {one.dice:.3f}",
             masks={
                 "prediction": _mask(one.prediction, 1, "predicted"),
-                "reference": _mask(one.reference, 2, "drawn"),
+                "reference": _mask(one.reference, 2, "annotated"),
             },
         )
         for one in slices

@@ -182,7 +182,7 @@ def check_heeded(raw: Settings, typed: Iterable[str]) -> None:
                 key,
                 found="a setting that every stage changes",
                 expected="the setting of a stage",
-                remedy=f"say which stage is meant, e.g. stages.{first}.{key.lstrip('+~')}=...",
+                remedy=f"say which stage is meant: {STAGES}.{first}.{key.lstrip('+~')}=...",
             )
 
 

@@ -99,7 +99,7 @@ class WatchedLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Batches; the workers begin to fetch at once, not when the first batch is asked for."""
         before = set(multiprocessing.active_children())
-        iterator = self._told(super().__iter__)  # at a further epoch it waits for the workers of the one before
+        iterator = self._explained(super().__iter__)  # at a further epoch it waits for the workers of the one before
         self.processes += set(multiprocessing.active_children()) - before
         return self._watched(iterator)
 
@@ -107,24 +107,24 @@ class WatchedLoader(DataLoader[Batch]):
         """Say nothing: ``worker_count`` has judged already."""
 
     def _watched(self, iterator: Iterator[Any]) -> Iterator[Batch]:
-        while (batch := self._told(lambda: next(iterator, None))) is not None:
+        while (batch := self._explained(lambda: next(iterator, None))) is not None:
             if isinstance(batch, StrokelabError):
                 raise batch
             yield cast(Batch, batch)
 
-    def _told(self, work: Callable[[], Item]) -> Item:
+    def _explained(self, work: Callable[[], Item]) -> Item:
         """What ``work`` gives; its failure in words, if a worker is behind it."""
         if connection.wait(self._sentinels(), timeout=0):  # also one whose batch is not due yet
-            raise self._said(RuntimeError("a loader worker ended"))
+            raise self._cause(RuntimeError("a loader worker ended"))
         try:
             return work()
         except (RuntimeError, OSError, EOFError) as error:
-            raise self._said(error) from error
+            raise self._cause(error) from error
 
     def _sentinels(self) -> list[int]:
         return [process.sentinel for process in self.processes]
 
-    def _said(self, error: Exception) -> Exception:
+    def _cause(self, error: Exception) -> Exception:
         """The error itself, unless a worker's death is behind it, or a limit that the user can lift."""
         # A dying worker closes its connections before it is gone.
         gone = connection.wait(self._sentinels(), timeout=2.0)

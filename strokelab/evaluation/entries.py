@@ -21,7 +21,7 @@ from strokelab.inference.precision import AS_TRAINED
 from strokelab.preparation.store import PreparedStore, Preparing
 from strokelab.runs import Run, load_run
 from strokelab.runs.members import Loading, Pool
-from strokelab.runs.recipe import told_apart
+from strokelab.runs.recipe import differences_of
 from strokelab.runs.training_scans import Preparer
 from strokelab.scoring.cases import recipe_of
 from strokelab.view import View
@@ -153,8 +153,8 @@ def _apart(entries: Sequence[Entry]) -> list[Entry]:
     words: dict[Path, str] = {}
     for model in dict.fromkeys(entry.model for entry in entries):
         namesakes = [entry for entry in entries if entry.model == model]
-        told = told_apart([entry.settings for entry in namesakes])
-        words |= {entry.folder: text for entry, text in zip(namesakes, told, strict=True)}
+        words_of = differences_of([entry.settings for entry in namesakes])
+        words |= {entry.folder: text for entry, text in zip(namesakes, words_of, strict=True)}
     return [replace(entry, model=f"{entry.model} {words[entry.folder]}".strip()) for entry in entries]
 
 

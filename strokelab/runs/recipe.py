@@ -64,7 +64,7 @@ def unlike(settings: Settings, recipe: Settings) -> tuple[str, ...]:
     return tuple(found)
 
 
-def told_apart(trainings: Sequence[Settings]) -> list[str]:
+def differences_of(trainings: Sequence[Settings]) -> list[str]:
     """Words that tell trainings of one name apart by what they are; ``""`` where they are of one recipe.
 
     Precision is left out: with ``auto`` it is the machine's choice.

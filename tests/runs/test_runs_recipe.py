@@ -6,7 +6,7 @@ import pytest
 
 from strokelab.configuration import bind, compose, plain
 from strokelab.configuration.late_facts import DEFAULT_FACTS
-from strokelab.runs.recipe import told_apart, unlike
+from strokelab.runs.recipe import differences_of, unlike
 
 
 def a_training(experiment, dataset, val=0, precision=None):
@@ -86,9 +86,9 @@ def test_mapping_is_its_plan_and_mixed_precision():
 
 def test_trainings_of_one_name_are_told_apart_by_what_they_are(unet):
     longer = changed(unet, "trainer.max_epochs", 80)
-    assert told_apart([unet, unet]) == ["", ""]
-    assert told_apart([unet, longer]) == ["max_epochs=50", "max_epochs=80"]
+    assert differences_of([unet, unet]) == ["", ""]
+    assert differences_of([unet, longer]) == ["max_epochs=50", "max_epochs=80"]
     seeds = [unet, changed(unet, "seed", 3), changed(unet, "split.fold", 2), changed(unet, "trainer.precision", "auto")]
-    assert told_apart(seeds) == [""] * 4
-    words = told_apart([unet, changed(unet, "cohort.cases.val", 20)])
+    assert differences_of(seeds) == [""] * 4
+    words = differences_of([unet, changed(unet, "cohort.cases.val", 20)])
     assert words == ["validation=false", "validation=true"]

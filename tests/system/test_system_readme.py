@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-SMALLER = ("data.sites=3", "data.cases_per_site=3", "trainer.max_epochs=1")
+SMALLER = ("data.sites=3", "data.cases_per_site=2", "trainer.max_epochs=1")
 
 
 def blocks(language: str) -> list[str]:

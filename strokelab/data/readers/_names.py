@@ -61,7 +61,7 @@ def contrast_said(word: str) -> str | None:
 
 def is_mask(file: Path) -> bool:
     """Whether a file is called like a mask or a map made from one (``_msk``, ``label-L_mask``, ``LesionSmooth``)."""
-    return _told(stem(file)) == "mask"
+    return _content(stem(file)) == "mask"
 
 
 def is_template(file: Path) -> bool:
@@ -71,11 +71,11 @@ def is_template(file: Path) -> bool:
 
 def contrast_of(file: Path) -> str | None:
     """The contrast that the name says, or the folder's whole name where the file's own says none."""
-    said = _told(stem(file)) or contrast_said(file.parent.name)
+    said = _content(stem(file)) or contrast_said(file.parent.name)
     return None if said == "mask" else said
 
 
-def _told(name: str) -> str | None:
+def _content(name: str) -> str | None:
     """``mask``, a contrast, or None where no word says anything."""
     bids = name.startswith("sub-")
     words = name.split("_")

@@ -112,7 +112,7 @@ def read(
     rows = _rows_by_scan(root, metadata)
 
     def lead(folder: Path, name: str, images: list[Path], masks: list[Path]) -> Lead:
-        subject, visit = _person(name, folder)
+        subject, visit = _subject_and_visit(name, folder)
         case_id = name if name != subject and name.startswith(subject) else f"{subject}_{visit}"
         row = rows.get(f"{subject}_{visit}") or rows.get(subject, {})
         site = _site(name, folder, root) or _site_of_row(row)
@@ -183,7 +183,7 @@ def _warn_of_masks(files: Sequence[Path]) -> None:
         )
 
 
-def _person(name: str, folder: Path) -> tuple[str, str]:
+def _subject_and_visit(name: str, folder: Path) -> tuple[str, str]:
     """Subject id and visit: ``c0001s0004t01`` holds both, INDI names the visit by a folder."""
     if match := re.fullmatch(r"(c\d+s\d+)(t\d+)", name, re.IGNORECASE):
         return match[1], match[2].lower()
