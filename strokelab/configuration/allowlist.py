@@ -18,7 +18,6 @@ from typing import Any
 import strokelab
 from strokelab.buildable import Leave, leave_of
 from strokelab.command_words import setting, word
-from strokelab.configuration.late_facts import without_stage
 from strokelab.errors import ConfigError
 
 _OPTIMIZERS = tuple(
@@ -38,6 +37,7 @@ _SCHEDULERS = tuple(
 # The sections of a run folder's config that predicting with it builds, and those that continuing it builds besides.
 _EVALUATED = ("model", "view", "postprocess")
 _TRAINED = ("data", "split", "planner", "trainer", "logger", "callbacks")
+_STAGES = "stages"  # holds, stage by stage, nodes of the same sections; nothing else in it may be built
 _LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "model": (*_OPTIMIZERS, *_SCHEDULERS),
     "trainer": ("lightning.pytorch.Trainer",),
@@ -72,14 +72,13 @@ def check_buildable(
     Raises:
         ConfigError: as ``build_untrusted``.
     """
-    for path, key, value, parent in _walk(node):
+    for section, path, key, value, parent in _walk_sections(node):
         if isinstance(value, str) and "${" in value:
             _refuse(where, path, f"an interpolation {value!r}", "plain values only", own="write the value itself")
         if isinstance(key, str) and key.startswith("_") and key not in ("_target_", "_partial_"):
             remedy = "give arguments by name, or let a function of yours call it"
             _refuse(where, path, f"the keyword {key!r}", "_target_ and _partial_ only", own=remedy)
         if key == "_target_" and not any(isinstance(value, str) and value.startswith(prefix) for prefix in allow):
-            section = _section(path)
             if not _may_build(value, section, training):
                 expected = f"a class or function on the allow-list of {section!r}"
                 _refuse(where, path, f"the target {value!r}", expected, own=_own(value))
@@ -108,23 +107,18 @@ def own_targets(node: Any) -> list[str]:
     """What of a whole config only its author's own training may build: targets that no section of it may, or not so."""
     found = (
         value
-        for path, key, value, parent in _walk(node)
+        for section, _, key, value, parent in _walk_sections(node)
         if key == "_target_"
         and isinstance(value, str)
-        and (not _may_build(value, _section(path), True) or any(_beyond(value, parent)))
+        and (not _may_build(value, section, True) or any(_beyond(value, parent)))
     )
     return sorted(set(found))
-
-
-def _section(path: str) -> str:
-    """The section that a node belongs to; a stage's own belong to those that they stand in for."""
-    return without_stage(path.removeprefix(".")).partition(".")[0]
 
 
 def _may_build(target: Any, section: str, training: bool) -> bool:
     """Whether a section may build a target; what is no section may build what any section may."""
     sections = (*_EVALUATED, *(_TRAINED if training else ()))
-    known = section in (*_EVALUATED, *_TRAINED)
+    known = section in (*_EVALUATED, *_TRAINED, _STAGES)
     if any(target == name for one in sections if one == section or not known for name in _LIBRARIES.get(one, ())):
         return True
     leave = _leave(target)
@@ -182,6 +176,27 @@ def _refuse(where: str | Path, path: str, found: str, expected: str, *, own: str
         expected=expected,
         remedy="; ".join(filter(None, ("do not run this folder unless you trust its author", own))),
     )
+
+
+def _walk_sections(node: Any, at: str = "") -> Iterator[tuple[str, str, Any, Any, Any]]:
+    """(section, and as ``_walk``) of everything in a config; what a stage holds is of the section it stands in for.
+
+    The section is that of the place in the tree, never read from a path: a key may hold dots.
+    """
+    if not isinstance(node, Mapping):
+        yield from ((_STAGES if at else "", *item) for item in _walk(node, at))
+        return
+    for key, value in node.items():
+        path, section = f"{at}.{key}", str(key).partition(".")[0]
+        if at and section not in (*_EVALUATED, *_TRAINED):
+            section = _STAGES
+        yield section, path, key, value, node
+        if section == _STAGES and not at and isinstance(value, Mapping):
+            for name, overlay in value.items():
+                yield _STAGES, f"{path}.{name}", name, overlay, value
+                yield from _walk_sections(overlay, f"{path}.{name}")
+        else:
+            yield from ((section, *item) for item in _walk(value, path))
 
 
 def _walk(node: Any, path: str = "") -> Iterator[tuple[str, Any, Any, Any]]:

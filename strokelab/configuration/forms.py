@@ -90,7 +90,7 @@ def _network(node: str, *, planned: bool) -> Network:
     divisors: Any = getattr(network, "divisors", None)
     known = isinstance(divisors, (list, tuple)) and len(divisors) in AXES
     return Network(
-        dimensions if dimensions in AXES else None,
+        dimensions if isinstance(dimensions, int) and dimensions in AXES else None,
         tuple(int(by) for by in divisors) if known else None,
         planned,
     )

@@ -44,12 +44,7 @@ DEFAULT_FACTS: Mapping[str, Any] = {
     "strides": ((1, 1, 1), *((2, 2, 2),) * 5),
     **dict.fromkeys(LENGTHS, 1000),  # any number: a model built by hand has no training
 }
-_STAGE = re.compile(r"^stages\.[^.]+\.")
-
-
-def without_stage(path: str) -> str:
-    """A path as it counts: what stands below ``stages.<name>.`` stands in for the same path without them."""
-    return _STAGE.sub("", path)
+_STAGE = re.compile(r"^stages\.[^.]+\.")  # what stands below a stage's name counts as what stands behind it
 
 
 def fact_of(path: str) -> str | None:
@@ -58,7 +53,7 @@ def fact_of(path: str) -> str | None:
     Args:
         path: in full, from the top of the settings; below ``stages.<name>.`` the path after it.
     """
-    node, _, name = without_stage(path).rpartition(".")
+    node, _, name = _STAGE.sub("", path).rpartition(".")
     return name if any(_covers(place, node) for place in PLACES.get(name, ())) else None
 
 

@@ -106,9 +106,13 @@ def test_a_section_builds_its_own_kind_also_in_a_stage():
     check_buildable({"model": {"loss": node}})
     check_buildable({"stages": {"zoom_in": {"model": {"loss": node}}}}, training=True)
     for wrong in ("view", "data", "callbacks", "logger", "postprocess"):
-        for tree in ({wrong: node}, {"stages": {"zoom_in": {wrong: node}}}):
+        stages = ({name: {wrong: node}} for name in ("zoom_in", "a.b", "model"))
+        for tree in ({wrong: node}, {wrong: [node]}, {f"{wrong}.x": node}, *({"stages": one} for one in stages)):
             with pytest.raises(ConfigError, match=f"allow-list of '{wrong}'"):
                 check_buildable(tree, training=True)
+    for tree in (node, [node], {"a": node}, {"a": [node]}, {"a": {"other": node}}, {"a": {"other": {"model": node}}}):
+        with pytest.raises(ConfigError, match="allow-list of 'stages'"):
+            check_buildable({"stages": tree}, training=True)
 
 
 def test_modules_without_marks_are_not_imported():
