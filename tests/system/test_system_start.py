@@ -14,12 +14,15 @@ from strokelab.runs.checkpoints import state_digest
 
 STEP = "strokelab.models.segmenter.Segmenter.training_step"
 METRIC = "strokelab.metrics.validation"
+SCHEDULE = [
+    *("+model.scheduler_interval=step", "model.scheduler._target_=torch.optim.lr_scheduler.PolynomialLR"),
+    *("~model.scheduler.gamma", "+model.scheduler.total_iters='???'", "+model.scheduler.power=0.9"),
+]
 # Five batches an epoch, two of them to an optimiser step: three steps an epoch.
 BY_STEP = [
+    *SCHEDULE,
     *("model=unet2d", "data.batch_size=12", "callbacks.progress=null", "score_test=false"),
-    *("+trainer.accumulate_grad_batches=2", "+model.scheduler_interval=step", "callbacks.resume_point.every_n_steps=1"),
-    *("model.scheduler._target_=torch.optim.lr_scheduler.PolynomialLR", "~model.scheduler.gamma"),
-    *("+model.scheduler.total_iters='???'", "+model.scheduler.power=0.9"),
+    *("+trainer.accumulate_grad_batches=2", "callbacks.resume_point.every_n_steps=1"),
     *(f"+model.validation_metrics.soft_dice._target_={METRIC}.SoftDice", "objective=val/soft_dice"),
     *("callbacks.best.monitor=val/soft_dice", "callbacks.best.mode=max", "checkpoint=best"),
 ]
@@ -143,10 +146,13 @@ def test_other_channels_and_another_family(trained_unet, isles_cohort, tiny, doo
 @pytest.mark.slow
 def test_two_processes_start_equal_and_measure_what_one_does(trained_unet, still, doors, tmp_path):
     metric = f"+model.validation_metrics.l1._target_={METRIC}.L1ErrorRate"
-    asked = [*still, f"init_weights={trained_unet}", metric, "trainer.precision=32-true"]
+    asked = [*still, *SCHEDULE, f"init_weights={trained_unet}", metric, "trainer.precision=32-true"]
     doors.train(*asked, "run_dir=one", cwd=tmp_path).check()
     two = ["trainer=ddp", "trainer.devices=2", "trainer.precision=32-true", "trainer.max_epochs=1"]
     doors.train(*asked, *two, "run_dir=two", cwd=tmp_path, env={"GLOO_SOCKET_IFNAME": "lo"}).check()
+    for run in ("one", "two"):
+        schedule, steps = checkpoint(tmp_path / run)["lr_schedulers"][0], checkpoint(tmp_path / run)["global_step"]
+        assert (schedule["last_epoch"], schedule["total_iters"]) == (steps, steps), run
     one, both = start(tmp_path / "one"), start(tmp_path / "two")
     for name in one:
         assert torch.allclose(one[name], both[name], rtol=1e-3 if "running" in name else 0, atol=0), name
