@@ -150,12 +150,12 @@ def _train(start: Start, claim: ExitStack) -> float | None:
             trainers.append(fit.trainer)
     if not first:
         return None
-    steps, point = fit.trainer.global_step, fit.point
+    trainer, point = fit.trainer, fit.point
     end = {"ended": point.ended} if point.ended else {}
-    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=steps, **end)
+    runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step, **end)
     if said := runs.nothing_found(folder):
         console.print(said, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Run folder: [bold]{escape(shown(folder))}[/] ({steps} steps, {minutes:.1f} min)")
+    console.print(f"Run folder: [bold]{escape(shown(folder))}[/] ({trainer.global_step} steps, {minutes:.1f} min)")
     return runs.read_objective(folder)
 
 

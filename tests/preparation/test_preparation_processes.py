@@ -29,7 +29,7 @@ if __name__ == "__main__":
     cases = pickle.loads(Path(pickled).read_bytes())
     logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(message)s")
     writes = 0
-    save = entry.np.save
+    save = stored_case.np.save
     def hanging(path, array):
         global writes
         writes += 1
@@ -39,7 +39,7 @@ if __name__ == "__main__":
             Path(folder, "hanging").touch()
             time.sleep(600)
         save(path, array)
-    entry.np.save = hanging
+    stored_case.np.save = hanging
     found = store.PreparedStore(folder).prepare(cases, Preparation(("T1w",)), workers=workers, progress=False)
     print("sum", sum(float(stored.load().image[0].sum()) for stored in found))
 """

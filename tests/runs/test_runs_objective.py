@@ -62,7 +62,7 @@ def test_what_the_run_will_not_have_is_refused_before():
     runs.check_objective({}, validates=False)
     runs.check_objective({"objective": "test/dice"}, validates=False)
     runs.check_objective({"objective": "val/dice"}, validates=True)
-    with pytest.raises(ConfigError, match="nobody to validate on"):
+    with pytest.raises(ConfigError, match="no validation part"):
         runs.check_objective({"objective": "val/dice"}, validates=False)
     for wrong in ("dice", "train/loss", None):
         with pytest.raises(ConfigError, match="begins with val/"):
