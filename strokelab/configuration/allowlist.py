@@ -18,6 +18,7 @@ from typing import Any
 import strokelab
 from strokelab.buildable import Leave, leave_of
 from strokelab.command_words import setting, word
+from strokelab.configuration.stages import STAGES, check_form, of_stages
 from strokelab.errors import ConfigError
 
 _OPTIMIZERS = tuple(
@@ -37,7 +38,7 @@ _SCHEDULERS = tuple(
 # The sections of a run folder's config that predicting with it builds, and those that continuing it builds besides.
 _EVALUATED = ("model", "view", "postprocess")
 _TRAINED = ("data", "split", "planner", "trainer", "logger", "callbacks")
-_STAGES = "stages"  # holds, stage by stage, nodes of the same sections; nothing else in it may be built
+# In ``stages`` lie, stage by stage, nodes of the same sections; nothing else in it may be built.
 _LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "model": (*_OPTIMIZERS, *_SCHEDULERS),
     "trainer": ("lightning.pytorch.Trainer",),
@@ -84,6 +85,8 @@ def check_buildable(
                 _refuse(where, path, f"the target {value!r}", expected, own=_own(value))
             for found, expected in _beyond(value, parent):
                 _refuse(where, path.removesuffix("._target_"), found, expected, own=_own(value))
+    for one in _as_trained(node):
+        check_buildable(one, allow=allow, where=where, training=training)
 
 
 def check_allow(allow: Any) -> tuple[str, ...]:
@@ -107,7 +110,8 @@ def own_targets(node: Any) -> list[str]:
     """What of a whole config only its author's own training may build: targets that no section of it may, or not so."""
     found = (
         value
-        for section, _, key, value, parent in _walk_sections(node)
+        for one in (node, *_as_trained(node))
+        for section, _, key, value, parent in _walk_sections(one)
         if key == "_target_"
         and isinstance(value, str)
         and (not _may_build(value, section, True) or any(_beyond(value, parent)))
@@ -115,10 +119,18 @@ def own_targets(node: Any) -> list[str]:
     return sorted(set(found))
 
 
+def _as_trained(node: Any) -> list[dict[str, Any]]:
+    """The settings of every stage, if there are stages: what one changes counts together with what it leaves."""
+    if not isinstance(node, Mapping) or not node.get(STAGES):
+        return []
+    check_form(node[STAGES])
+    return of_stages(dict(node))
+
+
 def _may_build(target: Any, section: str, training: bool) -> bool:
     """Whether a section may build a target; what is no section may build what any section may."""
     sections = (*_EVALUATED, *(_TRAINED if training else ()))
-    known = section in (*_EVALUATED, *_TRAINED, _STAGES)
+    known = section in (*_EVALUATED, *_TRAINED, STAGES)
     if any(target == name for one in sections if one == section or not known for name in _LIBRARIES.get(one, ())):
         return True
     leave = _leave(target)
@@ -184,16 +196,16 @@ def _walk_sections(node: Any, at: str = "") -> Iterator[tuple[str, str, Any, Any
     The section is that of the place in the tree, never read from a path: a key may hold dots.
     """
     if not isinstance(node, Mapping):
-        yield from ((_STAGES if at else "", *item) for item in _walk(node, at))
+        yield from ((STAGES if at else "", *item) for item in _walk(node, at))
         return
     for key, value in node.items():
         path, section = f"{at}.{key}", str(key).partition(".")[0]
         if at and section not in (*_EVALUATED, *_TRAINED):
-            section = _STAGES
+            section = STAGES
         yield section, path, key, value, node
-        if section == _STAGES and not at and isinstance(value, Mapping):
+        if section == STAGES and not at and isinstance(value, Mapping):
             for name, overlay in value.items():
-                yield _STAGES, f"{path}.{name}", name, overlay, value
+                yield STAGES, f"{path}.{name}", name, overlay, value
                 yield from _walk_sections(overlay, f"{path}.{name}")
         else:
             yield from ((section, *item) for item in _walk(value, path))

@@ -87,7 +87,7 @@ def normalised(raw: Settings, resolve: Callable[[Settings], Settings]) -> Settin
     Raises:
         ConfigError: ``stages`` holds no stages.
     """
-    _check_form(raw[STAGES])
+    check_form(raw[STAGES])
     return joined(raw, [resolve(one) for one in of_stages(raw)])
 
 
@@ -126,7 +126,7 @@ def check_stages(settings: Settings) -> None:
     Raises:
         ConfigError: a name that cannot be a file's, a setting of the whole training, or other starting weights.
     """
-    _check_form(settings.get(STAGES))
+    check_form(settings.get(STAGES))
     for place, name in enumerate(stage_names(settings)):
         changes = (settings.get(STAGES) or {}).get(name) or {}
         weights = changes.get(INIT_WEIGHTS)
@@ -191,10 +191,15 @@ def _changes(node: Any, path: list[str]) -> bool:
         if not isinstance(node, Mapping) or key not in node:
             return False
         node = node[key]
-    return True
+    return not isinstance(node, Mapping) or "_target_" in node
 
 
-def _check_form(stages: Any) -> None:
+def check_form(stages: Any) -> None:
+    """Whether something is stages: sections by names that may be those of checkpoints.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if stages is None or stages == {}:
         return
     named = isinstance(stages, Mapping) and all(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from strokelab.configuration.composition import Settings
+from strokelab.configuration.stages import STAGES, of_stage
 from strokelab.errors import ConfigError
 
 MOST_PROCESSES = 512
@@ -32,14 +33,17 @@ def check_places(settings: Settings, folder: Path, *, typed: Sequence[str] = (),
     Args:
         settings: of an untrusted run, resolved, its own folder's name already the present one.
         folder: of the run, in full.
-        typed: keys or settings of the command line; what they say is the user's own word.
+        typed: keys or settings of the command line; what they say is meant.
         where: the file the settings came from, for messages.
 
     Raises:
         ConfigError: naming the setting, and how to agree to it.
     """
-    for found, key, value in _wrong(settings, folder):
-        if not f"{key}.".startswith(tuple(f"{name.lstrip('+~').partition('=')[0]}." for name in typed)):
+    meant = tuple(f"{name.lstrip('+~').partition('=')[0]}." for name in typed)
+    every = [("", settings), *((f"{STAGES}.{name}.", of_stage(settings, name)) for name in settings.get(STAGES) or ())]
+    for stage, found, name, value in ((stage, *wrong) for stage, one in every for wrong in _wrong(one, folder)):
+        key = f"{stage}{name}"
+        if not (f"{key}.".startswith(meant) or f"{name}.".startswith(meant)):
             raise ConfigError(
                 where,
                 found=f"{key}={value!r}, {found}",

@@ -52,7 +52,7 @@ from strokelab.runs.folder import (
     write_status,
 )
 from strokelab.runs.init_weights import start_from, trained_on_test, with_init_weights
-from strokelab.runs.objective import check_objective, nothing_found, read_objective, validation_remedy
+from strokelab.runs.objective import TEST_DICE, check_objective, nothing_found, read_objective, validation_remedy
 from strokelab.runs.own import own_classes, remember
 from strokelab.runs.settings_digest import Before, as_before, differences, settings_digest, taken_back, with_full_places
 
@@ -72,6 +72,7 @@ __all__ = [
     "SITES",
     "SPLIT",
     "STATUS",
+    "TEST_DICE",
     "TRAINING_SCANS",
     "Before",
     "Ensemble",

@@ -35,7 +35,7 @@ from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
 from strokelab.training.processes import meet, own_rank, started_by_first, watched
 from strokelab.training.prolong import ended_early, going_on, told
-from strokelab.training.stages import begin_next, following, forget_first, keep_ended, reached
+from strokelab.training.stages import as_checked, begin_next, check_best, following, forget_first, keep_ended, reached
 from strokelab.training.stages import told as told_of_stage
 from strokelab.training.start import (
     PLAIN_KEYS,
@@ -102,7 +102,7 @@ def train(cfg: DictConfig) -> float | None:
     if start.finished:
         console.print(f"Run folder: [bold]{escape(shown(start.folder))}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
-    for one in of_stages(start.settings):
+    for one in as_checked(start.settings):
         check_settings(one)
         if start.checkpoint is None:  # runs of earlier versions go on as they were begun
             check_trainer(one["trainer"])
@@ -141,12 +141,12 @@ def _train(start: Start, claim: ExitStack) -> float | None:
             with watched(fit.trainer, folder, console=console):
                 _fit(settings, fit, datamodule)
                 minutes = (time.perf_counter() - started) / 60
-                going_on_to = _next(settings, folder, fit, datamodules)
-                if going_on_to is None and settings["score_test"]:
+                begins = _next(settings, folder, fit, datamodules)
+                if begins is None and settings["score_test"]:
                     score_test(settings, folder, datamodule, fit.trainer, console=console)
-            if going_on_to is None:
+            if begins is None:
                 break
-            fit = going_on_to
+            fit = begins
             trainers.append(fit.trainer)
     if not first:
         return None
@@ -176,7 +176,7 @@ def _next(settings: Settings, folder: Path, fit: Fit, datamodules: Sequence[Coho
         together(lambda: forget_first(folder) if first_process() else None)
         return None
     one, datamodule = of_stage(settings, stage.name), datamodules[stage.place]
-    begins = built(one, stage, folder, datamodule, None, loggers=fit.trainer.loggers)
+    begins = together(lambda: built(one, stage, folder, datamodule, None, loggers=fit.trainer.loggers))
     # The processes that the first trainer started serve every stage.
     if (launcher := begins.trainer.strategy.launcher) is not None and hasattr(launcher, "procs"):
         launcher.procs = getattr(fit.trainer.strategy.launcher, "procs", launcher.procs)
@@ -192,10 +192,11 @@ def _next(settings: Settings, folder: Path, fit: Fit, datamodules: Sequence[Coho
 
 def _checked_cohorts(start: Start) -> list[CohortDataModule]:
     """The data of every stage, prepared, so that whatever is wrong is said before training starts."""
-    stages = [replace(start, settings=one) for one in of_stages(start.settings)]
+    stages = [replace(start, settings=one) for one in as_checked(start.settings)]
     for one in stages:
         check_fit(one.settings)
     datamodules = [_checked_cohort(one) for one in stages]
+    check_best(start.settings, validates=bool(datamodules[-1].split_result.val))
     channels = [tuple(datamodule.view.preparation.channels) for datamodule in datamodules]
     for name, seen in zip(stage_names(start.settings), channels, strict=True):
         if seen != channels[-1]:
@@ -234,6 +235,9 @@ def _begin(
     if choice.said:
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)
     folder, split, one = start.folder, datamodules[-1].split_result, of_stage(settings, stage.name)
+    for place, name in enumerate(stage_names(settings)):
+        if place > stage.place:  # what is wrong with a later stage is said now, not when its turn comes
+            built(of_stage(settings, name), Stage(name, place), folder, datamodules[place], None, loggers=[])
     fit = built(one, stage, folder, datamodules[stage.place], start.checkpoint)
     taken: dict[str, Any] = {}
     if start.checkpoint is None and settings.get("init_weights"):  # before the folder is cleared: it may be its own

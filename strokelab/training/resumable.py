@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from strokelab.callbacks.schedule import learning_rates
+from strokelab.callbacks.stage import stage_of_trainer
 from strokelab.command_words import setting
 from strokelab.configuration import Settings
 from strokelab.errors import ConfigError
@@ -41,7 +42,8 @@ def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer, *, s
             expected="settings that they accept",
             remedy="correct the setting; conf/model/<model>.yaml shows the defaults",
         ) from error
-    length = steps if model.scheduler_interval == "step" else trainer.max_epochs
+    epochs = None if trainer.max_epochs is None else trainer.max_epochs - stage_of_trainer(trainer).first_epoch
+    length = steps if model.scheduler_interval == "step" else epochs
     if model.scheduler is not None and length is not None and length > 0:
         _check_length(settings, model, length)
     parts: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from strokelab.callbacks.schedule import afresh
 from strokelab.callbacks.stage import Stage, first_checkpoint, next_stage, stage_of
 from strokelab.command_words import setting
 from strokelab.configuration import Settings
-from strokelab.configuration.stages import INIT_WEIGHTS, STAGES, stage_names
+from strokelab.configuration.stages import INIT_WEIGHTS, STAGES, of_stage, of_stages, stage_names
 from strokelab.errors import ConfigError, RunError
 from strokelab.files import replacing
 from strokelab.models.segmenter import Segmenter
+from strokelab.training.logged import check_logged
 
 _FIRST = ".stage.ckpt"  # what a stage starts from, as long as it has no checkpoint of its own
 
@@ -58,6 +60,44 @@ def reached(settings: Settings, checkpoint: Path | None, typed: Sequence[str] = 
             remedy="leave it out, or start a new run",
         )
     return stage
+
+
+def as_checked(settings: Settings) -> list[Settings]:
+    """The settings of every stage as checks take them: the last one alone is evaluated.
+
+    Args:
+        settings: of the run.
+    """
+    *earlier, last = of_stages(settings)
+    return [*({**one, "checkpoint": "last", "objective": runs.TEST_DICE} for one in earlier), last]
+
+
+def check_best(settings: Settings, *, validates: bool) -> None:
+    """Whether each stage whose best weights the next one starts from will have some.
+
+    Args:
+        settings: of the run.
+        validates: the split has a validation part.
+
+    Raises:
+        ConfigError: no callback keeps them, or none of its numbers is ever logged.
+    """
+    for before, name in pairwise(stage_names(settings)):
+        if (settings[STAGES][name] or {}).get(INIT_WEIGHTS) != "best":
+            continue
+        one, why = of_stage(settings, before) | {"checkpoint": "best", "objective": runs.TEST_DICE}, "no callback best"
+        try:
+            check_logged(one, validates=validates)
+            if any(node and node.get("filename") == "best" for node in one["callbacks"].values()):
+                continue
+        except ConfigError as error:
+            why = f"{error.where}: {error.found}"
+        raise ConfigError(
+            f"{STAGES}.{name}.{INIT_WEIGHTS}",
+            found=f"best, and stage {before} keeps none ({why})",
+            expected="a stage that validates and keeps its best weights",
+            remedy=f"set {STAGES}.{name}.{INIT_WEIGHTS}=last",
+        )
 
 
 def keep_ended(folder: Path, stage: Stage) -> None:
@@ -124,7 +164,9 @@ def forget_first(folder: Path) -> None:
 def told(settings: Settings, one: Settings, stage: Stage) -> str:
     """A stage in one line, for the terminal."""
     names, trainer = stage_names(settings), one["trainer"]
-    length = f"{trainer['max_epochs']} epochs" if trainer.get("max_epochs") else f"{trainer.get('max_steps')} steps"
+    epochs, steps = (int(trainer.get(limit) or -1) for limit in ("max_epochs", "max_steps"))
+    limits = [f"{count} {unit}" for count, unit in ((epochs, "epochs"), (steps, "steps")) if count >= 0]
+    length = ", at most ".join(limits) or "no end of its own"
     return f"Stage {stage.place + 1} of {len(names)}: {stage.name} ({length}, from epoch {stage.first_epoch + 1})"
 
 

@@ -30,7 +30,7 @@ from strokelab.configuration.allowlist import check_allow
 from strokelab.configuration.late_facts import LENGTHS, MISSING, PLANNED, fact_of
 from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.size_limit import check_size, check_voxels
-from strokelab.configuration.stages import STAGES, check_heeded, check_stages, joined, of_stage, of_stages, stage_names
+from strokelab.configuration.stages import check_heeded, check_stages, joined, of_stages
 from strokelab.configuration.untrusted_paths import check_places
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
@@ -193,8 +193,7 @@ def _resumed(cfg: DictConfig) -> Start:
     check_links(folder)
     keys, own, typed = typed_settings(typed_overrides()), runs.own_classes(folder), typed_on_resume()
     allow = check_allow(typed_value(typed_overrides(), "allow") or [])
-    for one in of_stages(settings):
-        check_buildable(one, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
+    check_buildable(settings, allow=(*allow, *own), where=folder / runs.CONFIG, training=True)
     check_keys(settings, {*SECTIONS, *PLAIN_KEYS} - {"allow"}, str(folder / runs.CONFIG))  # no run vouches for itself
     if {"run_dir", "seed", "init_weights"} & {key for key, _ in keys}:
         raise ConfigError(
@@ -206,9 +205,7 @@ def _resumed(cfg: DictConfig) -> Start:
     former = str(settings.get("run_dir", folder))
     settings = cast(Settings, relocate(override(settings, typed), former, str(folder)))
     settings = joined(settings, of_stages(settings))  # a stage that was added is the run's last one
-    for name in stage_names(settings):
-        said = [key.removeprefix(f"{STAGES}.{name}.") for key, _ in keys]
-        check_places(of_stage(settings, name), folder, typed=said, where=folder / runs.CONFIG)
+    check_places(settings, folder, typed=[key for key, _ in keys], where=folder / runs.CONFIG)
     changed = runs.settings_digest(settings) if typed else ""
     check_stages(settings)
     if runs.read_status(folder)["state"] != "finished" and not (folder / runs.CHECKPOINTS / "last.ckpt").is_file():

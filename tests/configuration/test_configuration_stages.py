@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strokelab.configuration import compose, plain
+from strokelab.configuration import check_buildable, compose, plain
+from strokelab.configuration.allowlist import own_targets
 from strokelab.configuration.stages import (
     check_heeded,
     check_stages,
@@ -14,6 +15,7 @@ from strokelab.configuration.stages import (
     of_stages,
     overlaid,
 )
+from strokelab.configuration.untrusted_paths import check_places
 from strokelab.errors import ConfigError
 
 BASE = ["model=nnunet", "data=folder", "data.root=x", "data.modalities=[T1w]", "run_dir=run"]
@@ -110,3 +112,25 @@ def test_what_is_typed_holds_somewhere():
     check_heeded(stages, ["trainer.max_steps", "+stages.a.trainer.max_epochs", "seed"])
     with pytest.raises(ConfigError, match=r"^trainer\.max_epochs"):
         check_heeded(stages, ["trainer.max_epochs"])
+    # A group or a section that is typed holds where a stage changes something else of it.
+    several = {"stages": {"a": {"model": {"optimizer": {"lr": 1}}}, "b": {"model": {"optimizer": {"lr": 2}}}}}
+    check_heeded(several, ["model", "model.optimizer", "model.optimizer.momentum"])
+    with pytest.raises(ConfigError, match=r"^model\.optimizer\.lr"):
+        check_heeded(several, ["model.optimizer.lr"])
+
+
+def test_what_a_stage_builds_and_writes_is_held_against_the_same_lists(tmp_path):
+    """Also the part of a node that a stage changes: its target stands in the run's settings alone."""
+    safe = plain(compose("train", [*BASE, f"run_dir={tmp_path}", "+stages.a.trainer.max_epochs=2", "+stages.b={}"]))
+    check_buildable(safe, training=True)
+    check_places(safe, tmp_path.resolve())
+    assert own_targets(safe) == []
+    many = {**safe, "stages": {"a": {"view": {"sampler": {"iterations_per_epoch": 10**12}}}, "b": {}}}
+    with pytest.raises(ConfigError, match="iterations_per_epoch"):
+        check_buildable(many, training=True)
+    assert own_targets(many) == ["strokelab.sampling.foreground.ForegroundPatches"]
+    outside = {**safe, "stages": {"a": {"callbacks": {"best": {"dirpath": "/else/where"}}}, "b": {}}}
+    with pytest.raises(ConfigError, match=r"stages\.a\.callbacks\.best\.dirpath"):
+        check_places(outside, tmp_path.resolve())
+    for typed in ("stages.a.callbacks.best.dirpath", "callbacks.best.dirpath"):
+        check_places(outside, tmp_path.resolve(), typed=[typed])
