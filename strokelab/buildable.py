@@ -1,4 +1,4 @@
-"""What a config from somebody else may build says so where it is defined: ``@buildable``. Imports nothing of ours.
+"""What an untrusted config may build says so where it is defined: ``@buildable``. Imports nothing of ours.
 
 The mark is the object's own: a subclass, a wrapper and another name for the same object do not have it. Who asks for it
 is ``configuration.allowlist``.
@@ -10,7 +10,7 @@ How large what is built may become:
 - samples and windows: voxels that go through a network at once, asked of the built objects by their ``sample_shape``
   and ``batch_size`` (``configuration.size_limit.check_voxels``); nothing to say here.
 - anything else that takes memory by a number (an epoch that is listed, a box that is read around a patch) names that
-  setting and its limits here, ``most`` and ``least``; a class may as well refuse such a number itself, for everybody.
+  setting and its limits here, ``most`` and ``least``; a class may as well refuse such a number itself, always.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def buildable(
     most: Mapping[str, float] | None = None,
     least: Mapping[str, float] | None = None,
 ) -> Callable[[Thing], Thing]:
-    """Mark a class or function: a config that nobody vouches for may build it; see ``Leave``."""
+    """Mark a class or function: an untrusted config may build it; see ``Leave``."""
 
     def mark(thing: Thing) -> Thing:
         besides = (training,) if isinstance(training, str) else training

@@ -18,7 +18,7 @@ from strokelab.configuration.late_facts import DEFAULT_FACTS, MISSING, PLANNED, 
 
 AXES: Mapping[int, str] = {2: "yx", 3: "xyz"}
 """Of the axes of a sample, by their number: slices are rows and columns."""
-_PROBES = (1009, 1013)  # lengths of a volume that nobody sets; a side that follows them is the volume's
+_PROBES = (1009, 1013)  # lengths that no setting has: a side that follows them is the volume's
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class CohortDataModule(LightningDataModule):
         }
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, split and prepare everything before training starts; raises as ``training``, or what preparing says."""
+        """Read, split and prepare everything, so that a DataError or ConfigError comes before training starts."""
         self.training.sourced(self.view, self._prepare)
         for part in ("val", "test"):
             self._prepare(getattr(self.split_result, part))

@@ -41,7 +41,7 @@ class LabelSet:
         name: ``fold0``, ... or ``all``.
         teachers: run folders of these models, as their author wrote them down.
         seen: ids of the cases that any of them trained or validated on.
-        persons: subjects of these cases.
+        subjects: of these cases.
         masks: case id -> mask on the grid of the case's image.
         digests: case id -> digest of that file.
     """
@@ -49,14 +49,14 @@ class LabelSet:
     name: str
     teachers: tuple[str, ...]
     seen: frozenset[str]
-    persons: frozenset[str]
+    subjects: frozenset[str]
     masks: Mapping[str, Path]
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def is_honest_for(self, split: Split) -> bool:
         """Whether none of its teachers has seen a case that the split tests on, or another scan of such a subject."""
-        persons = {split.about[case_id][0] for case_id in split.test if case_id in split.about}
-        return self.seen.isdisjoint(split.test) and self.persons.isdisjoint(persons)
+        tested = {split.about[case_id][0] for case_id in split.test if case_id in split.about}
+        return self.seen.isdisjoint(split.test) and self.subjects.isdisjoint(tested)
 
 
 @buildable(training="data")

@@ -25,7 +25,7 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, labelled_classes: Tenso
         labelled_classes: (B, K) bool, the channels each sample knows; the others count nowhere. None: all.
 
     Returns:
-        (), at least 0; 0 when no channel is labelled_classes.
+        (), at least 0; 0 when no channel is labelled.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     each = functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")

@@ -79,7 +79,7 @@ def lesion_dice(
         smooth: s.
 
     Returns:
-        (), 1 for a perfect prediction; 0 when no class is labelled_classes. The loss is its negative.
+        (), 1 for a perfect prediction; 0 when no class is labelled. The loss is its negative.
 
     Source: Huo 2022, released code; Isensee 2021.
     """

@@ -42,7 +42,7 @@ def with_init_weights(settings: Settings, folder: Path | None = None) -> Setting
         return settings
     begun: Any = None
     if folder is not None and (folder / CONFIG).is_file():
-        with suppress(RunError):  # what is wrong with it is told where the run is read
+        with suppress(RunError):  # what is wrong with it is reported where the run is read
             begun = read_settings(folder).get("init_weights")
     if isinstance(begun, dict) and any((str(run), name) == _asked(begun) for run, name in _readings(text)):
         return {**settings, "init_weights": begun}

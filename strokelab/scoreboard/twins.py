@@ -101,27 +101,27 @@ def retests(dataset: str, root: Path, *, values: Sequence[int] | None = None) ->
     label values that mean lesion; None: the dataset's own rule.
 
     Raises:
-        DataError: the dataset cannot be read there, or nobody in it was scanned twice with a mask.
+        DataError: the dataset cannot be read there, or no subject in it was scanned twice with a mask.
         ConfigError: there is no such dataset.
     """
     cases = read_cases(dataset, root, **({} if values is None else {"values": values}))
-    people = subjects_of([case for case in cases if case.labelled])
+    subjects = subjects_of([case for case in cases if case.labelled])
     pairs = []
-    for person, visits in people.items():
+    for subject, visits in subjects.items():
         for earlier, later in pairwise(visits):
             first, second = (reference_of_case(case, dataset) for case in (earlier, later))
-            name = f"{earlier.case_id} {later.case_id.removeprefix(f'{person}_')}"
-            pairs.append(Twin(name, first, second, subject=person, site=earlier.site, one_grid=True))
+            name = f"{earlier.case_id} {later.case_id.removeprefix(f'{subject}_')}"
+            pairs.append(Twin(name, first, second, subject=subject, site=earlier.site, one_grid=True))
     if not pairs:
         raise DataError(
             root,
-            found=f"{len(people)} persons with a mask, each scanned once",
+            found=f"{len(subjects)} persons with a mask, each scanned once",
             expected="persons scanned twice",
             remedy="compare two folders of masks: strokelab agreement FIRST SECOND",
         )
-    once = sum(len(visits) == 1 for visits in people.values())
-    notes = [f"{once} of {len(people)} persons were scanned once and are in no pair"] if once else []
-    unlabelled = len(cases) - sum(len(visits) for visits in people.values())
+    once = sum(len(visits) == 1 for visits in subjects.values())
+    notes = [f"{once} of {len(subjects)} persons were scanned once and are in no pair"] if once else []
+    unlabelled = len(cases) - sum(len(visits) for visits in subjects.values())
     notes += [f"{unlabelled} scans have no mask"] if unlabelled else []
     return Twins(tuple(pairs), "earlier visit", "later visit", tuple(notes))
 

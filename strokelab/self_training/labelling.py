@@ -114,7 +114,7 @@ def _begin(work: Labelling) -> None:
                 "runs": [str(work.teachers[place].folder.name) for place in places],
                 "weights": [file_digest(work.teachers[place].checkpoint) for place in places],
                 "seen": sorted(set().union(*(work.teachers[place].seen for place in places))),
-                "persons": sorted(set().union(*(work.teachers[place].persons for place in places))),
+                "persons": sorted(set().union(*(work.teachers[place].subjects for place in places))),
             }
             for name, places in work.shares.items()
         },

@@ -42,8 +42,8 @@ class Teacher:
         return frozenset((*self.split.train, *self.split.val))
 
     @property
-    def persons(self) -> frozenset[str]:
-        """The persons of these cases."""
+    def subjects(self) -> frozenset[str]:
+        """The subjects of these cases."""
         return frozenset(self.split.about[case_id][0] for case_id in self.seen if case_id in self.split.about)
 
 

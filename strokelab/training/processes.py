@@ -82,7 +82,7 @@ def _devices(trainer: Settings) -> int:
 
 
 def meet(trainer: Settings) -> None:
-    """Bring processes together that somebody else started; from here on they fail together (``distributed.together``).
+    """Bring processes together that were started elsewhere; from here on they fail together (``distributed.together``).
 
     Args:
         trainer: the trainer's settings. The group is Lightning's own, which it finds and uses later.

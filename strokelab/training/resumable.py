@@ -77,7 +77,7 @@ def _check_length(settings: Settings, model: Segmenter, length: int) -> None:
 
 
 def _enough(settings: Settings, key: str, length: int) -> int:
-    """The value of a setting that makes a schedule long enough: ``epochs`` count as many steps as it is told."""
+    """The value of a setting that makes a schedule long enough: ``epochs`` count ``steps_per_epoch`` steps each."""
     return -(-length // int(settings["model"]["scheduler"].get("steps_per_epoch") or 1)) if key == "epochs" else length
 
 

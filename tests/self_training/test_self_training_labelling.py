@@ -76,7 +76,7 @@ def test_a_folds_masks_are_by_the_model_that_saw_none_of_its_test_cases(work):
     assert table.groupby("fold")["voxels"].unique().map(list).to_dict() == {"fold0": [8], "fold1": [12], "all": [12]}
     sets = {one.name: one for one in read_label_sets(work.folder)}
     assert sets["fold0"].teachers == ("nnunet-fold0",)
-    assert (sets["fold0"].seen, sets["fold0"].persons) == ({"c", "d"}, {"C", "D"})
+    assert (sets["fold0"].seen, sets["fold0"].subjects) == ({"c", "d"}, {"C", "D"})
     assert sets["all"].seen == {"a", "b", "c", "d"}
     told = json.loads((work.folder / TEACHERS).read_text())
     assert told["cross_validation"][0] == {"scheme": "nnunet", "cases": 4, "dice_mean": 0.6, "dice_sd": 0.1}

@@ -70,7 +70,7 @@ def test_a_run_with_other_settings_is_not_taken_for_the_member(member):
     a_run(member, "finished", digest="e" * 32)
     assert state_of(member).state == "other settings"
     assert state_of(member.folder).state == "finished"
-    assert state_of(SweepMember(0, (), member.folder, "")).state == "finished"  # nobody knows what was asked for
+    assert state_of(SweepMember(0, (), member.folder, "")).state == "finished"  # without a record of what was asked
 
 
 def test_who_says_running_is_looked_at(member):
