@@ -153,9 +153,9 @@ def _short(path: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as it compares: 1 is 1.0, and a tuple is a list."""
+    """A value as it compares: 1 is 1.0, a tuple is a list, and an empty section is none, as in older runs."""
     if isinstance(value, str):
         return value.rpartition(".")[2] if value.startswith(("strokelab.", "torch.")) else value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:g}"
-    return json.dumps(value, default=str) if value is not None else "none"
+    return "none" if value is None or value == {} else json.dumps(value, default=str)

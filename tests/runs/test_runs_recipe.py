@@ -6,7 +6,7 @@ import pytest
 
 from strokelab.configuration import bind, compose, plain
 from strokelab.configuration.late_facts import DEFAULT_FACTS
-from strokelab.runs.recipe import differences_of, unlike
+from strokelab.runs.recipe import differences_of, kind_of, unlike
 
 
 def a_training(experiment, dataset, val=0, precision=None):
@@ -90,5 +90,8 @@ def test_trainings_of_one_name_are_told_apart_by_what_they_are(unet):
     assert differences_of([unet, longer]) == ["max_epochs=50", "max_epochs=80"]
     seeds = [unet, changed(unet, "seed", 3), changed(unet, "split.fold", 2), changed(unet, "trainer.precision", "auto")]
     assert differences_of(seeds) == [""] * 4
+    older = {key: value for key, value in unet.items() if key not in ("stages", "init_weights")}
+    assert differences_of([unet, older]) == ["", ""], "a member of a sweep that was begun before these settings"
+    assert kind_of(unet) == kind_of(older)
     words = differences_of([unet, changed(unet, "cohort.cases.val", 20)])
     assert words == ["validation=false", "validation=true"]
