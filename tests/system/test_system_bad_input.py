@@ -98,7 +98,7 @@ RULES = {
     ),
     "mask values": (lambda c: rewrite(c / MASK, lambda v: put(v * 255, 77)), [MASK, "values other than 0 and 255"]),
     "empty mask": (lambda c: rewrite(c / MASK, lambda v: v * 0), []),
-    "site with one person": (lambda c: shutil.rmtree(c / "Site2/031931"), ["Site2' has one person"]),
+    "site with one person": (lambda c: shutil.rmtree(c / "Site2/031931"), ["Site2' has one subject"]),
 }
 
 
