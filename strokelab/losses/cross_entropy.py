@@ -74,13 +74,22 @@ def _per_voxel(logits: Tensor, target: Tensor, labelled_classes: Tensor | None) 
         return functional.softplus(difference) - lesion * difference
     if target.shape[1] == 1:
         target = torch.cat([1 - target, target], dim=1)
+    return -(target * log_probabilities(logits, labelled_classes)).sum(dim=1)
+
+
+def log_probabilities(logits: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+    """``log softmax`` of (B, K, *S) over the classes that each sample knows (B, K) bool; 0 for the others.
+
+    Args:
+        logits: (B, K, *S).
+        labelled_classes: None: all.
+    """
     if labelled_classes is None:
-        return -(target * logits.log_softmax(dim=1)).sum(dim=1)
+        return logits.log_softmax(dim=1)
     unknown = ~labelled_classes.view(*labelled_classes.shape, *[1] * (logits.ndim - 2))
     # Not -inf: 0 * inf is no number, and neither is a softmax over nothing.
     least = torch.finfo(logits.dtype).min
-    logs = logits.masked_fill(unknown, least).log_softmax(dim=1).masked_fill(unknown, 0.0)
-    return -(target * logs).sum(dim=1)
+    return logits.masked_fill(unknown, least).log_softmax(dim=1).masked_fill(unknown, 0.0)
 
 
 def _mean_of_largest(values: Tensor, percent: float) -> Tensor:
