@@ -98,8 +98,8 @@ def check_cases(cases: Sequence[StoredCase], *, maps_suffice: bool = False) -> d
     return layouts
 
 
-def cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any]) -> None:
-    """Copy the box of ``out``'s shape that begins at ``start`` from (C, X, Y, Z); background beyond the border."""
+def cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any], outside: Any = 0) -> None:
+    """Copy the box of ``out``'s shape that begins at ``start`` from (C, X, Y, Z); ``outside`` beyond the border."""
     take: list[slice] = []
     put: list[slice] = []
     for begin, length, size in zip((int(s) for s in start), out.shape[1:], source.shape[1:], strict=True):
@@ -109,5 +109,5 @@ def cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any]) -> None:
         put.append(slice(low - begin, high - begin) if high > low else slice(0, 0))
     inside = source[:, take[0], take[1], take[2]]
     if inside.shape != out.shape:
-        out[...] = 0
+        out[...] = outside
     out[:, put[0], put[1], put[2]] = inside

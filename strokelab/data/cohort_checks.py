@@ -118,25 +118,43 @@ def check_channels(modalities: Sequence[str], channels: Sequence[str]) -> None:
         )
 
 
+HELD_OUT_SELECTS = "held_out_selects"
+"""``data.curves``: the test part chooses where no case validates, as in some papers' code."""
+
+
 def curve_cases(split: Split, cases: Sequence[Case], curves: str) -> tuple[str, ...]:
     """The cases that the curves of a training are of.
 
     Args:
         split: of the cohort.
         cases: of the cohort.
-        curves: ``validation``, or ``held_out``: where there is no validation part, the labelled cases of the test part.
+        curves: ``validation``, or where there is no validation part the labelled cases of the test part:
+            ``held_out`` for curves alone, ``held_out_selects`` also to choose by (``HELD_OUT_SELECTS``).
 
     Raises:
         ConfigError: another word.
     """
-    if curves not in ("validation", "held_out"):
+    if curves not in ("validation", "held_out", HELD_OUT_SELECTS):
         raise ConfigError(
             "data.curves",
             found=repr(curves),
-            expected="validation, or held_out: the test part where no case validates",
+            expected="validation, or where no case validates the test part: held_out, held_out_selects",
             remedy="set data.curves=validation",
         )
     if split.val or curves == "validation":
         return split.val
     labelled = {case.case_id for case in cases if case.labelled}
     return tuple(case_id for case_id in split.test if case_id in labelled)
+
+
+def selected_by_test(curves: str, split: Split | None = None) -> bool:
+    """Whether cases that test may also choose when training ends and its weights; warns where they do in a split."""
+    if curves == HELD_OUT_SELECTS and split is not None and not split.val:
+        warnings.warn(
+            f"data.curves={HELD_OUT_SELECTS}: the {len(split.test)} cases that test also end the training and choose "
+            "its weights, as in the paper: their scores are too good by an unknown amount; split.val_fraction=0.1 sets a "
+            "validation part aside",
+            DataWarning,
+            stacklevel=2,
+        )
+    return curves == HELD_OUT_SELECTS

@@ -18,7 +18,7 @@ from strokelab import terminal
 from strokelab.buildable import buildable
 from strokelab.contract import Batch, Case
 from strokelab.data.case_filter import CaseFilter
-from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
+from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root, selected_by_test
 from strokelab.data.description import described_use
 from strokelab.data.loaders import batch_loader
 from strokelab.data.progress import progress_of
@@ -69,7 +69,7 @@ class CohortDataModule(LightningDataModule):
         prepare_workers: processes that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
-        curves: ``validation``, or ``held_out``: of the test part where no case validates (``curves_only``).
+        curves: whose curves there are, see ``cohort_checks.curve_cases``.
         seed: of order, boxes and augmentation.
         progress: show bars while cases are prepared.
     """
@@ -180,8 +180,8 @@ class CohortDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read, split and prepare everything, so that a DataError or ConfigError comes before training starts."""
         self.training.sourced(self.view, self._prepare)
-        for part in ("val", "test"):
-            self._prepare(getattr(self.split_result, part))
+        self._prepare([*self.split_result.val, *self.split_result.test])
+        selected_by_test(self.curves, self.split_result)
 
     def volumes(self, part: Part) -> list[StoredCase]:
         """The prepared cases of a part, for whole-volume prediction."""
@@ -205,7 +205,7 @@ class CohortDataModule(LightningDataModule):
     @property
     def curves_only(self) -> bool:
         """Whether curves are of the test part, as nnU-Net's of the held-out fold: nothing may be chosen by them."""
-        return bool(self._curve_cases) and not self.split_result.val
+        return bool(self._curve_cases) and not self.split_result.val and not selected_by_test(self.curves)
 
     @property
     def _curve_cases(self) -> Sequence[str]:

@@ -23,9 +23,11 @@ from strokelab.contract import Batch, PreparedCase, plane_axis
 from strokelab.data.case_cache import OPEN_CASES, OpenCases, check_cases, cut
 from strokelab.data.read_ahead import announce
 from strokelab.data.targets import Targets
+from strokelab.preparation.background import background_of
 from strokelab.preparation.store import StoredCase
 from strokelab.sampling.boxes import Places, Size
 from strokelab.sampling.order import Key
+from strokelab.sampling.turns import swapped, turned
 from strokelab.seeding import stream
 from strokelab.view import Augment, is_pure
 
@@ -141,6 +143,7 @@ class Samples(Dataset[Batch]):
         )
         self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
         self._opened = OpenCases(self.cases, open_cases)
+        self._backgrounds: dict[int, NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
         """Samples of one epoch."""
@@ -187,10 +190,13 @@ class Samples(Dataset[Batch]):
         plans = self._plans(keys)
         found, starts = self.places.at(keys)
         rows = [int(row) for row in found]
+        turns: NDArray[np.uint8] | None = self.places.turns(keys) if hasattr(self.places, "turns") else None
         sizes = [_read_for(plan, size) for plan in plans] or [size] * len(keys)
+        if turns is not None:
+            sizes = [swapped(read, turn) for read, turn in zip(sizes, turns, strict=True)]
         # A larger box lies around its sample; both are even or both odd.
         corners = [start - (np.array(read) - size) // 2 for start, read in zip(starts, sizes, strict=True)]
-        boxes, sources = self._cut(rows, corners, sizes)
+        boxes, sources = self._cut(rows, corners, sizes, turns)
         batch: Batch = {name: self._as_samples(box) for name, box in boxes.items()}
         batch |= {
             "site": torch.from_numpy(self.case_sites[rows]),
@@ -209,7 +215,11 @@ class Samples(Dataset[Batch]):
         return batch if self.targets is None else self.targets.added(batch)
 
     def _cut(
-        self, rows: Sequence[int], corners: Sequence[NDArray[np.int64]], sizes: Sequence[Size]
+        self,
+        rows: Sequence[int],
+        corners: Sequence[NDArray[np.int64]],
+        sizes: Sequence[Size],
+        turns: NDArray[np.uint8] | None,
     ) -> tuple[Boxes, dict[int, dict[str, Tensor]]]:
         """The maps of all samples, and those of samples that are read in a larger box."""
         opened = [self._opened[row] for row in rows]
@@ -220,13 +230,26 @@ class Samples(Dataset[Batch]):
         boxes = self._empty((len(rows),), self.places.size)
         sources: dict[int, dict[str, Tensor]] = {}
         for place, (case, corner, size) in enumerate(zip(opened, corners, sizes, strict=True)):
+            outside = self._outside(rows[place], case)
             if size == self.places.size:
-                _fill(case, corner, {name: box[place] for name, box in boxes.items()})
+                _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside)
             else:
                 box = self._empty((), size)
-                _fill(case, corner, box)
-                sources[place] = {name: torch.from_numpy(array.swapaxes(-1, -3)) for name, array in box.items()}
+                _fill(case, corner, box, outside)
+                turn = 0 if turns is None else int(turns[place])
+                sources[place] = {name: torch.from_numpy(_turned(array, turn)) for name, array in box.items()}
+        for turn in () if turns is None else np.unique(turns[turns > 0]):
+            for maps in boxes.values():
+                maps[turns == turn] = _turned(maps[turns == turn], int(turn)).swapaxes(-1, -3)
         return boxes, sources
+
+    def _outside(self, row: int, case: PreparedCase) -> Any:
+        """What an image is beyond its border: 0, or the background (C, 1, 1, 1) of each channel."""
+        if not getattr(self.places, "background", False):
+            return 0
+        if row not in self._backgrounds:
+            self._backgrounds[row] = background_of(case.image)[:, None, None, None]
+        return self._backgrounds[row]
 
     def _forms(self) -> dict[str, tuple[int, type[Any]]]:
         """Channels and dtype of each map."""
@@ -268,10 +291,16 @@ def _arrays(case: PreparedCase) -> dict[str, NDArray[Any]]:
     return {"image": case.image, **lesion, "brain": case.brain.view(np.uint8)[None], **case.maps}
 
 
-def _fill(case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]]) -> None:
+def _fill(case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]], outside: Any) -> None:
     whole = _arrays(case)
     for name, array in box.items():
         if name in whole:
-            cut(whole[name], start, array.transpose(0, 3, 2, 1))
+            cut(whole[name], start, array.transpose(0, 3, 2, 1), outside if name == "image" else 0)
         else:
             array[...] = 0
+
+
+def _turned(maps: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Maps (..., C, z, y, x) turned, as (..., C, X, Y, Z) over memory in the order they came in."""
+    view = turned(maps.swapaxes(-1, -3), turn)
+    return np.ascontiguousarray(view.swapaxes(-1, -3)).swapaxes(-1, -3)

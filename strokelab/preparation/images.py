@@ -15,11 +15,13 @@ from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
 from strokelab.preparation.normalize import Normalization, normalize
 
 
-def physical_units(voxels: NDArray[np.float32], brain: NDArray[np.bool_], *, modality: str, path: Path) -> None:
-    """In place: the prepared grey values of a modality in one unit."""
+def physical_units(
+    voxels: NDArray[np.float32], brain: NDArray[np.bool_], *, modality: str, path: Path, clip: bool = True
+) -> None:
+    """In place: the prepared grey values of a modality in one unit; perfusion maps without outliers, with ``clip``."""
     if modality.lower() == "adc":
         voxels *= np.float32(adc_factor(voxels, brain, str(path)))
-    elif modality.lower() in PERFUSION:
+    elif clip and modality.lower() in PERFUSION:
         clip_outliers(voxels, brain)
 
 

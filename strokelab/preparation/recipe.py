@@ -38,6 +38,7 @@ _WORDS: dict[str, tuple[str | None, ...]] = {
     "box": (None, "nonzero"),
     "interpolation": ("linear", "cubic"),
     "orientation": ("RAS", "file"),
+    "clip": ("perfusion", "none"),
 }
 _CUT_BRAIN = 0.01  # share of the brain outside the crop that is said; edges of rough masks are less
 MOST_VOXELS = 2**29
@@ -69,6 +70,7 @@ class Preparation:
             and ``crop``; predictions are 0 outside it. None keeps the whole volume.
         interpolation: of images, ``"linear"`` or ``"cubic"``; masks are linear, cut at one half.
         orientation: ``"RAS"``, or ``"file"``: axes run as in the case's own file, and X, Y, Z above are the file's.
+        clip: ``"perfusion"``: perfusion maps to their 1st to 99th percentile in the brain; ``"none"``: as they are.
         onto: a grid in the world that the case is brought to before the crop, in place of ``spacing``; None: the
             case's own field of view. No setting of a config: ``preparation.adaptation`` chooses it for single scans.
         maps: names of further maps of the cases that are prepared as well, where a case has them.
@@ -86,6 +88,7 @@ class Preparation:
     box: Literal["nonzero"] | None = None
     interpolation: Literal["linear", "cubic"] = "linear"
     orientation: Literal["RAS", "file"] = "RAS"
+    clip: Literal["perfusion", "none"] = "perfusion"
     onto: Grid | None = None
     maps: tuple[str, ...] = ()
     further: FurtherChannels | None = None
@@ -210,7 +213,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         voxels, grid = reference if path == case.reference_image else read.get(path) or read_image(path)
         check_covers(path, grid, case.reference_image, native, native_brain)
         channel[...] = image_onto(voxels, grid, steps, preparation.interpolation)
-        physical_units(channel, brain, modality=modality, path=path)
+        physical_units(channel, brain, modality=modality, path=path, clip=preparation.clip == "perfusion")
     if preparation.further is not None:
         first = len(preparation.modalities)
         image[first:] = preparation.further(image[:first], brain, target)

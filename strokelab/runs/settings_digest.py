@@ -36,7 +36,12 @@ _IMMATERIAL = (
     "callbacks.resume_point",
 )
 # Settings that older runs lack; at this value they change nothing.
-_ADDED: Mapping[str, Any] = {"data.options.values": None, "init_weights": None, "stages": {}}
+_ADDED: Mapping[str, Any] = {
+    "data.options.values": None,
+    "init_weights": None,
+    "stages": {},
+    "split.contiguous": False,
+}
 _HERE = "<run folder>"
 # Settings whose defaults changed, with what they were before: trainings begun then go on as they were (``as_before``).
 _FORMER = (("split.val_fraction", 0.1), ("trainer.precision", "auto"))

@@ -62,7 +62,11 @@ class Drawing:
 
 
 class Places(Protocol):
-    """Where the samples of some cases lie, epoch by epoch: boxes of one size, which may hang over the grid's border."""
+    """Where the samples of some cases lie, epoch by epoch: boxes of one size, which may hang over the grid's border.
+
+    Two things they may have besides: ``background``, true where what hangs over is each channel's background
+    (``preparation.background``) rather than 0; and ``turns(keys)``, how each box is turned (``sampling.turns``).
+    """
 
     @property
     def size(self) -> Size:
