@@ -14,6 +14,11 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 Item = TypeVar("Item")
 WAITING = 2
 """Batches that are made ahead."""
@@ -49,6 +54,11 @@ def announce(source: NDArray[Any], start: Iterable[int], size: Iterable[int]) ->
         else:
             for index in range(z_end - z):
                 _will_need(first + index * by_slice, piece)
+
+
+def disk_reads() -> int | None:
+    """Blocks that this process has had read from disks so far; None where the system does not say (Windows)."""
+    return None if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_inblock
 
 
 def ahead(items: Iterator[Item], begin: Callable[[], object] | None = None) -> Iterator[Item]:

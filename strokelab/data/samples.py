@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from strokelab.contract import Batch, PreparedCase, plane_axis
 from strokelab.data.case_cache import OPEN_CASES, OpenCases, check_cases, cut
-from strokelab.data.read_ahead import announce
+from strokelab.data.read_ahead import announce, disk_reads
 from strokelab.data.targets import Targets
 from strokelab.preparation.background import background_of
 from strokelab.preparation.store import StoredCase
@@ -31,6 +31,7 @@ from strokelab.sampling.turns import swapped, turned
 from strokelab.seeding import stream
 from strokelab.view import Augment, is_pure
 
+_LARGE = 2**20  # bytes of a sample's image
 Boxes = dict[str, NDArray[Any]]
 """Maps by name in the memory order of the store, (..., C, z, y, x)."""
 
@@ -144,6 +145,7 @@ class Samples(Dataset[Batch]):
         self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
         self._opened = OpenCases(self.cases, open_cases)
         self._backgrounds: dict[int, NDArray[np.float32]] = {}
+        self._disk_reads: int | None = None
 
     def __len__(self) -> int:
         """Samples of one epoch."""
@@ -223,7 +225,7 @@ class Samples(Dataset[Batch]):
     ) -> tuple[Boxes, dict[int, dict[str, Tensor]]]:
         """The maps of all samples, and those of samples that are read in a larger box."""
         opened = [self._opened[row] for row in rows]
-        if self.axis is None:
+        if self.axis is None and self._reads_from_disk():
             for case, corner, size in zip(opened, corners, sizes, strict=True):
                 for array in _arrays(case).values():
                     announce(array, corner, size)
@@ -242,6 +244,15 @@ class Samples(Dataset[Batch]):
             for maps in boxes.values():
                 maps[turns == turn] = _turned(maps[turns == turn], int(turn)).swapaxes(-1, -3)
         return boxes, sources
+
+    def _reads_from_disk(self) -> bool:
+        """Whether boxes are worth announcing: large ones always, small ones while reading goes to the disk.
+
+        The calls for a small box take longer than copying it, which is all there is to do once cases are in memory.
+        """
+        before, self._disk_reads = self._disk_reads, disk_reads()
+        large = 4 * len(self.cases[0].channels) * math.prod(self.places.size) >= _LARGE
+        return large or before is None or before != self._disk_reads
 
     def _outside(self, row: int, case: PreparedCase) -> Any:
         """What an image is beyond its border: 0, or the background (C, 1, 1, 1) of each channel."""

@@ -22,10 +22,12 @@ from strokelab.inference.slices import SliceWindows
 from strokelab.inference.windows import PatchWindows
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore
+from strokelab.sampling.balanced_patches import BalancedPatches
 from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.foreground import ForegroundPatches
 from strokelab.sampling.order import InOrder, Shuffle
 from strokelab.sampling.slices import Slices
+from strokelab.sampling.turns import turned
 from strokelab.view import View
 
 PATCH = (12, 8, 6)
@@ -82,6 +84,51 @@ def test_a_patch_is_the_volume_at_its_origin_with_background_around(stored, patc
             whole = np.pad(getattr(case, name).reshape(-1, *SHAPE), [(0, 0), *[(30, 30)] * 3])
             wanted = whole[:, x : x + patch[0], y : y + patch[1], z : z + patch[2]]
             np.testing.assert_array_equal(batch[name][place], wanted)
+
+
+@pytest.mark.parametrize("augment", [None, "wider"])
+def test_balanced_patches_are_turned_alike_with_each_channels_background_around(stored, augment):
+    patch = (16, 16, 6)
+    places = BalancedPatches(patch, per_case=280, least_draws=4).places(stored, Drawing("train", 7, 3))
+    data = Samples(stored, places, sites=SITES, seed=7, augment=Widen() if augment else None)
+    batch = data.__getitems__(keys(data))
+    check_batch(batch)
+    assert len(batch["case_id"]) == 280 * len(stored)
+    turns, by_id = places.turns(keys(data)), {case.case_id: case.load() for case in stored}
+    assert set(turns) == set(range(6))
+    hanging = 0
+    for place, (case_id, turn) in enumerate(zip(batch["case_id"], turns, strict=True)):
+        case = by_id[case_id]
+        around = {"image": float(case.image[0, 0, 0, 0]), "lesion": 0, "brain": 0}  # skull-stripped: its corner is air
+        x, y, z = (batch["origin"][place] + 30).tolist()
+        hanging += min(batch["origin"][place]) < 0
+        for name, outside in around.items():
+            whole = np.full((1, *np.array(SHAPE) + 60), outside, np.float32)
+            whole[:, 30:-30, 30:-30, 30:-30] = getattr(case, name)
+            cut = whole[:, x : x + patch[0], y : y + patch[1], z : z + patch[2]]
+            np.testing.assert_array_equal(batch[name][place], turned(cut, int(turn)))
+    assert hanging > 20
+
+
+def test_balanced_patches_follow_from_seed_and_case_alone(stored):
+    sampler = BalancedPatches((8, 8, 6), per_case=40, least_draws=30)
+
+    def starts(cases, seed=7, sampler=sampler, epoch=0):
+        places = sampler.places(cases, Drawing("train", seed, 3))
+        return {
+            case.case_id: places.at([(epoch, 40 * row + n) for n in range(40)])[1].tolist()
+            for row, case in enumerate(cases)
+        }
+
+    everyone, some = starts(stored), starts(stored[3:5][::-1])
+    assert some == {case_id: everyone[case_id] for case_id in some}
+    assert starts(stored, epoch=3) == everyone
+    assert starts(stored, seed=8) != everyone
+    anew = replace(sampler, resample_each_epoch=True)
+    assert starts(stored, sampler=anew) == everyone
+    assert starts(stored, sampler=anew, epoch=3) != everyone
+    places = pickle.loads(pickle.dumps(sampler.places(stored, Drawing("train", 7, 3))))
+    assert places.at([(0, 81)])[1].tolist() == [everyone[stored[2].case_id][1]]
 
 
 def test_the_last_of_three_holds_lesion_and_sites_are_indices(stored):
