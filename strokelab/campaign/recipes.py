@@ -18,20 +18,11 @@ from strokelab.errors import ConfigError
 from strokelab.files import write_text
 from strokelab.report.paper_tables import load_table
 
-PAPERS: Mapping[str, str] = {"sgnet": "sgnet_table5", "mapping": "mapping_table1"}
+PAPERS: Mapping[str, str] = {"sgnet": "sgnet_table5", "mapping": "mapping_table1", "sunet": "sunet_table1"}
 """Prefix of experiments, and name of the page in ``docs/methods`` -> the table in ``conf/paper`` with its words."""
-_ATLAS_V1 = {
-    1: 55,
-    2: 34,
-    3: 27,
-    4: 12,
-    5: 27,
-    6: 14,
-    7: 11,
-    8: 35,
-    9: 14,
-}  # scans of the INDI release; site 8: 9 twice
+_ATLAS_V1 = dict(enumerate((55, 34, 27, 12, 27, 14, 11, 35, 14), start=1))  # scans of the INDI release; site 8: 9 twice
 _ATLAS_V2, _UNLABELLED = 655, 300
+_ISLES: Mapping[str, int] = {"siss": 28, "spes": 30, "isles2022": 250}
 _COLUMNS = ("cases", "epochs", "batch", "precision", "loss", "optimiser", "input")
 
 
@@ -49,7 +40,11 @@ def settings_of(experiment: str) -> Settings:
 
 def published_cohort(settings: Settings) -> list[Case]:
     """Cases without files, as many of each site and subject as the release that an experiment names has."""
-    if str(settings["data"]["_target_"]).endswith("ATLASv2"):
+    target = str(settings["data"]["_target_"])
+    if "ISLES" in target:
+        name = settings["data"].get("variant", "isles2022")
+        return [_case(f"{name}-{n}", f"{name}-{n}", name) for n in range(1, 1 + _ISLES[name])]
+    if target.endswith("ATLASv2"):
         return [_case(f"sub-r{n:04d}_ses-1", f"sub-r{n:04d}", f"R{n % 33:03d}") for n in range(_ATLAS_V2)]
     cases = []
     for site, scans in _ATLAS_V1.items():
@@ -129,18 +124,22 @@ def _case(name: str, subject: str, site: str) -> Case:
 
 def _facts(settings: Settings) -> dict[str, str]:
     trainer, model, view = settings["trainer"], settings["model"], settings["view"]
-    batch, steps = settings["data"].get("batch_size"), view["sampler"].get("iterations_per_epoch")
+    batch, sampler = settings["data"].get("batch_size"), view["sampler"]
+    steps, patches = sampler.get("iterations_per_epoch"), sampler.get("per_case")
+    length = f" of {steps} steps" if steps else f" of {patches} patches a case" if patches else ""
+    stopping = (settings["callbacks"] or {}).get("early_stopping")
+    stop = f", until {stopping['patience']} bring no gain in `{stopping['monitor']}`" if stopping else ""
     precision = str(trainer["precision"])
-    scheduler = _call(model["scheduler"], leave_out=("total_iters",))
+    scheduler = f", {_call(model['scheduler'], leave_out=('total_iters',))}" if model["scheduler"] else ""
     clip = f", gradients clipped at {trainer['gradient_clip_val']}" if trainer.get("gradient_clip_val") else ""
     each = model["loss"].get("each") or model["loss"]
     return {
         "cases": _counts(settings),
-        "epochs": f"{trainer['max_epochs']}{f' of {steps} steps' if steps else ''}",
+        "epochs": f"{trainer['max_epochs']}{length}{stop}",
         "batch": str(batch or "2 (planned)"),
         "precision": "mixed (`auto`)" if precision == "auto" else f"`{precision}`",
         "loss": _call(each),
-        "optimiser": f"{_call(model['optimizer'])}, {scheduler}{clip}",
+        "optimiser": f"{_call(model['optimizer'])}{scheduler}{clip}",
         "input": str(view["preparation"]["normalize"]).replace("???", "z-score per scan (planned)"),
     }
 

@@ -152,8 +152,8 @@ def selected_by_test(curves: str, split: Split | None = None) -> bool:
     if curves == HELD_OUT_SELECTS and split is not None and not split.val:
         warnings.warn(
             f"data.curves={HELD_OUT_SELECTS}: the {len(split.test)} cases that test also end the training and choose "
-            "its weights, as in the paper: their scores are too good by an unknown amount; split.val_fraction=0.1 sets a "
-            "validation part aside",
+            "its weights: their scores are too good by an unknown amount; split.val_fraction=0.1 sets a validation part "
+            "aside",
             DataWarning,
             stacklevel=2,
         )
