@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from strokelab import runs
 from strokelab.configuration import Settings, build
@@ -23,6 +22,8 @@ from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics, store_of
 from strokelab.inference.postprocess import asks_classes
 from strokelab.inference.precision import AS_TRAINED
+from strokelab.inference.progress import shown_in
+from strokelab.preparation.progress import advancing, bar
 from strokelab.preparation.store import StoredCase
 from strokelab.runs import Ensemble
 from strokelab.runs.training_scans import Preparer
@@ -81,7 +82,10 @@ def ensemble_outcomes(assignment: Assignment, averaging: Averaging, settings: Se
             stack.enter_context(Scorer(row.entry.label, keep=keeper.keep, phantom=phantom, own=own))
             for row, keeper in zip(rows, keepers, strict=True)
         ]
-        for place, one in enumerate(track(assignment.cases, f"Averaging {len(ensemble.members)} maps")):
+        title = f"Averaging {len(ensemble.members)} maps"
+        shown = stack.enter_context(bar(title, len(assignment.cases), shown=True))
+        stack.enter_context(shown_in(shown))
+        for place, one in enumerate(advancing(shown, assignment.cases)):
             part = ensemble.part([entry.folder for entry in one.members])
             forms = {preparer: stored[preparer][place] for preparer in part.preparers}
             for index, its, prediction in _predictions(part, forms, rows, disagreement=averaging.disagreement):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
-from rich.progress import track
 
 from strokelab import runs
 from strokelab.configuration import compose, plain
@@ -22,6 +21,8 @@ from strokelab.evaluation.sweep import gather, is_sweep, unfinished
 from strokelab.foreign_text import printable
 from strokelab.inference.derivative import Derivative, SavedPrediction
 from strokelab.inference.precision import AS_TRAINED
+from strokelab.inference.progress import shown_in
+from strokelab.preparation.progress import advancing, bar
 from strokelab.runs import Ensemble, Run
 
 if TYPE_CHECKING:
@@ -155,17 +156,19 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     cases = _to_do(found.cases, derivative, writing, console)
     rows: list[SavedPrediction] = []
     failures: dict[str, StrokelabError] = {}
-    for case in track(cases, f"Predicting with {printable(trained.name)}", console=console):
-        try:
-            prediction = trained.predict(case, disagreement=applying.disagreement, classes=applying.classes)
-            rows.append(derivative.write(prediction, image=case.reference_image, modality=case.reference_modality))
-            save_qc(derivative, case, prediction)
-            row = rows[-1]
-            _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
-        except StrokelabError as error:  # one damaged scan must not cost the others
-            failures[case.case_id] = error
-            console.print("[red]failed:[/] ", end="")
-            _say(console, f"{case.case_id}: {error}")
+    title = f"Predicting with {printable(trained.name)}"
+    with bar(title, len(cases), shown=True, console=console) as shown, shown_in(shown):
+        for case in advancing(shown, cases):
+            try:
+                prediction = trained.predict(case, disagreement=applying.disagreement, classes=applying.classes)
+                rows.append(derivative.write(prediction, image=case.reference_image, modality=case.reference_modality))
+                save_qc(derivative, case, prediction)
+                row = rows[-1]
+                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
+            except StrokelabError as error:  # one damaged scan must not cost the others
+                failures[case.case_id] = error
+                console.print("[red]failed:[/] ", end="")
+                _say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
     _announce(found, trained.modalities, console)
     _say(console, f"Masks: {writing.out}   Volumes: {table}")

@@ -5,7 +5,7 @@ Knows arrays and callables; knows no run folders, no readers and no model classe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from strokelab.contract import Prediction, PreparedCase
 from strokelab.inference.accumulate import scan_on
 from strokelab.inference.postprocess import finish
 from strokelab.inference.precision import Precision, computing
+from strokelab.inference.progress import followed
 from strokelab.inference.scores import Kind, Scores
 from strokelab.preparation.restore import restore_mask
 
@@ -51,19 +52,55 @@ def case_scores(
         precision: in which it does (``inference.precision``); probabilities and their sums are in float32 always.
         classes: the maps of all classes; logits come so anyway, since they become probabilities together.
     """
+    (scores,) = scores_together(
+        prepared,
+        predicts=[predict],
+        windows=windows,
+        lesion_channel=lesion_channel,
+        device=device,
+        precision=precision,
+        classes=classes,
+    )
+    return scores
+
+
+def scores_together(
+    prepared: PreparedCase,
+    *,
+    predicts: Sequence[Predict],
+    windows: Callable[..., Tensor],
+    lesion_channel: int,
+    device: torch.device | str,
+    precision: Precision,
+    classes: bool,
+) -> list[Scores]:
+    """The scores of several models that are given the same samples, each cut once; equal to those of one by one.
+
+    Args:
+        prepared: as for ``case_scores``.
+        predicts: of each model, as ``predict`` of ``case_scores``.
+        windows: that treat each map of a sample for itself, unless there is one model.
+        lesion_channel: as for ``case_scores``, and so are the others.
+        device: where all of them compute.
+        precision: in which.
+        classes: the maps of all classes.
+    """
     kind: Kind = getattr(windows, "scores", "probabilities")
     classes = classes or kind == "logits"
     added = classes or getattr(windows, "every_class", False)
 
     def maps(image: Tensor, brain: Tensor) -> Tensor:
-        scores = predict(image.to(device), brain.to(device))
-        return scores if added else scores[:, lesion_channel].unsqueeze(1)
+        image, brain = image.to(device), brain.to(device)
+        found = [predict(image, brain) for predict in predicts]
+        found = found if added else [scores[:, lesion_channel].unsqueeze(1) for scores in found]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     with torch.inference_mode(), computing(precision, device):
         image, brain = scan_on(device, prepared.image, prepared.brain)
-        scores = windows(image, maps, brain)
-    kept = scores if classes else scores[lesion_channel if added else 0]
-    return Scores(kept.float().cpu().numpy(), kind, lesion_channel)
+        with followed(maps, prepared, windows) as predict:
+            scores = windows(image, predict, brain)
+    each = (part if classes else part[lesion_channel if added else 0] for part in scores.chunk(len(predicts)))
+    return [Scores(part.float().cpu().numpy(), kind, lesion_channel) for part in each]
 
 
 def to_native(

@@ -69,26 +69,13 @@ class PatchWindows:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch", tuple(self.patch))  # yaml has lists
-        sides = len(self.patch) == 3 and all(isinstance(side, int) and side > 0 for side in self.patch)
         ranges = (
-            (
-                "patch",
-                sides and math.prod(self.patch) <= MOST_VOXELS,
-                "three whole numbers, the sides in voxels",
-                "[128,128,128]",
-            ),
+            ("patch", is_patch(self.patch), "three whole numbers, the sides in voxels", "[128,128,128]"),
             ("step", 0 < self.step <= 1, "a share of the window, above 0 and at most 1", "0.5"),
             ("gaussian", 0 <= self.gaussian < math.inf, "a share of the window's side, or 0", "0.125"),
             ("batch_size", self.batch_size >= 1, "a whole number of at least 1", "1"),
         )
-        for name, fine, expected, value in ranges:
-            if not fine:
-                raise ConfigError(
-                    f"view.windows.{name}",
-                    found=str(getattr(self, name)),
-                    expected=expected,
-                    remedy=f"set view.windows.{name}={value}",
-                )
+        check_settings(self, ranges)
         check_accumulate(self.accumulate)
         flips_of(self.mirror)
 
@@ -174,6 +161,32 @@ class PatchWindows:
         inner = tuple(slice(first, first + size) for first, size in zip(before, shape, strict=True))
         pairs = [(first, lack - first) for first, lack in zip(before, missing, strict=True)]
         return inner, [voxels for pair in reversed(pairs) for voxels in pair]
+
+
+def is_patch(patch: Sequence[object]) -> bool:
+    """Whether these are three sides of a window that a run folder may ask for."""
+    sides = [side for side in patch if isinstance(side, int) and side > 0]
+    return len(patch) == len(sides) == 3 and math.prod(sides) <= MOST_VOXELS
+
+
+def check_settings(plan: object, ranges: Iterable[tuple[str, bool, str, str]]) -> None:
+    """Settings of ``view.windows``, held against what they may be.
+
+    Args:
+        plan: whose settings they are.
+        ranges: name of a setting, whether its value is in range, the range in words, and a value that is in it.
+
+    Raises:
+        ConfigError: naming the first that is out of range.
+    """
+    for name, fine, expected, value in ranges:
+        if not fine:
+            raise ConfigError(
+                f"view.windows.{name}",
+                found=str(getattr(plan, name)),
+                expected=expected,
+                remedy=f"set view.windows.{name}={value}",
+            )
 
 
 @dataclass(frozen=True)

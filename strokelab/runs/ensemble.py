@@ -138,9 +138,8 @@ class Ensemble(Predictor):
         on_one_grid = len({forms[preparer].steps for preparer in self.preparers}) == 1
         alike = len({(member.kind, member.lesion_channel) for member in self.members}) == 1
         wanted: tuple[int, int] | None = None
-        for member in self.members:
+        for member, scores in self._scores_of_members(forms, classes):
             prepared = forms[member.preparer]
-            scores = self.pool.run(member.loading).scores(prepared, classes=classes)
             if not alike:
                 scores = scores.finished(classes=classes)
             if scores.values.ndim == 4:
@@ -149,6 +148,20 @@ class Ensemble(Predictor):
                 if wanted != channels:
                     raise _other_classes(member, channels, self.members[0], wanted)
             yield member, scores if on_one_grid else scores.restored(prepared.steps)
+
+    def _scores_of_members(self, forms: Forms, classes: bool) -> Iterator[tuple[Member, Scores]]:
+        """Each member's scores as it gives them; neighbours that stay loaded and cut the same samples share these."""
+        left = list(self.members)
+        while left:
+            first, run = left[0], self.pool.run(left[0].loading)
+            others: list[Run] = []
+            for member in left[1:]:
+                other = self.pool.kept(member.loading)
+                if other is None or member.preparer != first.preparer or not run.shares(other):
+                    break
+                others.append(other)
+            together, left = left[: len(others) + 1], left[len(others) + 1 :]
+            yield from zip(together, run.scores_beside(others, forms[first.preparer], classes=classes), strict=True)
 
 
 def load_ensemble(

@@ -74,6 +74,10 @@ class Pool:
         """Runs that stay loaded."""
         return len(self._kept)
 
+    def kept(self, loading: Loading) -> Run | None:
+        """A run that stays loaded; None where it does not."""
+        return self._kept.get(loading)
+
     def run(self, loading: Loading) -> Run:
         """A run with its weights.
 

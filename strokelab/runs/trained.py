@@ -19,9 +19,10 @@ from strokelab.contract import PreparedCase
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
-from strokelab.inference.predict import case_scores
+from strokelab.inference.predict import scores_together
 from strokelab.inference.scores import Scores
 from strokelab.inference.windows import MEMORY_ONLY
+from strokelab.networks.folding import for_prediction
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, own_choice, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 from strokelab.runs.own import own_classes
@@ -83,15 +84,34 @@ class Run(Predictor):
 
     def scores(self, prepared: PreparedCase, *, classes: bool = False) -> Scores:
         """The scores of a case on the model's grid, before post-processing: of the lesion, or of all classes."""
-        return case_scores(
+        (scores,) = self.scores_beside((), prepared, classes=classes)
+        return scores
+
+    def scores_beside(self, others: Sequence[Run], prepared: PreparedCase, *, classes: bool = False) -> list[Scores]:
+        """Its scores of a case, then those of other runs with its windows, which are given the same samples.
+
+        Args:
+            others: that ``shares`` says.
+            prepared: the case.
+            classes: as for ``scores``.
+        """
+        models = [run.model for run in (self, *others)]
+        if getattr(self.view.windows, "many", False):
+            models = [for_prediction(model) for model in models]
+        return scores_together(
             prepared,
-            predict=self.model.predict_scores,
+            predicts=[model.predict_scores for model in models],
             windows=self.view.windows,
             lesion_channel=self.model.lesion_channel,
             device=self.model.device,
             precision=self.precision,
             classes=classes,
         )
+
+    def shares(self, other: Run) -> bool:
+        """Whether another run can be given the samples that this one is: many of them, and cut in the same way."""
+        how = [(run.view.windows, run.model.lesion_channel, run.model.device, run.precision) for run in (self, other)]
+        return getattr(self.view.windows, "many", False) and how[0] == how[1]
 
     def average(self, forms: Forms, *, disagreement: bool = False, classes: bool = False) -> Scores:
         """Its scores; a single member disagrees with nothing."""
@@ -149,11 +169,12 @@ def load_run(
     sites = read_json(folder / SITES)
     trained = str((settings.get("trainer") or {}).get("precision"))
     computed = settle(precision, trained=trained, device=device)
+    named = {name: getattr(view.windows, name) for name in getattr(view.windows, "named", ())}
     provenance = {
         "run": folder.name,
         "model": str(settings.get("name", "")),
         "checkpoint": file.name,
-        "inference": _inference(computed, own_windows, windows or {}),
+        "inference": _inference(computed, own_windows, windows or {}, named),
         "postprocess": json.dumps(nodes["postprocess"]),
         "strokelab": __version__,
     }
@@ -167,10 +188,14 @@ def _changed(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]
     return {**own, **asked}
 
 
-def _inference(precision: str, own: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Precision, and what of the windows is not the run's own but changes numbers, e.g. ``bf16, mirror=none``."""
+def _inference(precision: str, own: Mapping[str, Any], asked: Mapping[str, Any], named: Mapping[str, Any]) -> str:
+    """Precision, what of the windows is not the run's own but changes numbers, and what they always name.
+
+    For example ``bf16, mirror=none`` or ``32, step=[8, 8, 4]``.
+    """
     own = own.get("windows", own)
     other = {key: value for key, value in asked.items() if key not in MEMORY_ONLY and own.get(key) != value}
+    other |= {key: list(value) if isinstance(value, tuple) else value for key, value in named.items()}
     return ", ".join([precision, *(f"{key}={value}" for key, value in sorted(other.items()))])
 
 

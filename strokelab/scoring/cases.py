@@ -10,17 +10,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.progress import track
 
 from strokelab import __version__
 from strokelab.configuration import Settings
 from strokelab.contract import Case, Prediction
 from strokelab.errors import DataError
+from strokelab.inference.progress import shown_in
 from strokelab.metrics.case import score_row
 from strokelab.metrics.own import OwnMetric, score_own
 from strokelab.metrics.profiles import find_profile
 from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
 from strokelab.nifti import read_grid, read_lesion
+from strokelab.preparation.progress import advancing, bar
 from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ def score_cases(
         text; its metrics are then NaN.
     """
     recipe = recipe_of(run, profile)
-    with Scorer(name or run.name, keep=keep, phantom=phantom, own=own) as scorer:
-        for case, stored in track(
-            list(zip(cases, prepared, strict=True)), f"Predicting with {scorer.name}", disable=not progress
-        ):
+    pairs = list(zip(cases, prepared, strict=True))
+    name = name or run.name
+    shown = bar(f"Predicting with {name}", len(pairs), shown=progress)
+    with Scorer(name, keep=keep, phantom=phantom, own=own) as scorer, shown, shown_in(shown):
+        for case, stored in advancing(shown, pairs):
             scorer.add(case, predicted(run, stored), settings=run.settings, recipe=recipe)
     return scorer.scores()
 
