@@ -161,7 +161,11 @@ class Ensemble(Predictor):
                     break
                 others.append(other)
             together, left = left[: len(others) + 1], left[len(others) + 1 :]
-            yield from zip(together, run.scores_beside(others, forms[first.preparer], classes=classes), strict=True)
+            form = forms[first.preparer]
+            if others:
+                yield from zip(together, run.scores_beside(others, form, classes=classes), strict=True)
+            else:
+                yield first, run.scores(form, classes=classes)
 
 
 def load_ensemble(

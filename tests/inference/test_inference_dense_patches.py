@@ -149,7 +149,7 @@ def test_more_patches_than_a_case_may_have_are_refused(monkeypatch):
 
     monkeypatch.setattr(dense_patches, "MOST_WINDOWS", 10)
     image, brain = volume_of((9, 9, 9))
-    with pytest.raises(ConfigError, match="view.windows.step"):
+    with pytest.raises(ConfigError, match=r"view\.windows\.step"):
         DensePatches(PATCH)(image, uneven, brain)
 
 
