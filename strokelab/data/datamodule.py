@@ -36,7 +36,6 @@ from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
 Part = Literal["train", "val", "test"]
-Variant = Literal["siss", "spes"]
 Root = str | Path | None
 SplitRule = Callable[[Sequence[Case], Volumes | None], Split]
 
@@ -49,16 +48,12 @@ class CohortDataModule(LightningDataModule):
     (seed, epoch, rank), and ``state_dict`` says which batches of the interrupted epoch were trained on.
 
     Args:
-        dataset: a reader's name (``strokelab.data.readers``).
-        root: the dataset's folder.
+        dataset, root: a reader's name (``strokelab.data.readers``), and the dataset's folder.
         modalities: the channels, in order; those of ``view.preparation``.
         view: how the model sees a brain.
         split: ``(cases, volumes) -> Split``, see ``data.splits``; None: only the cases are asked for.
         options: the reader's own.
-        exclude: case or subject ids to leave out.
-        labelled_only: leave out cases without a lesion mask.
-        only_sites: keep the cases of these sites alone; None = all.
-        limit_per_site: only the first subjects of each site, for trials; None = all.
+        exclude, labelled_only, only_sites, limit_per_site: which cases there are, see ``CaseFilter``.
         pseudo: masks by models for the unlabelled cases, which then train as well: a source; None = none do.
         sources: further sources of training samples, by name.
         mixing: ``sampling.alternate.Alternate``, strictly in turn; None: one stream, cases sampled by weight.
@@ -205,7 +200,12 @@ class CohortDataModule(LightningDataModule):
     @property
     def curves_only(self) -> bool:
         """Whether curves are of the test part, as nnU-Net's of the held-out fold: nothing may be chosen by them."""
-        return bool(self._curve_cases) and not self.split_result.val and not selected_by_test(self.curves)
+        return bool(self._curve_cases) and not self.validates
+
+    @property
+    def validates(self) -> bool:
+        """Whether something may be chosen by the curves: of a validation part, or where ``curves`` says so."""
+        return bool(self.split_result.val) or selected_by_test(self.curves)
 
     @property
     def _curve_cases(self) -> Sequence[str]:
@@ -294,7 +294,9 @@ class ATLASv2(CohortDataModule):
 class ISLES2015(CohortDataModule):
     """ISLES 2015: ``variant="siss"`` (sub-acute lesions) or ``"spes"`` (penumbra)."""
 
-    def __init__(self, root: Root, modalities: Sequence[str], variant: Variant, **settings: Any) -> None:
+    def __init__(
+        self, root: Root, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
+    ) -> None:
         super().__init__(f"isles2015_{variant}", root, modalities, **settings)
 
 

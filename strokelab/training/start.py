@@ -279,7 +279,7 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
             expected="at least two training sites",
             remedy="switch it off with adversary=none, or train on more sites",
         )
-    if start.settings["checkpoint"] != "last" and not datamodule.split_result.val:
+    if start.settings["checkpoint"] != "last" and not datamodule.validates:
         raise ConfigError(
             "checkpoint",
             found=f"{start.settings['checkpoint']!r} and nobody to validate on",
@@ -287,8 +287,8 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
             remedy=f"set checkpoint=last, or {runs.validation_remedy(start.settings)}",
         )
     if start.checkpoint is None:
-        check_monitors(start.settings, validates=bool(datamodule.split_result.val))
-    runs.check_objective(start.settings, validates=bool(datamodule.split_result.val))
+        check_monitors(start.settings, validates=datamodule.validates)
+    runs.check_objective(start.settings, validates=datamodule.validates)
     if start.checkpoint is None:
         return
     before, today = runs.read_split(start.folder), datamodule.split_result
