@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from strokelab import terminal
 from strokelab.buildable import buildable
-from strokelab.contract import Batch, Case
+from strokelab.contract import HELD_OUT_SELECTS, Batch, Case
 from strokelab.data.case_filter import CaseFilter
-from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root, selected_by_test
+from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
 from strokelab.data.description import described_use
 from strokelab.data.loaders import batch_loader
 from strokelab.data.progress import progress_of
@@ -176,7 +176,6 @@ class CohortDataModule(LightningDataModule):
         """Read, split and prepare everything, so that a DataError or ConfigError comes before training starts."""
         self.training.sourced(self.view, self._prepare)
         self._prepare([*self.split_result.val, *self.split_result.test])
-        selected_by_test(self.curves, self.split_result)
 
     def volumes(self, part: Part) -> list[StoredCase]:
         """The prepared cases of a part, for whole-volume prediction."""
@@ -205,7 +204,7 @@ class CohortDataModule(LightningDataModule):
     @property
     def validates(self) -> bool:
         """Whether something may be chosen by the curves: of a validation part, or where ``curves`` says so."""
-        return bool(self.split_result.val) or selected_by_test(self.curves)
+        return bool(self.split_result.val) or self.curves == HELD_OUT_SELECTS
 
     @property
     def _curve_cases(self) -> Sequence[str]:

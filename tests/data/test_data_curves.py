@@ -4,6 +4,7 @@ import pytest
 from data_small_cohort import small_view, write_cohort
 
 from strokelab.data import ATLASv1
+from strokelab.data.cohort_checks import warn_selected_by_test
 from strokelab.data.splits import All, LeaveOneSiteOut
 from strokelab.errors import ConfigError, DataWarning
 
@@ -36,7 +37,7 @@ def test_held_out_curves_are_of_the_cases_that_test(folder):
 def test_where_held_out_cases_select_they_validate_and_it_is_said(folder):
     data = a_module(folder, LeaveOneSiteOut(1, val_fraction=0), "held_out_selects")
     with pytest.warns(DataWarning, match="2 cases that test also end the training"):
-        data.setup()
+        warn_selected_by_test(data.split_result, data.curves)
     assert data.validates
     assert not data.curves_only
     assert curve_cases(data) == set(data.split_result.test)
