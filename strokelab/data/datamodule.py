@@ -36,7 +36,6 @@ from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
 Part = Literal["train", "val", "test"]
-Root = str | Path | None
 SplitRule = Callable[[Sequence[Case], Volumes | None], Split]
 
 
@@ -277,7 +276,7 @@ class CohortDataModule(LightningDataModule):
 class ATLASv1(CohortDataModule):
     """ATLAS v1.2, chronic stroke on T1w; nine sites in the INDI release."""
 
-    def __init__(self, root: Root, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
         super().__init__("atlas_v1", root, modalities, **settings)
 
 
@@ -285,7 +284,7 @@ class ATLASv1(CohortDataModule):
 class ATLASv2(CohortDataModule):
     """ATLAS v2.0, chronic stroke on T1w; 33 cohorts with masks."""
 
-    def __init__(self, root: Root, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
         super().__init__("atlas_v2", root, modalities, **settings)
 
 
@@ -294,7 +293,7 @@ class ISLES2015(CohortDataModule):
     """ISLES 2015: ``variant="siss"`` (sub-acute lesions) or ``"spes"`` (penumbra)."""
 
     def __init__(
-        self, root: Root, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
+        self, root: str | Path | None, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
     ) -> None:
         super().__init__(f"isles2015_{variant}", root, modalities, **settings)
 
@@ -303,7 +302,9 @@ class ISLES2015(CohortDataModule):
 class ISLES2022(CohortDataModule):
     """ISLES 2022, acute and sub-acute lesions on DWI, ADC and FLAIR."""
 
-    def __init__(self, root: Root, modalities: Sequence[str] = ("DWI", "ADC", "FLAIR"), **settings: Any) -> None:
+    def __init__(
+        self, root: str | Path | None, modalities: Sequence[str] = ("DWI", "ADC", "FLAIR"), **settings: Any
+    ) -> None:
         super().__init__("isles2022", root, modalities, **settings)
 
 
