@@ -36,6 +36,7 @@ from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
 Part = Literal["train", "val", "test"]
+Root = str | Path | None
 SplitRule = Callable[[Sequence[Case], Volumes | None], Split]
 
 
@@ -59,8 +60,7 @@ class CohortDataModule(LightningDataModule):
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
         batch_size: samples per step, over all processes of a training: each gets an equal share.
-        workers: loader processes; 0 reads in the training process; "auto" and what fits: ``worker_count``.
-        prepare_workers: processes that prepare cases.
+        workers, prepare_workers: loader processes (0, a number, "auto": ``worker_count``); those that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
         curves: whose curves there are, see ``cohort_checks.curve_cases``.
@@ -276,7 +276,7 @@ class CohortDataModule(LightningDataModule):
 class ATLASv1(CohortDataModule):
     """ATLAS v1.2, chronic stroke on T1w; nine sites in the INDI release."""
 
-    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+    def __init__(self, root: Root, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
         super().__init__("atlas_v1", root, modalities, **settings)
 
 
@@ -284,7 +284,7 @@ class ATLASv1(CohortDataModule):
 class ATLASv2(CohortDataModule):
     """ATLAS v2.0, chronic stroke on T1w; 33 cohorts with masks."""
 
-    def __init__(self, root: str | Path | None, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
+    def __init__(self, root: Root, modalities: Sequence[str] = ("T1w",), **settings: Any) -> None:
         super().__init__("atlas_v2", root, modalities, **settings)
 
 
@@ -293,7 +293,7 @@ class ISLES2015(CohortDataModule):
     """ISLES 2015: ``variant="siss"`` (sub-acute lesions) or ``"spes"`` (penumbra)."""
 
     def __init__(
-        self, root: str | Path | None, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
+        self, root: Root, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
     ) -> None:
         super().__init__(f"isles2015_{variant}", root, modalities, **settings)
 
@@ -302,9 +302,7 @@ class ISLES2015(CohortDataModule):
 class ISLES2022(CohortDataModule):
     """ISLES 2022, acute and sub-acute lesions on DWI, ADC and FLAIR."""
 
-    def __init__(
-        self, root: str | Path | None, modalities: Sequence[str] = ("DWI", "ADC", "FLAIR"), **settings: Any
-    ) -> None:
+    def __init__(self, root: Root, modalities: Sequence[str] = ("DWI", "ADC", "FLAIR"), **settings: Any) -> None:
         super().__init__("isles2022", root, modalities, **settings)
 
 
