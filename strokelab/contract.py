@@ -27,6 +27,8 @@ _WRITTEN = (".nii", ".nii.gz")
 
 CURVES_ONLY = "curves_only"
 """What numbers of cases that test are logged under, ``curves_only/loss``: nothing may be chosen by them."""
+HELD_OUT_SELECTS = "held_out_selects"
+"""``data.curves``: where no case validates, the cases that test choose, as in some papers' code."""
 
 
 Kind = Literal["intensity", "label", "fraction", "mask"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strokelab.command_words import setting
-from strokelab.contract import Case
+from strokelab.contract import HELD_OUT_SELECTS, Case
 from strokelab.data.readers._tree import as_id
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning
@@ -118,10 +118,6 @@ def check_channels(modalities: Sequence[str], channels: Sequence[str]) -> None:
         )
 
 
-HELD_OUT_SELECTS = "held_out_selects"
-"""``data.curves``: the test part chooses where no case validates, as in some papers' code."""
-
-
 def curve_cases(split: Split, cases: Sequence[Case], curves: str) -> tuple[str, ...]:
     """The cases that the curves of a training are of.
 
@@ -147,14 +143,12 @@ def curve_cases(split: Split, cases: Sequence[Case], curves: str) -> tuple[str, 
     return tuple(case_id for case_id in split.test if case_id in labelled)
 
 
-def selected_by_test(curves: str, split: Split | None = None) -> bool:
-    """Whether cases that test may also choose when training ends and its weights; warns where they do in a split."""
-    if curves == HELD_OUT_SELECTS and split is not None and not split.val:
+def warn_selected_by_test(split: Split, curves: str) -> None:
+    """Warn where the cases that test also choose when training ends and with what weights."""
+    if curves == HELD_OUT_SELECTS and not split.val:
         warnings.warn(
             f"data.curves={HELD_OUT_SELECTS}: the {len(split.test)} cases that test also end the training and choose "
-            "its weights: their scores are too good by an unknown amount; split.val_fraction=0.1 sets a validation part "
-            "aside",
+            "its weights: their scores are too good by an unknown amount; split.val_fraction=0.1 sets others aside",
             DataWarning,
             stacklevel=2,
         )
-    return curves == HELD_OUT_SELECTS

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from strokelab import terminal
 from strokelab.buildable import buildable
-from strokelab.contract import Batch, Case
+from strokelab.contract import HELD_OUT_SELECTS, Batch, Case
 from strokelab.data.case_filter import CaseFilter
-from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root, selected_by_test
+from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
 from strokelab.data.description import described_use
 from strokelab.data.loaders import batch_loader
 from strokelab.data.progress import progress_of
@@ -36,7 +36,6 @@ from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
 Part = Literal["train", "val", "test"]
-Variant = Literal["siss", "spes"]
 Root = str | Path | None
 SplitRule = Callable[[Sequence[Case], Volumes | None], Split]
 
@@ -49,24 +48,19 @@ class CohortDataModule(LightningDataModule):
     (seed, epoch, rank), and ``state_dict`` says which batches of the interrupted epoch were trained on.
 
     Args:
-        dataset: a reader's name (``strokelab.data.readers``).
-        root: the dataset's folder.
+        dataset, root: a reader's name (``strokelab.data.readers``), and the dataset's folder.
         modalities: the channels, in order; those of ``view.preparation``.
         view: how the model sees a brain.
         split: ``(cases, volumes) -> Split``, see ``data.splits``; None: only the cases are asked for.
         options: the reader's own.
-        exclude: case or subject ids to leave out.
-        labelled_only: leave out cases without a lesion mask.
-        only_sites: keep the cases of these sites alone; None = all.
-        limit_per_site: only the first subjects of each site, for trials; None = all.
+        exclude, labelled_only, only_sites, limit_per_site: which cases there are, see ``CaseFilter``.
         pseudo: masks by models for the unlabelled cases, which then train as well: a source; None = none do.
         sources: further sources of training samples, by name.
         mixing: ``sampling.alternate.Alternate``, strictly in turn; None: one stream, cases sampled by weight.
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
         batch_size: samples per step, over all processes of a training: each gets an equal share.
-        workers: loader processes; 0 reads in the training process; "auto" and what fits: ``worker_count``.
-        prepare_workers: processes that prepare cases.
+        workers, prepare_workers: loader processes (0, a number, "auto": ``worker_count``); those that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
         curves: whose curves there are, see ``cohort_checks.curve_cases``.
@@ -181,7 +175,6 @@ class CohortDataModule(LightningDataModule):
         """Read, split and prepare everything, so that a DataError or ConfigError comes before training starts."""
         self.training.sourced(self.view, self._prepare)
         self._prepare([*self.split_result.val, *self.split_result.test])
-        selected_by_test(self.curves, self.split_result)
 
     def volumes(self, part: Part) -> list[StoredCase]:
         """The prepared cases of a part, for whole-volume prediction."""
@@ -205,7 +198,12 @@ class CohortDataModule(LightningDataModule):
     @property
     def curves_only(self) -> bool:
         """Whether curves are of the test part, as nnU-Net's of the held-out fold: nothing may be chosen by them."""
-        return bool(self._curve_cases) and not self.split_result.val and not selected_by_test(self.curves)
+        return bool(self._curve_cases) and not self.validates
+
+    @property
+    def validates(self) -> bool:
+        """Whether something may be chosen by the curves: of a validation part, or where ``curves`` says so."""
+        return bool(self.split_result.val) or self.curves == HELD_OUT_SELECTS
 
     @property
     def _curve_cases(self) -> Sequence[str]:
@@ -294,7 +292,9 @@ class ATLASv2(CohortDataModule):
 class ISLES2015(CohortDataModule):
     """ISLES 2015: ``variant="siss"`` (sub-acute lesions) or ``"spes"`` (penumbra)."""
 
-    def __init__(self, root: Root, modalities: Sequence[str], variant: Variant, **settings: Any) -> None:
+    def __init__(
+        self, root: Root, modalities: Sequence[str], variant: Literal["siss", "spes"], **settings: Any
+    ) -> None:
         super().__init__(f"isles2015_{variant}", root, modalities, **settings)
 
 

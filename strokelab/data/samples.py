@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -231,19 +232,29 @@ class Samples(Dataset[Batch]):
                     announce(array, corner, size)
         boxes = self._empty((len(rows),), self.places.size)
         sources: dict[int, dict[str, Tensor]] = {}
-        for place, (case, corner, size) in enumerate(zip(opened, corners, sizes, strict=True)):
-            outside = self._outside(rows[place], case)
-            if size == self.places.size:
-                _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside)
-            else:
+
+        def fill(places: Sequence[int]) -> None:
+            for place in places:
+                case, corner, size = opened[place], corners[place], sizes[place]
+                outside = self._outside(rows[place], case)
+                if size == self.places.size:
+                    _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside)
+                    continue
                 box = self._empty((), size)
                 _fill(case, corner, box, outside)
                 turn = 0 if turns is None else int(turns[place])
                 sources[place] = {name: torch.from_numpy(_turned(array, turn)) for name, array in box.items()}
+
+        every = range(len(rows))
+        if self._small and len(rows) > 1:  # many short rows: each waits for memory, so two at a time
+            with ThreadPoolExecutor(2) as threads:
+                list(threads.map(fill, (every[::2], every[1::2])))
+        else:
+            fill(every)
         for turn in () if turns is None else np.unique(turns[turns > 0]):
             for maps in boxes.values():
                 maps[turns == turn] = _turned(maps[turns == turn], int(turn)).swapaxes(-1, -3)
-        return boxes, sources
+        return boxes, dict(sorted(sources.items()))
 
     def _reads_from_disk(self) -> bool:
         """Whether boxes are worth announcing: large ones always, small ones while reading goes to the disk.
@@ -251,8 +262,12 @@ class Samples(Dataset[Batch]):
         The calls for a small box take longer than copying it, which is all there is to do once cases are in memory.
         """
         before, self._disk_reads = self._disk_reads, disk_reads()
-        large = 4 * len(self.cases[0].channels) * math.prod(self.places.size) >= _LARGE
-        return large or before is None or before != self._disk_reads
+        return not self._small or before is None or before != self._disk_reads
+
+    @property
+    def _small(self) -> bool:
+        """Whether samples are volumes of a few hundred kilobytes."""
+        return self.axis is None and 4 * len(self.cases[0].channels) * math.prod(self.places.size) < _LARGE
 
     def _outside(self, row: int, case: PreparedCase) -> Any:
         """What an image is beyond its border: 0, or the background (C, 1, 1, 1) of each channel."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from strokelab.configuration import Settings
+from strokelab.contract import HELD_OUT_SELECTS
 from strokelab.files import digest
 from strokelab.runs.checkpoints import relocate
 from strokelab.runs.init_weights import with_init_weights
@@ -146,6 +147,7 @@ def _material(settings: Settings) -> Settings:
     # The command may name the run folder by another path than its resolved one.
     found = relocate(relocate(settings, str(settings["run_dir"]), folder), folder, _HERE)
     kept = with_full_places(cast(Settings, found))
+    curves = (kept.get("data") or {}).get("curves")
     for name in (*_IMMATERIAL, *_ADDED):
         *parents, last = name.split(".")
         node: Any = kept
@@ -153,6 +155,8 @@ def _material(settings: Settings) -> Settings:
             node = node.get(parent) if isinstance(node, dict) else None
         if isinstance(node, dict) and (name not in _ADDED or node.get(last) == _ADDED[name]):
             node.pop(last, None)
+    if curves == HELD_OUT_SELECTS:  # the other words change curves alone
+        kept["data"]["curves"] = curves
     found = with_init_weights(kept).get("init_weights")
     if isinstance(found, dict):  # not where they lie: what they are
         kept["init_weights"] = found.get("weights")

@@ -196,7 +196,7 @@ def _checked_cohorts(start: Start) -> list[CohortDataModule]:
     for one in stages:
         check_fit(one.settings)
     datamodules = [_checked_cohort(one) for one in stages]
-    check_best(start.settings, validates=bool(datamodules[-1].split_result.val))
+    check_best(start.settings, validates=datamodules[-1].validates)
     channels = [tuple(datamodule.view.preparation.channels) for datamodule in datamodules]
     for name, seen in zip(stage_names(start.settings), channels, strict=True):
         if seen != channels[-1]:
@@ -217,7 +217,7 @@ def _checked_cohort(start: Start) -> CohortDataModule:
     datamodule.setup("fit")
     check_cohort(start, datamodule)
     if start.checkpoint is None:
-        check_logged(settings, validates=bool(datamodule.split_result.val))
+        check_logged(settings, validates=datamodule.validates)
     return datamodule
 
 

@@ -77,7 +77,8 @@ def built(
     model: Segmenter = build(settings["model"])
     model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
     loggers = loggers_of(settings, folder, checkpoint) if loggers is None else loggers
-    trainer = trainer_of(settings, folder, loggers, stage, curves_only=datamodule.curves_only)
+    curves = {"validates": datamodule.validates, "curves_only": datamodule.curves_only}
+    trainer = trainer_of(settings, folder, loggers, stage, **curves)
     check_resumable(settings, model, trainer, steps=length_of(settings, counted_steps(settings, datamodule)))
     check_launch(trainer)
     resumed = runs.read_checkpoint(checkpoint) if checkpoint else {}

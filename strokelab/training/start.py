@@ -32,6 +32,7 @@ from strokelab.configuration.overriding import typed_settings, typed_value
 from strokelab.configuration.size_limit import check_size, check_voxels
 from strokelab.configuration.stages import check_heeded, check_stages, joined, of_stages
 from strokelab.configuration.untrusted_paths import check_places
+from strokelab.data.cohort_checks import warn_selected_by_test
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.errors import ConfigError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
@@ -279,16 +280,17 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
             expected="at least two training sites",
             remedy="switch it off with adversary=none, or train on more sites",
         )
-    if start.settings["checkpoint"] != "last" and not datamodule.split_result.val:
+    if start.settings["checkpoint"] != "last" and not datamodule.validates:
         raise ConfigError(
             "checkpoint",
             found=f"{start.settings['checkpoint']!r} and nobody to validate on",
             expected="a split with a validation part",
             remedy=f"set checkpoint=last, or {runs.validation_remedy(start.settings)}",
         )
+    warn_selected_by_test(datamodule.split_result, datamodule.curves)
     if start.checkpoint is None:
-        check_monitors(start.settings, validates=bool(datamodule.split_result.val))
-    runs.check_objective(start.settings, validates=bool(datamodule.split_result.val))
+        check_monitors(start.settings, validates=datamodule.validates)
+    runs.check_objective(start.settings, validates=datamodule.validates)
     if start.checkpoint is None:
         return
     before, today = runs.read_split(start.folder), datamodule.split_result

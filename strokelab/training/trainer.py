@@ -71,7 +71,13 @@ def loggers_of(settings: Settings, folder: Path, checkpoint: Path | None) -> lis
 
 
 def trainer_of(
-    settings: Settings, folder: Path, loggers: Sequence[Logger], stage: Stage, *, curves_only: bool = False
+    settings: Settings,
+    folder: Path,
+    loggers: Sequence[Logger],
+    stage: Stage,
+    *,
+    validates: bool,
+    curves_only: bool = False,
 ) -> Trainer:
     """The trainer that the settings of a stage ask for.
 
@@ -80,16 +86,16 @@ def trainer_of(
         folder: of the run.
         loggers: of the training.
         stage: whose settings they are; limits count from the beginning of the training.
+        validates: something may be chosen by the curves (``CohortDataModule.validates``).
         curves_only: without a validation part there are curves nevertheless (``CohortDataModule.curves_only``).
 
     Raises:
         ConfigError: nothing would write the checkpoint that a run is resumed from, or a part refuses its settings.
     """
-    has_validation = bool(settings["cohort"]["cases"].get("val"))
     callbacks: list[Callback] = [
         build(node)
         for name, node in settings["callbacks"].items()
-        if node and (has_validation or not _needs_validation(node))
+        if node and (validates or not _needs_validation(node))
     ]
     points = [callback for callback in callbacks if isinstance(callback, ResumePoint)]
     if not points:
@@ -100,7 +106,7 @@ def trainer_of(
             remedy="do not switch callbacks.resume_point off",
         )
     points[0].stage = stage
-    limits = {} if has_validation or curves_only else {"limit_val_batches": 0}
+    limits = {} if validates or curves_only else {"limit_val_batches": 0}
     progress = any(type(callback).__name__ == "Progress" for callback in callbacks)
     trainer = {**stage.counted_on(settings["trainer"]), **limits}
     plugins = [build(node) for node in trainer.pop("plugins", None) or []]

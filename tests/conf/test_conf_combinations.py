@@ -13,9 +13,11 @@ from strokelab.errors import ConfigError
 from strokelab.training.planning import placeholders, planned, with_open_batch
 
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
-DISTINCT = ("nnunet", "nnunet_residual", "nnunet_topk", "sgnet")  # the others are these with other data or parts
+DISTINCT = ("nnunet", "nnunet_residual", "nnunet_topk", "sgnet", "sunet")  # the others are these with other data or parts
 PARTS = ("adversary", "hemispheres", "standardizer")
 SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
+SMALL_VOLUME = ["view.sampler.patch=[16,8,8]", "view.windows.patch=[16,8,8]"]
+SMALL_VOLUME += ["model.network.base=2", "model.network.depth=3"]
 SMALL_PATCH = {"widths": [2, 4], "kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
 LOSSES = {
     path.stem: {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "defaults"}
@@ -33,7 +35,12 @@ def composed(model: str, *choices: str) -> dict:
     if settings.get("planner"):
         settings["model"]["network"].update(SMALL_PATCH)
         return settings
-    return override(settings, SMALL_PLANE)
+    return override(settings, SMALL_VOLUME if of_patches(settings) else SMALL_PLANE)
+
+
+def of_patches(settings: dict) -> bool:
+    """Whether a model is trained on patches of volumes."""
+    return "patch" in settings["view"]["sampler"]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,7 @@ def as_told(settings: dict, error: ConfigError) -> dict:
 
 def one_step(settings: dict) -> None:
     """Build the model as training would, and train on one batch of noise."""
-    is_3d = bool(settings.get("planner"))
+    is_3d = of_patches(settings)
     facts = FACTS | ({"plane": FACTS["patch"]} if is_3d else {})
     model = build(bind(planned(settings, {})["model"], facts, at="model"))
     sample = FACTS["patch"] if is_3d else FACTS["plane"]
@@ -92,7 +99,7 @@ MIXTURES = [tuple(itertools.compress(PARTS, chosen)) for chosen in itertools.pro
 def test_every_mixture_works_or_is_refused_and_mended(model, parts, everything, monkeypatch):
     monkeypatch.setattr("lightning.pytorch.LightningModule.log", lambda *args, **kwargs: None)
     settings = mixture(everything[model], parts)
-    patches = bool(settings.get("planner"))
+    patches = of_patches(settings)
     refusals = []
     for _ in range(3):
         try:

@@ -76,6 +76,30 @@ def test_the_ablation_sweep_lists_exactly_its_rows():
     assert set(params["ablation"].split(",")) == set(options("ablation")) == set(ABLATION)
 
 
+VARIANTS = {
+    "baseline": ("sunet_baseline", False, "softmax_cross_entropy", "random"),
+    "balanced": ("sunet_balanced", False, "FocalLoss", "regular"),
+    "proposed": ("sunet", True, "FocalLoss", "regular"),
+}
+
+
+@pytest.mark.parametrize("experiment", ["sunet_siss", "sunet_spes", "sunet_small"])
+@pytest.mark.parametrize("name", options("variant"))
+def test_the_three_variants_of_sunet(name, experiment, monkeypatch):
+    """Clèrigues 2019, Table 1."""
+    monkeypatch.setenv("STROKELAB_DATA", "somewhere")
+    settings = plain(compose("train", [f"experiment={experiment}", f"variant={name}"]))
+    check_fit(settings)
+    loss = settings["model"]["loss"]["_target_"].rpartition(".")[2]
+    mirrored, choose = settings["view"]["preparation"]["mirror"]["enabled"], settings["view"]["sampler"]["choose"]
+    assert (settings["name"], mirrored, loss, choose) == VARIANTS[name]
+
+
+def test_the_sweep_of_sunets_table_lists_exactly_its_variants():
+    params = yaml.safe_load((CONF / "sweep/sunet_table1.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert set(params["variant"].split(",")) == set(options("variant")) == set(VARIANTS)
+
+
 def test_yaml_files_open_with_a_comment():
     texts = {str(path.relative_to(CONF)): path.read_text() for path in CONF.rglob("*.yaml")}
     assert not [name for name, text in texts.items() if text.strip() and not text.startswith("#")]

@@ -4,8 +4,9 @@ import pytest
 from data_small_cohort import small_view, write_cohort
 
 from strokelab.data import ATLASv1
+from strokelab.data.cohort_checks import warn_selected_by_test
 from strokelab.data.splits import All, LeaveOneSiteOut
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, DataWarning
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,17 @@ def test_held_out_curves_are_of_the_cases_that_test(folder):
     assert curve_cases(data) == set(data.split_result.test)
     assert not curve_cases(data) & {case_id for batch in data.train_dataloader() for case_id in batch["case_id"]}
     assert data.volumes("val") == []  # whole volumes of the test part are looked at by nothing
+
+
+def test_where_held_out_cases_select_they_validate_and_it_is_said(folder):
+    data = a_module(folder, LeaveOneSiteOut(1, val_fraction=0), "held_out_selects")
+    with pytest.warns(DataWarning, match="2 cases that test also end the training"):
+        warn_selected_by_test(data.split_result, data.curves)
+    assert data.validates
+    assert not data.curves_only
+    assert curve_cases(data) == set(data.split_result.test)
+    aside = a_module(folder, LeaveOneSiteOut(1, val_fraction=0.4), "held_out_selects")
+    assert curve_cases(aside) == set(aside.split_result.val)
 
 
 def test_a_validation_part_goes_first(folder):
