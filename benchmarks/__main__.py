@@ -31,6 +31,7 @@ PARTS = {
     "patches": ("benchmarks.patches", "rows"),
     "nnunet_step": ("benchmarks.nnunet_step", "rows"),
     "windows": ("benchmarks.windows", "rows"),
+    "dense_patches": ("benchmarks.dense_patches", "rows"),
     "predict": ("benchmarks.case", "predict_rows"),
 }
 HEADER = ("work", "ours", "peer", "ratio", "goal", "note")
