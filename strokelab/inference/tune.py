@@ -72,7 +72,7 @@ class Search:
             object.__setattr__(self, name, tuple(sorted({kind(value) for value in values})))
         if self.neighbours not in (6, 18, 26):
             raise _wrong("neighbours", self.neighbours, "6, 18 or 26")
-        if self.unit not in _COLUMNS:
+        if self.unit not in tuple(_COLUMNS):  # also what cannot be hashed
             raise _wrong("unit", self.unit, f"one of {', '.join(_COLUMNS)}")
         if not isinstance(self.hd_max, int | float) or not 0 < self.hd_max < np.inf:
             raise _wrong("hd_max", self.hd_max, "a distance above 0, voxels")

@@ -50,6 +50,7 @@ from strokelab.training.start import (
 )
 from strokelab.training.test_part import score_test
 from strokelab.training.trainer import check_trainer
+from strokelab.training.tuning import check_tunable, find_pair
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -142,6 +143,8 @@ def _train(start: Start, claim: ExitStack) -> float | None:
                 _fit(settings, fit, datamodule)
                 minutes = (time.perf_counter() - started) / 60
                 begins = _next(settings, folder, fit, datamodules)
+                if begins is None:
+                    find_pair(settings, folder, datamodule, fit.trainer, console=console)
                 if begins is None and settings["score_test"]:
                     score_test(settings, folder, datamodule, fit.trainer, console=console)
             if begins is None:
@@ -196,6 +199,7 @@ def _checked_cohorts(start: Start) -> list[CohortDataModule]:
     for one in stages:
         check_fit(one.settings)
     datamodules = [_checked_cohort(one) for one in stages]
+    check_tunable(start.settings, datamodules[-1])
     check_best(start.settings, validates=bool(datamodules[-1].split_result.val))
     channels = [tuple(datamodule.view.preparation.channels) for datamodule in datamodules]
     for name, seen in zip(stage_names(start.settings), channels, strict=True):
