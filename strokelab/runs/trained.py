@@ -48,6 +48,7 @@ class Run(Predictor):
     sites: Mapping[str, int]  # training site -> index
     provenance: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "32"  # that predictions compute in
+    epoch: int | None = None  # from 1, whose weights these are; None: the checkpoint does not say
 
     @property
     def name(self) -> str:
@@ -143,7 +144,8 @@ def load_run(
     check_buildable(nodes, allow=(*allow, *own), where=where)  # everything, before anything is built
     nodes["postprocess"] = filled(nodes["postprocess"], folder)
     file = find_checkpoint(folder, checkpoint or own_choice(settings, where))
-    state = read_checkpoint(file)["state_dict"]
+    content = read_checkpoint(file)
+    state, epoch = content["state_dict"], content.get("epoch")
     if not own:
         check_size(nodes["model"], file, where)
         check_voxels(nodes["view"], where)
@@ -161,7 +163,8 @@ def load_run(
         "postprocess": json.dumps(nodes["postprocess"]),
         "strokelab": __version__,
     }
-    return Run(folder, settings, model, view, post, nodes["postprocess"], file, sites, provenance, computed)
+    number = epoch + 1 if isinstance(epoch, int) else None
+    return Run(folder, settings, model, view, post, nodes["postprocess"], file, sites, provenance, computed, number)
 
 
 def _changed(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
