@@ -275,9 +275,9 @@ def _score_table(one: Tuned) -> Table:
         chosen = (threshold, size) == (pair.threshold, pair.size)
         return Cell(f"{score:.4f}{' ◀' if chosen else ''}", score, ours=chosen)
 
-    sizes: list[float] = scores.columns.to_list()
+    sizes = [float(size) for size in scores.columns]
     rows = []
-    for threshold, values in zip(scores.index.to_list(), scores.to_numpy(), strict=True):
+    for threshold, values in zip(map(float, scores.index), scores.to_numpy(), strict=True):
         line = [cell(threshold, size, float(score)) for size, score in zip(sizes, values, strict=True)]
         rows.append((Cell(f"{threshold:g}", heading=True), *line))
     header = ("Threshold", *(f"{size:g} {_UNITS[one.search.size]}" for size in scores.columns))
