@@ -26,6 +26,7 @@ from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.files import write_json
 from strokelab.runs.folder import remove_empty
 from strokelab.runs.training_scans import write_training_scans
+from strokelab.scoring.kept import forget
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, stoppable
 from strokelab.training.fitting import Fit, built, counted_steps, facts_of
@@ -153,6 +154,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
             trainers.append(fit.trainer)
     if not first:
         return None
+    forget(folder)  # all processes have left the fit and the test part
     trainer, point = fit.trainer, fit.point
     end = {"ended": point.ended} if point.ended else {}
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step, **end)

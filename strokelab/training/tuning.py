@@ -15,6 +15,7 @@ from strokelab.distributed import gathered, together
 from strokelab.errors import ConfigError
 from strokelab.inference.postprocess import search_of
 from strokelab.runs.tuning import read_pair, write_found
+from strokelab.scoring.kept import KeptRun
 from strokelab.scoring.tuning import found_of, tune_cases
 
 
@@ -33,6 +34,12 @@ def check_tunable(settings: Settings, datamodule: CohortDataModule) -> None:
         )
 
 
+def trained(settings: Settings, folder: Path, trainer: Trainer) -> runs.Run:
+    """The run as its folder alone rebuilds it; of one with a search, each case's scores are computed once."""
+    run = runs.load_run(folder, device=str(trainer.strategy.root_device), allow=("",))
+    return KeptRun.of(run, folder) if search_of(settings["postprocess"]) else run
+
+
 def find_pair(
     settings: Settings, folder: Path, datamodule: CohortDataModule, trainer: Trainer, *, console: Console
 ) -> None:
@@ -48,7 +55,7 @@ def find_pair(
     trainer.strategy.barrier("trained")  # until the first process has put the last checkpoint in its place
 
     def share() -> tuple[str, pd.DataFrame]:
-        run = runs.load_run(folder, device=str(trainer.strategy.root_device), allow=("",))
+        run = trained(settings, folder, trainer)
         weights = run.digest[:16]
         if read_pair(folder, search, weights):
             return weights, pd.DataFrame()
