@@ -257,9 +257,8 @@ def no_pair(where: Any, found: str) -> ConfigError:
         found=found,
         expected="a pair that a search found on labelled cases, or both given: threshold and min_voxels (or "
         "min_size_mm3)",
-        remedy="evaluate a run of postprocess=tuned, or give the pair: postprocess.threshold=0.5 "
-        "postprocess.min_voxels=200 (strokelab predict: --postprocess tuned --postprocess threshold=0.5 "
-        "--postprocess min_voxels=200)",
+        remedy="give the pair: postprocess.threshold=0.5 postprocess.min_voxels=200 (strokelab predict: each by "
+        "--postprocess, without its section), or take a run that was trained with postprocess=tuned",
     )
 
 
