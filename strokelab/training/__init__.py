@@ -24,6 +24,7 @@ from strokelab.data.datamodule import CohortDataModule
 from strokelab.distributed import gathered, together
 from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.files import write_json
+from strokelab.inference.postprocess import search_of
 from strokelab.runs.folder import remove_empty
 from strokelab.runs.training_scans import write_training_scans
 from strokelab.scoring.kept import forget
@@ -290,7 +291,9 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     parts = [name for name in ("standardizer", "hemispheres", "adversary") if settings["model"].get(name)]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
-    curves = " (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
+    chosen = "threshold and smallest component are found on them" if search_of(settings["postprocess"]) else ""
+    chosen = chosen or "nothing is chosen by them"
+    curves = f" (curves only: of the test cases; {chosen})" if datamodule.curves_only else ""
     told = f"({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on {settings['cohort']['dataset']}"
     cases = f"{counts['train']} training, {counts['val']} validation{curves}, {counts['test']} test cases"
     console.print(

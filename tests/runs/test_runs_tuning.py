@@ -12,7 +12,7 @@ from strokelab.data import read_cases
 from strokelab.errors import StrokelabError
 from strokelab.inference.postprocess import tuned
 from strokelab.inference.tune import MEASURES, Found, Search, best_pair
-from strokelab.runs import load_ensemble, load_run
+from strokelab.runs import load_ensemble, load_run, settings_digest
 from strokelab.runs.tuning import filled, filled_of_all, read_found, read_pair, write_found
 from strokelab.scoring.kept import KeptRun, forget
 
@@ -93,6 +93,15 @@ def test_scores_that_are_kept_are_the_scores(trained_run, t1_cohort, tmp_path, m
         assert (scores.kind, scores.lesion_channel, scores.native) == ("probabilities", expected.lesion_channel, False)
     forget(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_cases_of_the_curves_count_where_a_pair_is_found_on_them():
+    def digests(node: dict) -> set[str]:
+        data = ({"curves": curves} for curves in ("validation", "held_out"))
+        return {settings_digest({"run_dir": "r", "data": one, "postprocess": node}) for one in data}
+
+    assert len(digests(NODE)) == 2
+    assert len(digests({"_target_": "strokelab.inference.postprocess.threshold"})) == 1
 
 
 @pytest.mark.parametrize(
