@@ -1,5 +1,7 @@
 """One pair of all folds and the nested figure: looked up, and as computed by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from strokelab.inference.tune import MEASURES, Found, Search, best_pair
 from strokelab.metrics.combined import combined_score
 from strokelab.report.material import RunMaterial
 from strokelab.report.paper_tables import load_tables
+from strokelab.report.training import early_stopping
 from strokelab.report.tuning import score_map, tuned_models, tuning_section, tuning_tables
 
 SEARCH = Search((0.4, 0.6), (50, 200))
@@ -103,3 +106,13 @@ def test_no_search_no_section_and_other_cases_are_said():
     validated = RunMaterial("f", "sunet", "d", case_table(case_row("t1", "1", 0.5)), tuning=other.tuning)
     (one,) = tuned_models(evaluation_of(validated))
     assert not one.tested
+
+
+def test_the_curve_of_early_stopping_marks_what_was_kept_and_the_end():
+    history = pd.DataFrame({"epoch": range(6), "step": range(6), "val/error": [0.9, 0.5, 0.3, 0.4, 0.35, 0.5]})
+    marks = {"monitor": "val/error", "kept_epoch": 3, "ended_epoch": 6, "history": history}
+    run = replace(RunMaterial("f", "sunet", "d", case_table(case_row("a", "1", 0.5))), **marks)
+    kept, ended = early_stopping([run]).axes[0].lines[-2:]
+    assert (list(kept.get_xdata()), list(kept.get_ydata())) == ([3], [0.3])
+    assert (list(ended.get_xdata()), list(ended.get_ydata())) == ([6], [0.5])
+    assert early_stopping([replace(run, monitor="")]) is None
