@@ -27,6 +27,7 @@ PARTS = {
     "prepare": ("benchmarks.case", "prepare_rows"),
     "precision": ("benchmarks.precision", "rows"),
     "scoreboard": ("benchmarks.scoreboard", "rows"),
+    "tune": ("benchmarks.tune", "rows"),
     "augmentation": ("benchmarks.augmentation", "rows"),
     "patches": ("benchmarks.patches", "rows"),
     "nnunet_step": ("benchmarks.nnunet_step", "rows"),

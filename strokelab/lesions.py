@@ -61,7 +61,7 @@ def label_volumes(voxels: Mask) -> dict[int, int]:
     return {} if len(labels) < 2 or scale else labels
 
 
-def drop_small_lesions(mask: Mask, min_voxels: int, neighbours: Neighbours = 26) -> NDArray[np.uint8]:
+def drop_small_lesions(mask: Mask, min_voxels: float, neighbours: Neighbours = 26) -> NDArray[np.uint8]:
     """The mask (X, Y, Z) as 0/1 without the components of fewer than ``min_voxels`` voxels."""
     labels, count = label_lesions(mask, neighbours)
     keep = np.concatenate([[False], lesion_sizes(labels, count) >= min_voxels])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError, DataError, DataWarning
-from strokelab.inference.postprocess import asks_classes, finish, threshold
+from strokelab.inference.postprocess import asks_classes, finish, settled, threshold
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import case_scores
 from strokelab.metrics import METRICS, score_row
@@ -43,7 +43,8 @@ class CaseMetrics(Callback):
 
     Args:
         every_n_epochs: how often, among the epochs that validate; whole volumes cost more than batches. None: never.
-        postprocess: probability (X, Y, Z) -> mask; the run's own (``conf/callbacks``).
+        postprocess: probability (X, Y, Z) -> mask; the run's own (``conf/callbacks``); where a search is to find its
+            pair after the training, the cut at one half.
         max_cases: only the first so many cases, for quick curves; None: all.
         profile: conventions of the metrics, e.g. ``default`` or ``isles22``.
         metrics: which ones; None: the twelve of ``score_case``.
@@ -72,7 +73,7 @@ class CaseMetrics(Callback):
         own: Mapping[str, OwnMetric] | None = None,
     ) -> None:
         self.every_n_epochs = every_n_epochs
-        self.postprocess = postprocess
+        self.postprocess = settled(postprocess)
         self.max_cases = max_cases
         self.profile = profile
         self.metrics = CASE_METRICS if metrics is None else tuple(metrics)

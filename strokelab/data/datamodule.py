@@ -35,7 +35,7 @@ from strokelab.sampling.alternate import Alternate
 from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
-Part = Literal["train", "val", "test"]
+Part = Literal["train", "val", "test", "curves"]
 Root = str | Path | None
 SplitRule = Callable[[Sequence[Case], Volumes | None], Split]
 
@@ -177,8 +177,8 @@ class CohortDataModule(LightningDataModule):
         self._prepare([*self.split_result.val, *self.split_result.test])
 
     def volumes(self, part: Part) -> list[StoredCase]:
-        """The prepared cases of a part, for whole-volume prediction."""
-        return self._prepare(getattr(self.split_result, part))
+        """The prepared cases of a part, or those that the curves are of, for whole-volume prediction."""
+        return self._prepare(self._curve_cases if part == "curves" else getattr(self.split_result, part))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training cases, in the view's order, augmented."""

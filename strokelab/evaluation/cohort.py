@@ -14,6 +14,7 @@ from strokelab.data import read_cases
 from strokelab.data.cohort_checks import MissingModalityError
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, RunError
+from strokelab.preparation.store import PreparedStore, default_store
 from strokelab.runs import Run
 from strokelab.runs.training_scans import check_contrasts
 
@@ -127,6 +128,11 @@ class Cohorts:
                 check_contrasts(error.images, run.modalities, where=run.folder, data=error.where)
                 raise
         return self._chosen[run.modalities]
+
+
+def store_of(settings: Settings) -> PreparedStore:
+    """Where prepared cases lie."""
+    return PreparedStore(Path(settings["store"]) if settings["store"] else default_store())
 
 
 def _known(run: Run) -> set[str]:

@@ -18,8 +18,9 @@ from strokelab.contract import Prediction
 from strokelab.data.splits import Split
 from strokelab.errors import DataError
 from strokelab.evaluation.averaging import Assignment, Averaging, shared
+from strokelab.evaluation.cohort import store_of
 from strokelab.evaluation.entries import Entry
-from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics, store_of
+from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics
 from strokelab.inference.postprocess import asks_classes
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.progress import shown_in
@@ -27,6 +28,7 @@ from strokelab.preparation.progress import advancing, bar
 from strokelab.preparation.store import StoredCase
 from strokelab.runs import Ensemble
 from strokelab.runs.training_scans import Preparer
+from strokelab.runs.tuning import filled_of_all
 from strokelab.scoring import Scorer
 from strokelab.scoring.cases import recipe_of
 
@@ -54,6 +56,8 @@ def ensemble_outcomes(assignment: Assignment, averaging: Averaging, settings: Se
     Raises:
         StrokelabError: members cannot be averaged, cases not be prepared, or predictions not be written.
     """
+    searches = [entry.tuned_in or entry.folder for entry in assignment.entries]
+    averaging = replace(averaging, rows={key: filled_of_all(row, searches) for key, row in averaging.rows.items()})
     ensemble = runs.load_ensemble(
         [entry.folder for entry in assignment.entries],
         name=averaging.name,

@@ -17,7 +17,9 @@ from strokelab.data.splits import Split
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.cohort import Cohort, Cohorts
 from strokelab.evaluation.sweep import Finished
+from strokelab.evaluation.tuning import Tuning
 from strokelab.inference.precision import AS_TRAINED
+from strokelab.inference.tune import Found
 from strokelab.preparation.store import PreparedStore, Preparing
 from strokelab.runs import Run, load_run
 from strokelab.runs.members import Loading, Pool
@@ -53,6 +55,9 @@ class Entry:
     preparer: Preparer | None = None  # where its cases are not those of its own split
     pool: Pool | None = field(default=None, repr=False, compare=False)  # that loads it; None: there is no run
     published: str = ""  # what conf/paper knows the model by, where that is not its name in tables
+    tuning: Found | None = field(default=None, repr=False, compare=False)  # the search for its post-processing
+    tuned_in: Path | None = None  # where that lies
+    epoch: int | None = None  # from 1, of the checkpoint
 
     def preparing(self, store: PreparedStore) -> Preparing:
         """How its cases are prepared: those of its own split as in the training, others as the run prepares scans."""
@@ -77,16 +82,18 @@ def entries_of(folders: Sequence[str], finished: Sequence[Finished], settings: S
     """
     cohorts = Cohorts(settings)
     listed = [Finished(Path(folder).expanduser().resolve(), "", {}) for folder in folders]
-    pool = Pool(lambda asked: _load(asked.folder, settings, asked.checkpoint), _KEPT_GB)
-    entries = [_entry(one, cohorts, settings, pool) for one in [*listed, *finished]]
+    tuning = Tuning(settings, cohorts)
+    pool = Pool(lambda asked: tuning.settled(_load(asked.folder, settings, asked.checkpoint)), _KEPT_GB)
+    entries = [_entry(one, cohorts, tuning, settings, pool) for one in [*listed, *finished]]
     _refuse_folder_twice(entries)
     entries = _named(entries)
     _refuse_result_twice(entries)
     return entries
 
 
-def _entry(one: Finished, cohorts: Cohorts, settings: Settings, pool: Pool) -> Entry:
+def _entry(one: Finished, cohorts: Cohorts, tuning: Tuning, settings: Settings, pool: Pool) -> Entry:
     run = pool.run(_loading(one.folder, settings))
+    place, found = tuning.place(run) or (None, None)
     for further in _checkpoints(settings)[1:]:
         _load(one.folder, settings, further)
     try:
@@ -108,6 +115,9 @@ def _entry(one: Finished, cohorts: Cohorts, settings: Settings, pool: Pool) -> E
         overrides=one.overrides,
         preparer=None if cohort.own else run.preparation_of.ready(),
         pool=pool,
+        tuning=found,
+        tuned_in=place,
+        epoch=run.epoch,
     )
 
 

@@ -28,6 +28,9 @@ def doubts(entries: Sequence[Entry], part: str) -> tuple[str, ...]:
             reasons.setdefault("it learned from masks by models that had seen its test cases", []).append(entry.label)
         if part == "test" and tested & runs.trained_on_test(entry.folder):
             reasons.setdefault("it started from weights that its test cases had trained", []).append(entry.label)
+        if part == "test" and tested and entry.tuning and entry.tuning.tested:
+            words = "its threshold and smallest component were found on cases that it is tested on"
+            reasons.setdefault(words, []).append(entry.label)
         if said := runs.nothing_found(entry.folder):
             reasons.setdefault(said, []).append(entry.label)
     return tuple(f"{', '.join(labels)}: {reason}." for reason, labels in reasons.items())

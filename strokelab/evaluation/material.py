@@ -12,9 +12,9 @@ import pandas as pd
 from strokelab import runs
 from strokelab.configuration import Settings, conf_folder
 from strokelab.errors import DataWarning, StrokelabError
-from strokelab.evaluation.cohort import Cohorts
+from strokelab.evaluation.cohort import Cohorts, store_of
 from strokelab.evaluation.entries import Entry
-from strokelab.evaluation.outcomes import Outcome, many, store_of
+from strokelab.evaluation.outcomes import Outcome, many
 from strokelab.evaluation.recipes import unlike_recipes
 from strokelab.evaluation.sweep import Sweep
 from strokelab.models.cost import slice_costs
@@ -102,6 +102,10 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         overlays=outcome.overlays,
         cost=cost,
         probabilities=outcome.scores.probabilities,
+        tuning=entry.tuning if entry.cohort.own else None,  # it is of the run's own cases
+        monitor=_monitor(entry),
+        kept_epoch=entry.epoch,
+        ended_epoch=_ended(entry.folder),
     )
 
 
@@ -118,6 +122,20 @@ def _history(path: Path) -> pd.DataFrame | None:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
     warnings.warn(f"{path} is not drawn: {reason}", DataWarning, stacklevel=2)
     return None
+
+
+def _monitor(entry: Entry) -> str:
+    """What early stopping looked at; "" where there is none."""
+    callbacks = [node for node in (entry.settings.get("callbacks") or {}).values() if isinstance(node, dict)]
+    stopping = [node for node in callbacks if str(node.get("_target_")).endswith(".EarlyStopping")]
+    return str(stopping[0].get("monitor") or "") if stopping else ""
+
+
+def _ended(folder: Path) -> int | None:
+    """The epoch, from 1, in which something ended the training before its length."""
+    ended = runs.read_status(folder).get("ended")
+    epoch = ended.get("epoch") if isinstance(ended, dict) else None
+    return epoch if isinstance(epoch, int) else None
 
 
 def _parts(entry: Entry) -> frozenset[str] | None:

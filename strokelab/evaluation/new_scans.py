@@ -20,6 +20,7 @@ from strokelab.evaluation.outcomes import save_qc
 from strokelab.evaluation.sweep import gather, is_sweep, unfinished
 from strokelab.foreign_text import printable
 from strokelab.inference.derivative import Derivative, SavedPrediction
+from strokelab.inference.postprocess import check_settled
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.progress import shown_in
 from strokelab.preparation.progress import advancing, bar
@@ -144,6 +145,7 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     """
     folders, inputs = members_and_inputs(places)
     trained = applying.load(folders)
+    check_settled(trained.postprocess)
     first = next(iter(applying.as_each), "")  # its grid is that of the results
     found = find_scans(inputs, trained.modalities, label_modality=first, as_modality=applying.as_modality)
     derivative = Derivative(

@@ -11,6 +11,7 @@ import pandas as pd
 from strokelab.configuration import Settings, build
 from strokelab.contract import Case, Prediction
 from strokelab.errors import DataError, RunError
+from strokelab.evaluation.cohort import store_of
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.overlays import KeptMasks
 from strokelab.evaluation.own_tables import own_scores
@@ -18,7 +19,7 @@ from strokelab.grid import Orient
 from strokelab.inference.derivative import QC, Derivative
 from strokelab.metrics.own import OwnMetric, check_names
 from strokelab.nifti import read_voxels
-from strokelab.preparation.store import PreparedStore, StoredCase, default_store
+from strokelab.preparation.store import StoredCase
 from strokelab.report.case_overlay import overlay_of
 from strokelab.report.choice import cases_to_show
 from strokelab.report.material import Overlay
@@ -39,11 +40,6 @@ class Outcome:
     again: str = ""  # why it was predicted now; "" = its own tables were taken
     masks: KeptMasks = field(default_factory=KeptMasks)
     overlays: tuple[Overlay, ...] = ()
-
-
-def store_of(settings: Settings) -> PreparedStore:
-    """Where prepared cases lie."""
-    return PreparedStore(Path(settings["store"]) if settings["store"] else default_store())
 
 
 def own_metrics(settings: Settings) -> dict[str, OwnMetric]:

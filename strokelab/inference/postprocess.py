@@ -1,14 +1,15 @@
 """Lesion probability in, binary mask out. Knows one volume; knows no affine, no case and no network.
 
 Every function takes the probability (X, Y, Z) first and its settings by name, returns uint8 0/1 (X, Y, Z) and leaves
-its input as it was. ``p >= threshold`` is lesion everywhere in the house but in ``mapping``, whose constants belong to
-``p > threshold``; a voxel that is not a number never is.
+its input as it was. ``p >= threshold`` is lesion everywhere in the house but in ``mapping`` and ``tuned``, whose
+constants belong to ``p > threshold``; a voxel that is not a number never is.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.mapping_components import Constants, DropExtra, Fallback, merge_or_split
+from strokelab.inference.tune import HD_MAX, SIZES, THRESHOLDS, Pair, Search, Unit
 from strokelab.lesions import Neighbours, drop_small_lesions
 
 
@@ -165,6 +167,103 @@ def mapping(
         fallback_margin=fallback_margin,
     )
     return merge_or_split(np.asarray(probability), constants, voxel_mm3=voxel_mm3)
+
+
+@buildable("postprocess", training="callbacks", most={"min_voxels": 1e9, "min_size_mm3": 1e9})
+def tuned(
+    probability: NDArray[Any],
+    *,
+    threshold: float | None = None,
+    min_voxels: float | None = None,
+    min_size_mm3: float | None = None,
+    neighbours: Neighbours = 6,
+    thresholds: Sequence[float] = THRESHOLDS,
+    sizes: Sequence[float] = SIZES,
+    unit: Unit = "voxels",
+    hd_max: float = HD_MAX,
+    voxel_mm3: float = 1.0,
+) -> NDArray[np.uint8]:
+    """Voxels (X, Y, Z) above a threshold, without small components: a pair found by a search (SUNet, Clerigues 2019).
+
+    Args:
+        probability: lesion probability (X, Y, Z).
+        threshold: voxels above it are lesion, one at it is not; None: to be found when a training ends.
+        min_voxels: components of fewer voxels vanish, one of exactly this size stays; None: to be found.
+        min_size_mm3: the same as a volume; one of the two.
+        neighbours: 6 (faces), 18 (and edges) or 26 (and corners) make voxels one component.
+        thresholds: those tried by the search, see ``inference.tune.Search``.
+        sizes: the smallest components tried by it.
+        unit: of ``sizes``: ``voxels`` or ``mm3``.
+        hd_max: of its score, voxels.
+        voxel_mm3: volume of a voxel, for ``min_size_mm3``.
+
+    Raises:
+        ConfigError: the pair is not known, or the threshold is outside 0..1.
+    """
+    limits = [size for size in (min_voxels, min_size_mm3) if size is not None]
+    if threshold is None or len(limits) != 1:
+        raise no_pair("postprocess=tuned", f"threshold {threshold}, {min_voxels} voxels, {min_size_mm3} mm^3")
+    search = Search((threshold,), tuple(limits), neighbours, unit="voxels" if min_size_mm3 is None else "mm3")
+    mask = np.asarray(probability) > search.thresholds[0]
+    return drop_small_lesions(mask, search.limits(voxel_mm3)[0], neighbours)
+
+
+def search_of(node: Mapping[str, Any]) -> Search | None:
+    """What a post-processing node lets a search find; None: nothing, it is another one or its pair is given.
+
+    Raises:
+        ConfigError: half of a pair is given, or the grid of pairs is none.
+    """
+    if node.get("_target_") != f"{__name__}.tuned":
+        return None
+    given = [name for name in ("threshold", "min_voxels", "min_size_mm3") if node.get(name) is not None]
+    if len(given) > 1:
+        return None
+    if given:
+        raise no_pair("postprocess", f"{given[0]}={node[given[0]]} and no other half of the pair")
+    words = {name: node[name] for name in ("thresholds", "sizes", "neighbours", "unit", "hd_max") if name in node}
+    return Search(**words)
+
+
+def with_pair(node: Mapping[str, Any], search: Search, pair: Pair) -> dict[str, Any]:
+    """The node of a post-processing with the pair that its search found."""
+    return {**node, "threshold": pair.threshold, search.size: pair.size}
+
+
+def settled(postprocess: Callable[..., NDArray[np.uint8]]) -> Callable[..., NDArray[np.uint8]]:
+    """The same; where its pair is not found yet, the cut at one half that keeps every component.
+
+    For the numbers of validation while a network trains: the search needs the trained one.
+    """
+    if isinstance(postprocess, partial) and postprocess.func is tuned and _open(postprocess):
+        return partial(tuned, threshold=0.5, min_voxels=1)
+    return postprocess
+
+
+def check_settled(postprocess: Callable[..., NDArray[np.uint8]]) -> None:
+    """Refuse a post-processing whose pair is not found, before a network computes for it.
+
+    Raises:
+        ConfigError: it is such a one.
+    """
+    if isinstance(postprocess, partial) and postprocess.func is tuned and _open(postprocess):
+        raise no_pair("postprocess=tuned", "no pair of threshold and smallest component")
+
+
+def no_pair(where: Any, found: str) -> ConfigError:
+    """The error of a tuned post-processing without its pair."""
+    return ConfigError(
+        where,
+        found=found,
+        expected="a pair that a search found on labelled cases, or both given: threshold and min_voxels (or "
+        "min_size_mm3)",
+        remedy="give the pair: postprocess.threshold=0.5 postprocess.min_voxels=200 (strokelab predict: each by "
+        "--postprocess, without its section), or take a run that was trained with postprocess=tuned",
+    )
+
+
+def _open(postprocess: partial[Any]) -> bool:
+    return search_of({"_target_": f"{__name__}.tuned", **postprocess.keywords}) is not None
 
 
 def _cut(probability: NDArray[Any], level: float) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from strokelab.contract import Prediction, PreparedCase
+from strokelab.grid import Grid
 from strokelab.inference.accumulate import scan_on
 from strokelab.inference.postprocess import finish
 from strokelab.inference.precision import Precision, computing
@@ -103,6 +104,20 @@ def scores_together(
     return [Scores(part.float().cpu().numpy(), kind, lesion_channel) for part in each]
 
 
+def where_finished(prepared: PreparedCase, scores: Scores, where: Where) -> tuple[Scores, Grid]:
+    """Probabilities of a case, and the grid, on which post-processing makes a mask of them.
+
+    Args:
+        prepared: the case the scores belong to.
+        scores: as for ``to_native``.
+        where: as for ``to_native``.
+    """
+    if where == "native" and not scores.native:
+        scores = scores.restored(prepared.steps)
+    done = scores.finished()
+    return done, prepared.native if done.native else prepared.grid
+
+
 def to_native(
     prepared: PreparedCase,
     scores: Scores,
@@ -123,10 +138,7 @@ def to_native(
             training; ``"native"``: after it.
         classes: hand out the probabilities of all classes as well.
     """
-    if where == "native" and not scores.native:
-        scores = scores.restored(prepared.steps)
-    done = scores.finished()
-    grid = prepared.native if done.native else prepared.grid
+    done, grid = where_finished(prepared, scores, where)
     mask = finish(
         postprocess,
         done.lesion,

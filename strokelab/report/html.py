@@ -26,7 +26,7 @@ from strokelab.scoring.tables import write_table
 
 _PHOTO_QUALITY = 82  # of overlays in the page; the files beside it are lossless
 _ORDER = (
-    *("results", "sites", "comparison", "sizes", "postprocessing", "thresholds", "overlays", "training"),
+    *("results", "sites", "comparison", "sizes", "postprocessing", "tuning", "thresholds", "overlays", "training"),
     *("intensities", "cases", "runs"),
 )
 _UNKNOWN = "cases"  # what has no place of its own stands before the long table

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from strokelab.inference.tune import Found
 from strokelab.metrics.profiles import CASE_METRICS, METRICS, find_profile
 from strokelab.report.intensities import GreyValues
 from strokelab.report.paper_tables import PaperTable
@@ -75,6 +76,10 @@ class RunMaterial:
     probabilities: pd.DataFrame | None = None  # run, case, bin, lesion, healthy, mass: metrics.thresholds
     published: str = ""  # what published tables call the model, where it is not ``model``
     unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # table -> what its recipe has otherwise
+    tuning: Found | None = None  # the search for threshold and smallest component; None: there was none
+    monitor: str = ""  # column of ``history`` that early stopping looked at; "" = it was not asked for
+    kept_epoch: int | None = None  # from 1, whose weights are evaluated
+    ended_epoch: int | None = None  # from 1, in which the training ended before its length
 
     def __post_init__(self) -> None:
         # A table in which every case failed has no metric columns at all.

@@ -16,6 +16,7 @@ from strokelab.report.overlays import three_planes
 from strokelab.report.pictures import Picture, Section, file_name, listed, stored
 from strokelab.report.postprocessing import postprocessing_section
 from strokelab.report.training import training_section
+from strokelab.report.tuning import tuning_section
 
 BOX_METRICS = ("dice", "recall", "precision", "lesion_f1")
 MOST_OVERLAYS = 4  # runs on the page, unless there are more models; further ones lie in the folder
@@ -30,8 +31,8 @@ def picture_sections(evaluation: Evaluation) -> list[Section]:
         threshold_section(evaluation),
         overlay_section(evaluation),
     ]
-    if (section := postprocessing_section(evaluation)) is not None:
-        sections.append(section)
+    for made in (postprocessing_section(evaluation), tuning_section(evaluation)):
+        sections += [made] if made is not None else []
     if any(run.trained for run in evaluation.runs):
         sections += [training_section(evaluation), grey_value_section(evaluation)]
     return sections

@@ -16,6 +16,9 @@ from strokelab.report.results import interval_table, result_tables
 from strokelab.report.significance import comparison_table, comparisons
 from strokelab.report.sizes import size_tables
 from strokelab.report.summary import summary_table, with_sites
+from strokelab.report.tuning import ANCHOR as TUNING
+from strokelab.report.tuning import TITLE as TUNING_TITLE
+from strokelab.report.tuning import tuning_tables
 
 __all__ = ["NOTHING", "Cell", "Numbers", "Table", "lead", "measure", "page_tables", "plain_number"]
 
@@ -64,8 +67,8 @@ def page_tables(evaluation: Evaluation, numbers: Numbers | None = None) -> list[
 
     Returns:
         (anchor, title, sentences, tables) per section, anchors ``results``, ``comparison`` (two models and more),
-        ``sizes`` (where volumes are known), ``postprocessing`` (where it can be told), ``cases`` (one sortable table)
-        and ``runs`` (not of masks without a run).
+        ``sizes`` (where volumes are known), ``postprocessing`` (where it can be told), ``tuning`` (where runs searched
+        for it), ``cases`` (one sortable table) and ``runs`` (not of masks without a run).
     """
     numbers = numbers or measure(evaluation)
     cases, summary = numbers.cases, numbers.summary
@@ -82,6 +85,8 @@ def page_tables(evaluation: Evaluation, numbers: Numbers | None = None) -> list[
         chapters.append(("sizes", "By lesion size", (), _marked(evaluation, sizes)))
     if finished := effect_tables(evaluation):
         chapters.append((ANCHOR, TITLE, (), _marked(evaluation, finished)))
+    if searched := tuning_tables(evaluation):
+        chapters.append((TUNING, TUNING_TITLE, (), _marked(evaluation, searched)))
     members = member_list(evaluation)
     chapters.append(("cases", "Every case", (), [case_table(evaluation, cases)]))
     listed = [run_list(evaluation)] if any(run.trained for run in evaluation.runs) else []

@@ -41,6 +41,12 @@ def training_section(evaluation: Evaluation) -> Section:
             "runs have no validation part; no weights, length or settings were chosen by it.",
         ),
         (
+            "early_stopping",
+            early_stopping(runs),
+            "The number that early stopping looked at. Dot: the epoch whose weights are evaluated, at the run's own "
+            "value; cross: the epoch in which it ended the training.",
+        ),
+        (
             "site_accuracy",
             site_accuracy(runs),
             "How well the site classifier tells the training sites apart; the reversed gradient is to bring it down to "
@@ -109,6 +115,28 @@ def curves(runs: Sequence[RunMaterial], columns: Mapping[str, str], *, ylabel: s
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=PALE, linewidth=0.7)
     legend_below(figure, axes.get_legend_handles_labels()[0], columns=2)
+    return figure
+
+
+def early_stopping(runs: Sequence[RunMaterial]) -> Figure | None:
+    """What early stopping looked at over epochs, with each run's epoch of the evaluated weights and of its end.
+
+    Returns:
+        None when no run was asked to stop early, or none has logged what it looked at.
+    """
+    watched = [run for run in runs if run.monitor and run.history is not None]
+    columns = {run.monitor: run.monitor for run in watched}
+    figure = curves(watched, columns, ylabel="Monitored value") if watched else None
+    if figure is None:
+        return None
+    axes, colours = figure.axes[0], colour_of(list(dict.fromkeys(run.model for run in watched)))
+    for run in watched:
+        assert run.history is not None
+        values = epoch_values(run.history, run.monitor)
+        for epoch, mark, size in ((run.kept_epoch, "o", 7), (run.ended_epoch, "X", 8)):
+            if epoch is not None and epoch - 1 in values.index:
+                place = [epoch], [float(values.loc[epoch - 1])]
+                axes.plot(*place, mark, color=colours[run.model], markersize=size, markeredgecolor="white", zorder=4)
     return figure
 
 

@@ -9,6 +9,7 @@ The one reader and writer of run folders; reading how a run stands imports no to
     environment.json  versions, machine, git commit                plan.json      what a planner decided, and from what
     training_scans.json  spacing, grid, field of view, orientation, space and contrasts of the training cases
     init_weights.json    the run whose weights the training started from, and which of them it left out
+    tuning.csv, tuning.json  threshold and smallest component: every pair tried on every case, and the pair found
 """
 
 from __future__ import annotations

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelab import __version__
-from strokelab.configuration import Settings
+from strokelab.configuration import Settings, build
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.ensemble import means_of
+from strokelab.inference.postprocess import search_of
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.predict import Where
 from strokelab.inference.scores import Scores
@@ -28,6 +29,7 @@ from strokelab.runs.members import Loading, Member, Pool, members_of, sharing
 from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.trained import Run, load_run
 from strokelab.runs.training_scans import Preparer
+from strokelab.runs.tuning import filled_of_all
 
 if TYPE_CHECKING:
     from strokelab.view import View
@@ -243,10 +245,13 @@ def load_ensemble(
         first = first or run
         found.append(member)
     assert first is not None  # there is a folder
-    node = _postprocess_of(found, postprocess)
+    node, finish = _postprocess_of(found, postprocess), first.postprocess
+    if search_of(node):  # each run has a pair of its own, the mean has one of all
+        node = filled_of_all(node, [member.folder for member in found])
+        finish = build(node)
     words = " + ".join(dict.fromkeys(member.scheme for member in found))
     name = name or (words if len(found) == 1 else f"mean of {len(found)} {words}")
-    return Ensemble(name, sharing(found, name), first.view, first.postprocess, pool, weights, node)
+    return Ensemble(name, sharing(found, name), first.view, finish, pool, weights, node)
 
 
 def _other_classes(member: Member, channels: tuple[int, int], first: Member, wanted: tuple[int, int]) -> RunError:

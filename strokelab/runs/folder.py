@@ -39,11 +39,16 @@ STATUS = "status.json"
 PLAN = "plan.json"
 TRAINING_SCANS = "training_scans.json"
 INIT_WEIGHTS = "init_weights.json"
+TUNING = "tuning.csv"
+TUNED = "tuning.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".lock"
 HOLDER = ".holder.json"  # who holds the lock; a file of its own, because an attempt to lock may empty the lock's
 
-_OWN = (CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS, PLAN, TRAINING_SCANS, INIT_WEIGHTS)
+_OWN = (
+    *(CONFIG, SPLIT, SITES, METRICS, CASES, PROBABILITIES, ENVIRONMENT, STATUS, PLAN, TRAINING_SCANS, INIT_WEIGHTS),
+    *(TUNED, TUNING),
+)
 _PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "scipy", "nibabel", "torchmetrics")
 
 

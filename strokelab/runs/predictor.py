@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import RunError
-from strokelab.inference.postprocess import asks_classes
+from strokelab.inference.postprocess import asks_classes, check_settled
 from strokelab.inference.predict import Where, to_native
 from strokelab.inference.scores import Scores
 from strokelab.preparation.recipe import prepare
@@ -103,6 +103,7 @@ class Predictor(ABC):
 
         Raises:
             RunError: one form for members that need several, or members have different classes.
+            ConfigError: the pair of a tuned post-processing is not known.
         """
         if not isinstance(prepared, Mapping):
             if len(self.preparers) > 1:
@@ -113,6 +114,7 @@ class Predictor(ABC):
                     remedy="call predict with the case itself",
                 )
             prepared = {self.preparers[0]: prepared}
+        check_settled(self.postprocess)
         every = classes or asks_classes(self.postprocess)
         return self.finished(prepared, self.average(prepared, disagreement=disagreement, classes=every), classes)
 

@@ -28,6 +28,7 @@ from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_
 from strokelab.runs.own import own_classes
 from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.training_scans import Preparer, read_training_scans
+from strokelab.runs.tuning import filled
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -43,10 +44,12 @@ class Run(Predictor):
     model: Segmenter  # evaluation mode, weights loaded
     view: View
     postprocess: Callable[..., NDArray[np.uint8]]
+    postprocess_node: Mapping[str, Any]  # that it was built from
     checkpoint: Path
     sites: Mapping[str, int]  # training site -> index
     provenance: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "32"  # that predictions compute in
+    epoch: int | None = None  # from 1, whose weights these are; None: the checkpoint does not say
 
     @property
     def name(self) -> str:
@@ -136,7 +139,8 @@ def load_run(
         checkpoint: ``"last"``, ``"best"``, or a file; default: what the run was configured to use.
         device: where the model goes, e.g. ``"cpu"``, ``"cuda"``.
         allow: dotted prefixes of the caller's own classes that the run's config may build.
-        postprocess: a post-processing node in place of the run's own.
+        postprocess: a post-processing node in place of the run's own. Where it leaves threshold and smallest component
+            to a search, the run folder says what that found.
         precision: ``as_trained``, ``32``, ``bf16`` or ``16``; see ``inference.precision``.
         windows: settings in place of the run's own in ``view.windows``, e.g. ``{"mirror": "none"}`` for a quick look.
 
@@ -158,8 +162,10 @@ def load_run(
     }
     own = own_classes(folder)
     check_buildable(nodes, allow=(*allow, *own), where=where)  # everything, before anything is built
+    nodes["postprocess"] = filled(nodes["postprocess"], folder)
     file = find_checkpoint(folder, checkpoint or own_choice(settings, where))
-    state = read_checkpoint(file)["state_dict"]
+    content = read_checkpoint(file)
+    state, epoch = content["state_dict"], content.get("epoch")
     if not own:
         check_size(nodes["model"], file, where)
         check_voxels(nodes["view"], where)
@@ -178,7 +184,8 @@ def load_run(
         "postprocess": json.dumps(nodes["postprocess"]),
         "strokelab": __version__,
     }
-    return Run(folder, settings, model, view, post, file, sites, provenance, computed)
+    number = epoch + 1 if isinstance(epoch, int) else None
+    return Run(folder, settings, model, view, post, nodes["postprocess"], file, sites, provenance, computed, number)
 
 
 def _changed(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.files import write_json
 from strokelab.runs.folder import remove_empty
 from strokelab.runs.training_scans import write_training_scans
+from strokelab.scoring.kept import forget
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, stoppable
 from strokelab.training.fitting import Fit, built, counted_steps, facts_of
@@ -50,6 +51,7 @@ from strokelab.training.start import (
 )
 from strokelab.training.test_part import score_test
 from strokelab.training.trainer import check_trainer
+from strokelab.training.tuning import check_tunable, find_pair
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -142,6 +144,8 @@ def _train(start: Start, claim: ExitStack) -> float | None:
                 _fit(settings, fit, datamodule)
                 minutes = (time.perf_counter() - started) / 60
                 begins = _next(settings, folder, fit, datamodules)
+                if begins is None:
+                    find_pair(settings, folder, datamodule, fit.trainer, console=console)
                 if begins is None and settings["score_test"]:
                     score_test(settings, folder, datamodule, fit.trainer, console=console)
             if begins is None:
@@ -150,6 +154,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
             trainers.append(fit.trainer)
     if not first:
         return None
+    forget(folder)  # all processes have left the fit and the test part
     trainer, point = fit.trainer, fit.point
     end = {"ended": point.ended} if point.ended else {}
     runs.write_status(folder, "finished", minutes=round(minutes, 2), steps=trainer.global_step, **end)
@@ -196,6 +201,7 @@ def _checked_cohorts(start: Start) -> list[CohortDataModule]:
     for one in stages:
         check_fit(one.settings)
     datamodules = [_checked_cohort(one) for one in stages]
+    check_tunable(start.settings, datamodules[-1])
     check_best(start.settings, validates=datamodules[-1].validates)
     channels = [tuple(datamodule.view.preparation.channels) for datamodule in datamodules]
     for name, seen in zip(stage_names(start.settings), channels, strict=True):
@@ -284,7 +290,7 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     parts = [name for name in ("standardizer", "hemispheres", "adversary") if settings["model"].get(name)]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
-    curves = " (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
+    curves = f" (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
     told = f"({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on {settings['cohort']['dataset']}"
     cases = f"{counts['train']} training, {counts['val']} validation{curves}, {counts['test']} test cases"
     console.print(

@@ -14,6 +14,7 @@ from strokelab.distributed import gathered, together
 from strokelab.report.terminal import results_table
 from strokelab.scoring import Scores, joined, score_cases, write_scores
 from strokelab.training.boards import log_results
+from strokelab.training.tuning import trained
 
 
 def score_test(
@@ -35,7 +36,7 @@ def score_test(
     trainer.strategy.barrier("trained")  # until the first process has put the last checkpoint in its place
 
     def share() -> tuple[runs.Run, Scores]:
-        run = runs.load_run(folder, device=str(trainer.strategy.root_device), allow=("",))
+        run = trained(settings, folder, trainer)
         mine = stored[trainer.global_rank :: trainer.world_size]
         cases, phantom = [by_id[item.case_id] for item in mine], bool(settings["cohort"].get("phantom"))
         return run, score_cases(run, cases, mine, phantom=phantom, progress=trainer.is_global_zero)

@@ -36,7 +36,7 @@ def test_held_out_curves_are_of_the_cases_that_test(folder):
 
 def test_where_held_out_cases_select_they_validate_and_it_is_said(folder):
     data = a_module(folder, LeaveOneSiteOut(1, val_fraction=0), "held_out_selects")
-    with pytest.warns(DataWarning, match="2 cases that test also end the training"):
+    with pytest.warns(DataWarning, match="2 cases that test also choose"):
         warn_selected_by_test(data.split_result, data.curves)
     assert data.validates
     assert not data.curves_only
