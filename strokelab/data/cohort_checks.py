@@ -148,8 +148,8 @@ def warn_selected_by_test(split: Split, curves: str) -> None:
     if curves == HELD_OUT_SELECTS and not split.val:
         warnings.warn(
             f"data.curves={HELD_OUT_SELECTS}: the {len(split.test)} cases that test also choose (when training "
-            "ends, which weights are kept): their scores are too good by an unknown amount; split.val_fraction=0.1 sets "
-            "others aside",
+            "ends, which weights are kept): their scores are too good by an unknown amount; "
+            "split.val_fraction=0.1 sets others aside",
             DataWarning,
             stacklevel=2,
         )

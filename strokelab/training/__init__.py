@@ -290,7 +290,7 @@ def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, mo
     parts = [name for name in ("standardizer", "hemispheres", "adversary") if settings["model"].get(name)]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
-    curves = f" (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
+    curves = " (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
     told = f"({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on {settings['cohort']['dataset']}"
     cases = f"{counts['train']} training, {counts['val']} validation{curves}, {counts['test']} test cases"
     console.print(

@@ -30,7 +30,8 @@ def check_tunable(settings: Settings, datamodule: CohortDataModule) -> None:
             "postprocess=tuned",
             found="no labelled case in the validation part, nor leave to choose by held-out ones",
             expected="cases to find threshold and smallest component on",
-            remedy="set split.val_fraction=0.1, or ++data.curves=held_out_selects as some papers do, or give the pair: postprocess.threshold=0.5 postprocess.min_voxels=200",
+            remedy="set split.val_fraction=0.1, or ++data.curves=held_out_selects as some papers do, or give the pair: "
+            "postprocess.threshold=0.5 postprocess.min_voxels=200",
         )
 
 

@@ -95,13 +95,12 @@ def test_scores_that_are_kept_are_the_scores(trained_run, t1_cohort, tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_the_cases_of_the_curves_count_where_a_pair_is_found_on_them():
-    def digests(node: dict) -> set[str]:
-        data = ({"curves": curves} for curves in ("validation", "held_out"))
-        return {settings_digest({"run_dir": "r", "data": one, "postprocess": node}) for one in data}
+def test_cases_that_test_count_where_they_choose():
+    def digests(*words: str) -> set[str]:
+        return {settings_digest({"run_dir": "r", "data": {"curves": one}, "postprocess": NODE}) for one in words}
 
-    assert len(digests(NODE)) == 2
-    assert len(digests({"_target_": "strokelab.inference.postprocess.threshold"})) == 1
+    assert len(digests("validation", "held_out")) == 1
+    assert len(digests("validation", "held_out_selects")) == 2
 
 
 @pytest.mark.parametrize(
