@@ -24,6 +24,7 @@ PARTS = {
     "startup": ("benchmarks.startup", "rows"),
     "zscore": ("benchmarks.zscore", "rows"),
     "loading": ("benchmarks.loading", "rows"),
+    "mirror": ("benchmarks.mirror", "rows"),
     "prepare": ("benchmarks.case", "prepare_rows"),
     "precision": ("benchmarks.precision", "rows"),
     "scoreboard": ("benchmarks.scoreboard", "rows"),

@@ -90,10 +90,10 @@ def check(
     if not report.ok:
         raise typer.Exit(1)
     if mirror is not None:
-        _draw_mirrored(read_cases(name, root, **options), mirror)
+        _plot_mirrored(read_cases(name, root, **options), mirror)
 
 
-def _draw_mirrored(cases: Sequence[Case], folder: Path) -> None:
+def _plot_mirrored(cases: Sequence[Case], folder: Path) -> None:
     """One picture a case and a line for each; exit status 1 when a case cannot be prepared."""
     from strokelab.report.mirrored import mirror_pictures
     from strokelab.resources import cores

@@ -112,3 +112,10 @@ def test_phantom_and_check(tmp_path):
     checked = runner.invoke(cli.app, ["check", str(tmp_path / "p"), "--dataset", "isles2015_siss"])
     assert checked.exit_code == 0, checked.output
     assert "2 of 2 subjects" in checked.output
+    pictures = tmp_path / "pictures"
+    words = ["check", str(tmp_path / "p"), "--dataset", "isles2015_siss", "--mirror", str(pictures)]
+    plotted = runner.invoke(cli.app, words, env={"SLURM_CPUS_PER_TASK": "1"})
+    assert plotted.exit_code == 0, plotted.output
+    assert len([*pictures.glob("*_mirrored.png")]) == plotted.output.count(", flip ") == 2
+    both = runner.invoke(cli.app, [*words, "--json"])
+    assert both.exit_code == 2

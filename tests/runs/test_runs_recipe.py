@@ -95,3 +95,13 @@ def test_trainings_of_one_name_are_told_apart_by_what_they_are(unet):
     assert kind_of(unet) == kind_of(older)
     words = differences_of([unet, changed(unet, "cohort.cases.val", 20)])
     assert words == ["validation=false", "validation=true"]
+
+
+def test_mirrored_channels_that_are_off_are_what_older_runs_lack(unet):
+    older = copy.deepcopy(unet)
+    del older["view"]["preparation"]["mirror"]
+    assert kind_of(unet) == kind_of(older)
+    assert set(differences_of([unet, older])) == {""}
+    mirrored = changed(unet, "view.preparation.mirror.enabled", True)
+    assert kind_of(mirrored) != kind_of(unet)
+    assert unlike(mirrored, plain(compose("train", ["experiment=sgnet_raw_unet2d"])))
