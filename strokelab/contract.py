@@ -129,6 +129,40 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Mirrored:
+    """How the mirrored channels of a case were made (``preparation.mirror``).
+
+    Correlations are Pearson's, of the reference with its mirrored channel inside the brain, before normalisation.
+
+    Args:
+        reference: the modality that was registered with its flipped image.
+        transform: (4, 4), from a point of a mirrored channel to the point of the original that it shows, in RAS+ mm.
+        flip_correlation: where the array is simply reversed from left to right.
+        registered_correlation: where it is registered; None: the registration failed.
+        metric: Mattes mutual information at the end of the registration, negative; None: it failed.
+        seconds: that it all took; no comparison looks at them.
+    """
+
+    reference: str
+    transform: tuple[tuple[float, ...], ...]
+    flip_correlation: float
+    registered_correlation: float | None
+    metric: float | None
+    seconds: float = field(compare=False)
+
+    @property
+    def is_flip(self) -> bool:
+        """Whether the reversed array is used, because it fits better than the registered image."""
+        return self.registered_correlation is None or self.registered_correlation < self.flip_correlation
+
+    @property
+    def correlation(self) -> float:
+        """Of what is used."""
+        registered = self.registered_correlation
+        return self.flip_correlation if registered is None else max(registered, self.flip_correlation)
+
+
+@dataclass(frozen=True)
 class PreparedCase:
     """The case on the model's grid, memory-mapped and read-only. Made by ``preparation.store``."""
 
@@ -145,6 +179,7 @@ class PreparedCase:
     brain_source: str = "file"  # "file" | "nonzero" | "mni152" | "estimated"
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # further ones, (C, X, Y, Z) each
     layouts: Mapping[str, MapLayout] = field(default_factory=dict)  # of these
+    mirrored: Mirrored | None = None  # of its mirrored channels, where there are any
 
 
 class Sample(TypedDict):

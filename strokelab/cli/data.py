@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from strokelab.cli.machine_readable import one_object
 from strokelab.command_words import word
 
 if TYPE_CHECKING:
+    from strokelab.contract import Case
     from strokelab.data.check import CohortReport
 
 CHOICES = "One of atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder."
@@ -55,18 +57,24 @@ def check(
     values: Annotated[
         str | None, typer.Option(help="Label values that mean lesion, as data.options.values: 1,2.")
     ] = None,
+    mirror: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of every case above its mirrored channels.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Cases, sites, modalities, lesion volumes, and every problem with its file. Exit status 1 when there is one."""
-    from strokelab.data import readers
+    from strokelab.data import read_cases, readers
     from strokelab.data.check import check_cohort
     from strokelab.data.check_tables import render
     from strokelab.scoreboard.masks import labels_of
 
+    options: dict[str, Any] = {} if values is None else {"values": labels_of(values)}
+
     def looked(name: str) -> CohortReport:
-        options: dict[str, Any] = {} if values is None else {"values": labels_of(values)}
         return check_cohort(root, name, deep=deep, **options)
 
+    if as_json and mirror is not None:
+        raise typer.BadParameter("pictures are made without --json", param_hint="--mirror")
     if as_json:
         with one_object("strokelab.check/1") as content:
             content |= {"root": str(root), "dataset": dataset, "guessed": dataset is None}
@@ -80,4 +88,25 @@ def check(
     report = looked(name)
     render(report, console)
     if not report.ok:
+        raise typer.Exit(1)
+    if mirror is not None:
+        _draw_mirrored(read_cases(name, root, **options), mirror)
+
+
+def _draw_mirrored(cases: Sequence[Case], folder: Path) -> None:
+    """One picture a case and a line for each; exit status 1 when a case cannot be prepared."""
+    from strokelab.report.mirrored import mirror_pictures
+    from strokelab.resources import cores
+
+    failed = False
+    for picture in mirror_pictures(cases, folder, workers=cores()):
+        if picture.mirrored is None:
+            failed, line = True, f"{picture.case_id}: {picture.failure}"
+        else:
+            made = picture.mirrored
+            how = "plain flip" if made.is_flip else f"aligned by {made.reference}"
+            correlations = f"correlation {made.correlation:.4f}, flip {made.flip_correlation:.4f}"
+            line = f"{picture.case_id}: {how}, {correlations}, {made.seconds:.1f} s, {picture.path}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if failed:
         raise typer.Exit(1)

@@ -6,7 +6,6 @@ Knows files, grids and grey values; knows no store (``preparation.store`` keeps 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,17 +16,18 @@ from numpy.typing import NDArray
 
 from strokelab.buildable import buildable
 from strokelab.contract import RESERVED, Case, PreparedCase
-from strokelab.errors import ConfigError, DataError, DataWarning
-from strokelab.grid import CropPad, Grid, Orient, Resample, Step, places_in, resample
+from strokelab.errors import ConfigError, DataError
+from strokelab.grid import CropPad, Grid, Orient, Resample, Step
 from strokelab.nifti import read_grid, read_lesion, read_union
 from strokelab.placement import check_covers
 from strokelab.preparation.brain import find_brain
 from strokelab.preparation.crop import Axes, crop_box
 from strokelab.preparation.images import normalized, physical_units, read_image
 from strokelab.preparation.maps import layouts_of, maps_onto
+from strokelab.preparation.mirror import Mirror
 from strokelab.preparation.nonzero import Box, Image, nonzero_box, nonzero_region
 from strokelab.preparation.normalize import NORMALIZATIONS, Normalization
-from strokelab.preparation.regrid import image_onto, mask_onto
+from strokelab.preparation.regrid import image_onto, lesion_onto, mask_onto, say_cut_brain
 
 PREPARATION_VERSION = 1
 """Raise it whenever the same files and settings would give other arrays: stored cases of older code are then left."""
@@ -40,7 +40,6 @@ _WORDS: dict[str, tuple[str | None, ...]] = {
     "orientation": ("RAS", "file"),
     "clip": ("perfusion", "none"),
 }
-_CUT_BRAIN = 0.01  # share of the brain outside the crop that is said; edges of rough masks are less
 MOST_VOXELS = 2**29
 """2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
 
@@ -75,6 +74,8 @@ class Preparation:
             case's own field of view. No setting of a config: ``preparation.adaptation`` chooses it for single scans.
         maps: names of further maps of the cases that are prepared as well, where a case has them.
         further: makes further channels of the modalities.
+        mirror: of the mirrored channels, between the modalities and the further ones; they are normalised by the rule
+            of their modality, where ``normalize`` does not name them, each with its own statistics. None: off.
 
     Raises:
         ConfigError: a setting has the wrong length or range.
@@ -92,6 +93,7 @@ class Preparation:
     onto: Grid | None = None
     maps: tuple[str, ...] = ()
     further: FurtherChannels | None = None
+    mirror: Mirror = field(default_factory=Mirror)
 
     def __post_init__(self) -> None:
         rules: Any = self.normalize
@@ -102,6 +104,7 @@ class Preparation:
             "spacing": _three("spacing", self.spacing, float),
             "crop": _three("crop", self.crop, int),
             "offset": _three("offset", self.offset, int),
+            "mirror": self.mirror or Mirror(),
         }
         for name, value in settings.items():
             object.__setattr__(self, name, value)
@@ -116,9 +119,11 @@ class Preparation:
         if self.offset and (self.crop is None or any(o is not None and c is None for o, c in self._offset_pairs())):
             raise _setting("offset", self.offset, "an offset only along axes that are cropped")
         wrong = [channel for channel in self.channels if self.normalization_of(channel) not in NORMALIZATIONS]
-        if wrong or (isinstance(rules, Mapping) and set(rules) != {*self.channels}):
+        if wrong or (isinstance(rules, Mapping) and set(rules) - {*self.channels}):
             each = f"one of {', '.join(NORMALIZATIONS)}, or one for each of {', '.join(self.channels)}"
             raise _setting("normalize", self.normalize, each)
+        if self.mirror.enabled:
+            self.mirror.reference_of(self.modalities)
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 raise _setting(
@@ -130,11 +135,20 @@ class Preparation:
     @property
     def channels(self) -> tuple[str, ...]:
         """Of the prepared image, in order: the modalities, and what is made of them."""
-        return self.modalities + (() if self.further is None else tuple(self.further.names(self.modalities)))
+        further = () if self.further is None else tuple(self.further.names(self.modalities))
+        return (*self.modalities, *self.mirror.names(self.modalities), *further)
+
+    @property
+    def originals(self) -> dict[str, str]:
+        """Mirrored channel -> its modality; empty where none are mirrored."""
+        return dict(zip(self.mirror.names(self.modalities), self.modalities, strict=False))
 
     def normalization_of(self, channel: str) -> str:
         """The rule of one channel; "" where none is given."""
-        return self.normalize.get(channel, "") if isinstance(self.normalize, Mapping) else self.normalize
+        if not isinstance(self.normalize, Mapping):
+            return self.normalize
+        own = self.originals.get(channel, channel)
+        return self.normalize.get(channel, self.normalize.get(own, ""))
 
     @property
     def looks_at_nonzero(self) -> bool:
@@ -142,15 +156,16 @@ class Preparation:
         return bool(self.box) or any(self.normalization_of(name) == "zscore_nonzero" for name in self.channels)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; ``Preparation(**content)`` reads it back where there is no ``onto`` and no ``further``.
+        """Plain data; ``Preparation(**content)`` reads it back where there is no ``onto``, ``further`` or ``mirror``.
 
         Words at their default are left out, so that the stored cases of settings older than them stay known.
         """
         content: dict[str, Any] = asdict(self)
-        further, _, maps = (content.pop(name) for name in ("further", "onto", "maps"))
+        further, _, maps, mirror = (content.pop(name) for name in ("further", "onto", "maps", "mirror"))
         known = {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
         known = {key: value for key, value in known.items() if key not in _WORDS or value != _WORDS[key][0]}
         known |= {"maps": list(maps)} if maps else {}
+        known |= {"mirror": mirror} if self.mirror.enabled else {}
         known |= {"further": {"class": type(self.further).__qualname__, **further}} if further else {}
         return known if self.onto is None else known | {"onto": self.onto.to_json()}
 
@@ -202,7 +217,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
             expected=f"the brain of case {case.case_id} inside the crop {preparation.crop}",
             remedy="change view.preparation.crop and offset, or give the case a brain mask",
         )
-    _say_cut_brain(native_brain, steps, case)
+    say_cut_brain(native_brain, steps, case)
     rules = [preparation.normalization_of(name) for name in preparation.channels]
     region = brain
     if "zscore_nonzero" in rules:
@@ -214,13 +229,16 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         check_covers(path, grid, case.reference_image, native, native_brain)
         channel[...] = image_onto(voxels, grid, steps, preparation.interpolation)
         physical_units(channel, brain, modality=modality, path=path, clip=preparation.clip == "perfusion")
+    originals, modalities, mirrored = preparation.originals, preparation.modalities, None
+    own, flipped, rest = np.split(image, [len(modalities), len(modalities) + len(originals)])
+    if originals:
+        mirrored = preparation.mirror.fill(flipped, own, brain, target, modalities, case.case_id)
     if preparation.further is not None:
-        first = len(preparation.modalities)
-        image[first:] = preparation.further(image[:first], brain, target)
+        rest[...] = preparation.further(own, brain, target)
     for channel, name, how in zip(image, preparation.channels, rules, strict=True):
-        path = case.images.get(name, case.reference_image)
+        path = case.images.get(originals.get(name, name), case.reference_image)
         normalized(channel, region if how == "zscore_nonzero" else brain, path=path, how=how)
-    lesion = None if annotated is None else _stored(_lesion_onto(annotated, steps, case))
+    lesion = None if annotated is None else _stored(lesion_onto(annotated, steps, case))
     for array in (image, brain, lesion):
         if array is not None:
             array.flags.writeable = False
@@ -238,6 +256,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         brain_source=source,
         maps=maps_onto(case, preparation.maps, steps),
         layouts=layouts_of(case, preparation.maps),
+        mirrored=mirrored,
     )
 
 
@@ -268,33 +287,6 @@ def plan_steps(native: Grid, preparation: Preparation, box: Box | None = None) -
         if shape != grid.shape or any(start):
             steps.append(CropPad(grid, start, shape))
     return tuple(steps)
-
-
-def _say_cut_brain(native_brain: NDArray[np.bool_], steps: Sequence[Step], case: Case) -> None:
-    """Warn of brain that the model cannot see, labelled or not."""
-    native, target = steps[0].source, steps[-1].target
-    if len(steps) == 1 or native.inside(target):
-        return
-    places = places_in(native_brain, native, target)
-    share = float(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).mean())
-    if share > _CUT_BRAIN:
-        _warn(case, f"{share:.1%} of the brain lies outside the crop and is not looked at")
-
-
-def _lesion_onto(annotated: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:
-    native, target = steps[0].source, steps[-1].target
-    places = places_in(annotated, native, target)
-    if len(places) == 0:
-        return np.zeros(target.shape, dtype=np.uint8)
-    cut = int(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).sum())
-    if cut:
-        _warn(case, f"{cut} of {len(places)} lesion voxels lie outside the crop and are lost to the model")
-    lesion = mask_onto(annotated, steps)
-    if not lesion.any() and cut < len(places):
-        lesion = resample(annotated, native, target, "nearest") > 0
-        rule = "the nearest voxels are taken instead" if lesion.any() else "the prepared mask is empty"
-        _warn(case, f"a lesion of {len(places)} voxels is too small for the prepared grid; {rule}")
-    return lesion.astype(np.uint8)
 
 
 def _check_modalities(case: Case, preparation: Preparation) -> None:
@@ -334,7 +326,3 @@ def _three(name: str, values: Any, kind: type[int] | type[float]) -> tuple[Any, 
 
 def _setting(name: str, found: Any, expected: str) -> ConfigError:
     return ConfigError(f"preparation.{name}", found=repr(found), expected=expected, remedy="change it in the view")
-
-
-def _warn(case: Case, message: str) -> None:
-    warnings.warn(f"case {case.case_id}: {message}", DataWarning, stacklevel=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from strokelab.grid import CropPad, Grid, Interpolation, Orient, Resample, Step, resample
+from strokelab.contract import Case
+from strokelab.errors import DataWarning
+from strokelab.grid import CropPad, Grid, Interpolation, Orient, Resample, Step, places_in, resample
 from strokelab.preparation.brain import border
 
+_CUT_BRAIN = 0.01  # share of the brain outside the crop that is said; edges of rough masks are less
 _SAME_MM = 1e-3  # narrower than ``Grid.matches``: an image a hundredth of a voxel away is interpolated, as ever
 
 
@@ -59,6 +63,34 @@ def mask_onto(mask: NDArray[Any], steps: Sequence[Step]) -> NDArray[np.bool_]:
     return array
 
 
+def say_cut_brain(native_brain: NDArray[np.bool_], steps: Sequence[Step], case: Case) -> None:
+    """Warn of brain that the model cannot see, labelled or not."""
+    native, target = steps[0].source, steps[-1].target
+    if len(steps) == 1 or native.inside(target):
+        return
+    places = places_in(native_brain, native, target)
+    share = float(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).mean())
+    if share > _CUT_BRAIN:
+        _warn(case, f"{share:.1%} of the brain lies outside the crop and is not looked at")
+
+
+def lesion_onto(annotated: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:
+    """A lesion mask (X, Y, Z) brought to the end of the steps, by the rules of ``recipe.prepare``."""
+    native, target = steps[0].source, steps[-1].target
+    places = places_in(annotated, native, target)
+    if len(places) == 0:
+        return np.zeros(target.shape, dtype=np.uint8)
+    cut = int(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).sum())
+    if cut:
+        _warn(case, f"{cut} of {len(places)} lesion voxels lie outside the crop and are lost to the model")
+    lesion = mask_onto(annotated, steps)
+    if not lesion.any() and cut < len(places):
+        lesion = resample(annotated, native, target, "nearest") > 0
+        rule = "the nearest voxels are taken instead" if lesion.any() else "the prepared mask is empty"
+        _warn(case, f"a lesion of {len(places)} voxels is too small for the prepared grid; {rule}")
+    return lesion.astype(np.uint8)
+
+
 def _resamples(steps: Sequence[Step]) -> bool:
     return any(isinstance(step, Resample) for step in steps)
 
@@ -70,3 +102,7 @@ def _overhang(steps: Sequence[Step]) -> bool:
         if isinstance(step, CropPad)
         for begin, length, size in zip(step.start, step.shape, step.source.shape, strict=True)
     )
+
+
+def _warn(case: Case, message: str) -> None:
+    warnings.warn(f"case {case.case_id}: {message}", DataWarning, stacklevel=2)

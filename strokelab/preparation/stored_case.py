@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case, MapLayout, PreparedCase
+from strokelab.contract import Case, MapLayout, Mirrored, PreparedCase
 from strokelab.errors import DataError
 from strokelab.files import write_json
 from strokelab.grid import Grid, Step, step_from_json, step_to_json
@@ -26,6 +26,8 @@ from strokelab.nifti import read_grid
 from strokelab.preparation.extent import Extent, Triple
 
 DESCRIPTION = "case.json"
+MIRRORED = "mirrored.json"
+"""How mirrored channels were made; apart, for it says seconds, and descriptions of equal entries are equal."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class StoredCase:
     entry: Path
     brain_box: tuple[Triple, Triple] | None = None  # lower and upper edges on the prepared grid; None: of older code
     maps: Mapping[str, MapLayout] = field(default_factory=dict)  # further ones
+    mirrored: Mirrored | None = None  # of its mirrored channels, where there are any
 
     @property
     def labelled(self) -> bool:
@@ -75,6 +78,7 @@ class StoredCase:
             brain_source=self.brain_source,
             maps={name: self._map(_file_of(name)).transpose(0, 3, 2, 1) for name in self.maps},
             layouts=self.maps,
+            mirrored=self.mirrored,
         )
 
     def brain_extent(self) -> Extent:
@@ -157,6 +161,8 @@ def write_entry(
         if name == "lesion" or unlabelled is None or not _linked(unlabelled.entry / path.name, path):
             np.save(path, np.ascontiguousarray(array))
         sizes[path.name] = path.stat().st_size
+    if prepared.mirrored is not None:
+        write_json(folder / MIRRORED, asdict(prepared.mirrored))
     write_json(
         folder / DESCRIPTION,
         {
@@ -182,6 +188,14 @@ def _file_of(name: str) -> str:
 
 def _layout_from(content: Mapping[str, Any]) -> MapLayout:
     return MapLayout(content["kind"], tuple(content["channels"]), tuple(content["values"]))
+
+
+def _mirrored_from(path: Path) -> Mirrored | None:
+    """As ``write_entry`` left it; None: the entry has no mirrored channels."""
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Mirrored(**content | {"transform": tuple(tuple(row) for row in content["transform"])})
 
 
 def _linked(source: Path, path: Path) -> bool:
@@ -222,6 +236,7 @@ def open_entry(folder: Path, case: Case) -> StoredCase | None:
             entry=folder,
             brain_box=None if content.get("brain_box") is None else _box_from(content["brain_box"]),
             maps={name: _layout_from(layout) for name, layout in content.get("maps", {}).items()},
+            mirrored=_mirrored_from(folder / MIRRORED),
         )
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None

@@ -175,7 +175,7 @@ class _View:
             axes.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
             for colour, mask in self.paint.items():
                 _fill(axes, plane.cut(mask, index), colour, extent)
-            _letters(axes, plane)
+            letters(axes, plane)
 
 
 def _fill(axes: Axes, mask: Array, colour: str, extent: tuple[float, float, float, float]) -> None:
@@ -193,7 +193,8 @@ def _fill(axes: Axes, mask: Array, colour: str, extent: tuple[float, float, floa
     axes.contour(xs, ys, padded, levels=[0.5], colors=[colour], linewidths=0.9)
 
 
-def _letters(axes: Axes, plane: Plane) -> None:
+def letters(axes: Axes, plane: Plane) -> None:
+    """Which way a picture's borders lie in the patient."""
     axes.set_axis_off()
     axes.set_aspect("equal")
     places = {

@@ -121,7 +121,8 @@ def _phrases(key: str, own: Any, wanted: Any) -> list[str]:
 def _leaves(node: Any, path: str) -> Iterable[tuple[str, Any]]:
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
-            if key not in _NOT_COMPARED:
+            off = isinstance(value, Mapping) and value.get("enabled") is False  # is what older runs lack
+            if key not in _NOT_COMPARED and not off:
                 yield from _leaves(value, f"{path}.{key}")
     else:
         yield path, node

@@ -36,12 +36,14 @@ _IMMATERIAL = (
     "callbacks.progress",
     "callbacks.resume_point",
 )
+_MIRROR_OFF = {"_target_": "strokelab.preparation.mirror.Mirror", "enabled": False, "reference": None, "dof": 12}
 # Settings that older runs lack; at this value they change nothing.
 _ADDED: Mapping[str, Any] = {
     "data.options.values": None,
     "init_weights": None,
     "stages": {},
     "split.contiguous": False,
+    "view.preparation.mirror": _MIRROR_OFF,
 }
 _HERE = "<run folder>"
 # Settings whose defaults changed, with what they were before: trainings begun then go on as they were (``as_before``).

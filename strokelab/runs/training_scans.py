@@ -135,10 +135,16 @@ class Preparer:
     def fed_with(self, modality: str) -> Preparer:
         """The same for the only modality fed with another image of the case; its channels keep their normalisation."""
         rules = self.own.normalize
-        fed = replace(self.own, modalities=(modality,), normalize=rules if isinstance(rules, str) else "none")
+        fed = replace(
+            self.own,
+            modalities=(modality,),
+            normalize=rules if isinstance(rules, str) else "none",
+            mirror=replace(self.own.mirror, reference=None),
+        )
         if not isinstance(rules, str):
             named = zip(fed.channels, self.own.channels, strict=True)
-            fed = replace(fed, normalize={now: rules[before] for now, before in named})
+            each: Any = {now: self.own.normalization_of(before) for now, before in named}
+            fed = replace(fed, normalize=each)
         return replace(self, own=fed, read=lambda: self.trained_on)
 
     def done(self, steps: Sequence[Step]) -> str:

@@ -13,11 +13,19 @@ from strokelab.errors import ConfigError
 from strokelab.training.planning import placeholders, planned, with_open_batch
 
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
-DISTINCT = ("nnunet", "nnunet_residual", "nnunet_topk", "sgnet", "sunet")  # the others are these with other data or parts
+DISTINCT = (
+    "nnunet",
+    "nnunet_residual",
+    "nnunet_topk",
+    "sgnet",
+    "sunet",
+)  # the others are these with other data or parts
 PARTS = ("adversary", "hemispheres", "standardizer")
 SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
-SMALL_VOLUME = ["view.sampler.patch=[16,8,8]", "view.windows.patch=[16,8,8]"]
-SMALL_VOLUME += ["model.network.base=2", "model.network.depth=3"]
+SMALL_VOLUME = [
+    *(f"view.{part}.patch=[16,8,8]" for part in ("sampler", "windows")),
+    *SMALL_PLANE[1:],
+]
 SMALL_PATCH = {"widths": [2, 4], "kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
 LOSSES = {
     path.stem: {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "defaults"}

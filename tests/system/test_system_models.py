@@ -88,3 +88,22 @@ def test_a_config_is_rebuilt_from_its_folder_alone(trained_run):
     assert run.settings["model"]["standardizer"]["plane"] == [28, 24]
     assert dict(run.sites) == {"Site2": 0, "Site3": 1}
     assert plain(compose("train"))["model"].keys() == run.settings["model"].keys()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mirrored_channels_are_a_setting_of_any_view(tiny, isles_cohort, tmp_path):
+    """Twice the channels, in the plan, the network, the table and a scan of another day."""
+    run = tmp_path / "run"
+    overrides = [*settings_of(tiny, "nnunet"), "model=nnunet", "data=isles2022", f"data.root={isles_cohort}"]
+    more = ["split=kfold", "split.folds=3", "view.preparation.mirror.enabled=true", f"run_dir={run}"]
+    dice = train(compose("train", [*overrides, *more, *ONE_STEP]))
+    trained = load_run(run)
+    assert trained.view.preparation.channels[3:] == ("mirrored_DWI", "mirrored_ADC", "mirrored_FLAIR")
+    assert next(trained.model.network.parameters()).shape[1] == 6
+    table = pd.read_csv(run / "cases.csv", dtype={"case": str})
+    assert dice == pytest.approx(table["dice"].mean())
+    case = next(case for case in read_cases("isles2022", isles_cohort) if case.case_id == table["case"][0])
+    prediction = trained.predict(case)
+    assert int(prediction.mask.sum()) * prediction.grid.voxel_volume_mm3 == pytest.approx(
+        1000 * table["prediction_ml"][0]
+    )
