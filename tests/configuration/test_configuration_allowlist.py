@@ -18,6 +18,7 @@ from strokelab.errors import ConfigError
 from strokelab.losses import dice
 
 PATCHES = "strokelab.sampling.foreground.ForegroundPatches"
+DENSE = "strokelab.inference.dense_patches.DensePatches"
 DATA = "strokelab.data.datamodule"
 
 
@@ -193,6 +194,7 @@ def test_voxels_that_go_through_a_network_at_once():
     inner = view(windows={"batch_size": most + 1})
     for wrong, batch, named in (
         (inner, 1, "view.windows.batch_size"),
+        (view(windows={"_target_": DENSE, "batch_size": most + 1}), 1, "view.windows.batch_size"),
         (inner | {"windows": geometric | {"windows": inner["windows"]}}, 1, "view.windows.batch_size"),
         (view(), most + 1, "data.batch_size"),
         (view(), "1000000000", "data.batch_size"),

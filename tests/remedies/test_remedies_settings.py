@@ -166,11 +166,24 @@ def test_weights_of_pseudo_labels(tmp_path):
     mended(check, base, "data.pseudo=null")
 
 
-@executes("strokelab/inference/windows.py:__post_init__", "strokelab/inference/flips.py:flips_of")
+@executes("strokelab/inference/windows.py:check_settings", "strokelab/inference/flips.py:flips_of")
 @pytest.mark.parametrize("wrong", ["patch=[0,1,1]", "step=0", "gaussian=-1", "batch_size=0", "mirror=abc"])
 def test_windows_of_patches(wrong):
     base = [*PATCHES, "view.windows.patch=[32,32,32]", f"view.windows.{wrong}"]
     mended(lambda settings: build(settings["view"]["windows"]), base)
+
+
+@pytest.mark.parametrize("wrong", ["patch=[0,1,1]", "step=[25,1,1]", "batch_size=0"])
+def test_windows_of_dense_patches(wrong):
+    mended(lambda settings: build(settings["view"]["windows"]), ["model=sunet", f"view.windows.{wrong}"])
+
+
+@executes("strokelab/inference/dense_patches.py:_plan")
+def test_too_many_dense_patches():
+    brain = np.ones((104, 104, 104), bool)
+    mended(
+        lambda settings: build(settings["view"]["windows"]).count(brain), ["model=sunet", "view.windows.step=[1,1,1]"]
+    )
 
 
 @executes("strokelab/inference/slices.py:__post_init__")
