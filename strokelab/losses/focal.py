@@ -37,7 +37,7 @@ class FocalLoss(nn.Module):
                 "model.loss.alpha_healthy, model.loss.gamma",
                 found=f"{alpha_healthy}, {gamma}",
                 expected="a weight from 0 to 1, and an exponent of at least 0",
-                remedy="set model.loss.alpha_healthy=0.25 model.loss.gamma=2",
+                remedy="leave both out, for 0.25 and 2",
             )
         self.alpha_healthy, self.gamma, self.lesion_channel = alpha_healthy, gamma, lesion_channel
 

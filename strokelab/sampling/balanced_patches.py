@@ -82,16 +82,16 @@ class BalancedPatches:
             lengths: Any = tuple(getattr(self, name))
             object.__setattr__(self, name, lengths)
             if len(lengths) != 3 or not all(_is_count(one) and one <= _LONGEST for one in lengths):
-                raise _setting(name, lengths, f"three whole numbers from 1 to {_LONGEST}, along x, y, z", "[24,24,16]")
+                raise _setting(name, lengths, f"three whole numbers from 1 to {_LONGEST}, along x, y, z")
         for name, least in (("per_case", 2), ("least_draws", 1)):
             if not (_is_count(getattr(self, name)) and least <= getattr(self, name) <= _MOST):
-                raise _setting(name, getattr(self, name), f"a whole number from {least} to {_MOST:,}", "2500")
+                raise _setting(name, getattr(self, name), f"a whole number from {least} to {_MOST:,}")
         if not 0 <= self.lesion_ratio <= 1:
-            raise _setting("lesion_ratio", self.lesion_ratio, "a share from 0 to 1", "0.5")
+            raise _setting("lesion_ratio", self.lesion_ratio, "a share from 0 to 1")
         words = {"offset": ("half", "none"), "healthy": ("off_lesion", "brain"), "choose": ("regular", "random")}
         for name, known in words.items():
             if getattr(self, name) not in known:
-                raise _setting(name, getattr(self, name), " or ".join(known), known[0])
+                raise _setting(name, getattr(self, name), " or ".join(known))
 
     def places(self, cases: Sequence[Sampled], drawing: Drawing) -> BalancedPlaces:
         """Patches of every case, the same number of each.
@@ -268,9 +268,9 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _setting(name: str, found: Any, expected: str, example: str) -> ConfigError:
+def _setting(name: str, found: Any, expected: str) -> ConfigError:
     where = f"view.sampler.{name}"
-    return ConfigError(where, found=str(found), expected=expected, remedy=f"set {where}={example}")
+    return ConfigError(where, found=repr(found), expected=expected, remedy=f"change {where}")
 
 
 def _warn(message: str) -> None:
