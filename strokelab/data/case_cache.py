@@ -100,14 +100,17 @@ def check_cases(cases: Sequence[StoredCase], *, maps_suffice: bool = False) -> d
 
 def cut(source: NDArray[Any], start: Iterable[int], out: NDArray[Any], outside: Any = 0) -> None:
     """Copy the box of ``out``'s shape that begins at ``start`` from (C, X, Y, Z); ``outside`` beyond the border."""
+    x, y, z = map(int, start)
+    (_, *sides), (_, *sizes) = out.shape, source.shape
+    if min(x, y, z) >= 0 and x + sides[0] <= sizes[0] and y + sides[1] <= sizes[1] and z + sides[2] <= sizes[2]:
+        out[...] = source[:, x : x + sides[0], y : y + sides[1], z : z + sides[2]]
+        return
     take: list[slice] = []
     put: list[slice] = []
-    for begin, length, size in zip((int(s) for s in start), out.shape[1:], source.shape[1:], strict=True):
+    for begin, length, size in zip((x, y, z), sides, sizes, strict=True):
         low = min(max(begin, 0), size)
         high = max(min(begin + length, size), low)
         take.append(slice(low, high))
         put.append(slice(low - begin, high - begin) if high > low else slice(0, 0))
-    inside = source[:, take[0], take[1], take[2]]
-    if inside.shape != out.shape:
-        out[...] = outside
-    out[:, put[0], put[1], put[2]] = inside
+    out[...] = outside
+    out[:, put[0], put[1], put[2]] = source[:, take[0], take[1], take[2]]

@@ -312,9 +312,10 @@ def _read_for(plan: Any, size: Size) -> Size:
 
 
 def _arrays(case: PreparedCase) -> dict[str, NDArray[Any]]:
-    """All maps that a case has, (C, X, Y, Z)."""
-    lesion = {} if case.lesion is None else {"lesion": case.lesion[None]}
-    return {"image": case.image, **lesion, "brain": case.brain.view(np.uint8)[None], **case.maps}
+    """All maps that a case has, (C, X, Y, Z); plain arrays, which are cut faster than NumPy's maps of files."""
+    lesion = {} if case.lesion is None else {"lesion": np.asarray(case.lesion)[None]}
+    brain = np.asarray(case.brain).view(np.uint8)[None]
+    return {"image": np.asarray(case.image), **lesion, "brain": brain, **case.maps}
 
 
 def _fill(case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]], outside: Any) -> None:
