@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.progress import track
 
 from strokelab.contract import Case
 from strokelab.errors import DataError, DataWarning
 from strokelab.inference.predict import where_finished
+from strokelab.inference.progress import shown_in
 from strokelab.inference.tune import Found, Search, best_pair, try_pairs
 from strokelab.nifti import read_grid, read_lesion
+from strokelab.preparation.progress import advancing, bar
 
 if TYPE_CHECKING:
     from strokelab.preparation.store import StoredCase
@@ -37,16 +38,17 @@ def tune_cases(
         ``DataWarning``.
     """
     tables = []
-    for case, stored in track(
-        list(zip(cases, prepared, strict=True)), "Searching threshold and smallest component", disable=not progress
-    ):
-        try:
-            rows = _of_case(run, case, stored, search)
-        except DataError as error:
-            said = f"not among the cases of the search: {error}"
-            warnings.warn(f"{case.case_id}: {said}", DataWarning, stacklevel=2)
-            continue
-        tables.append(pd.DataFrame(rows).assign(case=case.case_id)[["case", *search.columns]])
+    pairs = list(zip(cases, prepared, strict=True))
+    shown = bar("Searching threshold and smallest component", len(pairs), shown=progress)
+    with shown, shown_in(shown):
+        for case, stored in advancing(shown, pairs):
+            try:
+                rows = _of_case(run, case, stored, search)
+            except DataError as error:
+                said = f"not among the cases of the search: {error}"
+                warnings.warn(f"{case.case_id}: {said}", DataWarning, stacklevel=2)
+                continue
+            tables.append(pd.DataFrame(rows).assign(case=case.case_id)[["case", *search.columns]])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["case", *search.columns])
 
 
