@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from strokelab.configuration import Settings
-from strokelab.contract import HELD_OUT_SELECTS
 from strokelab.files import digest
 from strokelab.runs.checkpoints import relocate
 from strokelab.runs.init_weights import with_init_weights
@@ -45,6 +44,7 @@ _ADDED: Mapping[str, Any] = {
     "split.contiguous": False,
     "view.preparation.mirror": _MIRROR_OFF,
 }
+_SELECTING = "held_out_selects"  # contract.HELD_OUT_SELECTS; its module brings NumPy
 _HERE = "<run folder>"
 # Settings whose defaults changed, with what they were before: trainings begun then go on as they were (``as_before``).
 _FORMER = (("split.val_fraction", 0.1), ("trainer.precision", "auto"))
@@ -157,7 +157,7 @@ def _material(settings: Settings) -> Settings:
             node = node.get(parent) if isinstance(node, dict) else None
         if isinstance(node, dict) and (name not in _ADDED or node.get(last) == _ADDED[name]):
             node.pop(last, None)
-    if curves == HELD_OUT_SELECTS:  # the other words change curves alone
+    if curves == _SELECTING:  # the other words change curves alone
         kept["data"]["curves"] = curves
     found = with_init_weights(kept).get("init_weights")
     if isinstance(found, dict):  # not where they lie: what they are

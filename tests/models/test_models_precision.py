@@ -31,6 +31,7 @@ SMALL = {
         *("model.optimizer.lr=0.05", "model.loss.over=batch"),
     ],
     "strokelab.networks.nnunet.NNUNet": ["model.optimizer.momentum=0.9"],
+    "strokelab.networks.sunet.SUNet": ["model.network.base=4", "model.network.depth=3", "model.network.dimensions=2"],
 }
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 is for GPUs alone, and there is none")
 STEPS = 40

@@ -128,6 +128,7 @@ def test_nobody_to_validate_on(tmp_path):
         fraction = chosen["split"].get("val_fraction", 0)
         cohort = SimpleNamespace(n_sites=1 if "one" in overrides[-1] else 2, sites={}, split_result=SimpleNamespace())
         cohort.split_result.val = ["a"] if fraction else []
+        cohort.validates, cohort.curves = bool(fraction), "validation"
         check_cohort(Start(chosen, tmp_path), cohort)
 
     for split in ("kfold", "all"):

@@ -99,6 +99,7 @@ def test_numbers_that_are_never_logged():
 @executes("strokelab/training/start.py:check_cohort")
 def test_an_adversary_on_one_site(tmp_path):
     cohort = SimpleNamespace(n_sites=1, sites={"A": 0}, split_result=SimpleNamespace(val=["a"]))
+    cohort.validates, cohort.curves = True, "validation"
 
     def check(chosen):
         check_cohort(Start(chosen, tmp_path), cohort)

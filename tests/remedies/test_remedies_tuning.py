@@ -6,6 +6,7 @@ import numpy as np
 from doing import executes, options, said, settings, told
 
 from strokelab.configuration import build
+from strokelab.contract import HELD_OUT_SELECTS
 from strokelab.data import read_cases
 from strokelab.evaluation.new_scans import _postprocess
 from strokelab.inference.postprocess import check_settled, search_of, tuned
@@ -37,9 +38,11 @@ def test_nothing_to_find_a_pair_on(t1_cohort):
     def check(*words: str):
         found = settings("data=atlas_v1", f"data.root={t1_cohort}", "postprocess=tuned", "split=kfold", *words)
         split = build(found["split"])(cases, None)
-        curves = [SimpleNamespace(case_id=case_id) for case_id in split.val]
-        check_tunable(found, SimpleNamespace(cases=cases, volumes=lambda part: curves))
+        selecting = found["data"].get("curves") == HELD_OUT_SELECTS
+        curves = [SimpleNamespace(case_id=case_id) for case_id in split.val or (split.test if selecting else ())]
+        check_tunable(found, SimpleNamespace(cases=cases, volumes=lambda part: curves, validates=bool(curves)))
 
-    fraction, *pair = told(said(check, "split.val_fraction=0").remedy)
+    fraction, selecting, *pair = told(said(check, "split.val_fraction=0").remedy)
     check(fraction)
+    check("split.val_fraction=0", selecting)
     check("split.val_fraction=0", *pair)
