@@ -64,7 +64,7 @@ class FocalLoss(nn.Module):
         each = -target * (1 - p) ** self.gamma * p.log()
         weights = torch.full((logits.shape[1],), self.alpha_healthy, dtype=each.dtype, device=each.device)
         weights[lesion] = 1 - self.alpha_healthy
-        means = each.flatten(start_dim=2).mean(dim=2) @ weights  # (B,)
+        means = (each.flatten(start_dim=2).mean(dim=2) * weights).sum(dim=1)  # (B,); not a product, which is autocast
         known = torch.ones_like(means) if labelled_classes is None else (labelled_classes.sum(dim=1) > 1).to(means)
         total, count = summed(torch.stack([(means * known).sum(), known.sum()])).unbind()
         return total / count.clamp(min=1)
