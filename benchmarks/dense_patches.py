@@ -109,7 +109,7 @@ def plain_loop(network: nn.Module, image: np.ndarray, corners: np.ndarray) -> np
 
 
 def quality() -> None:
-    """Dice of the masks of coarser steps to those of the paper's, over three volumes nobody trained on, and seconds."""
+    """Dice of the masks of coarser steps to those of the paper's, over three unseen volumes, and seconds."""
     from benchmarks.window_case import case_of, lesions
     from strokelab.inference.dense_patches import DensePatches
     from strokelab.inference.predict import case_scores

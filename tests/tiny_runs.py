@@ -42,7 +42,7 @@ def balanced_settings(tiny: list[str]) -> list[str]:
     """The same for SUNet: a few balanced patches, and windows of a coarse step."""
     return [
         *(item for item in tiny if not item.startswith(("view.", "model.", "data.batch_size"))),
-        *("view.sampler.patch=[8,8,8]", "view.sampler.per_case=16", "view.sampler.least_draws=4"),
+        *("view.sampler.patch=[8,8,8]", "view.sampler.per_case=16", "view.sampler.least_voxels=4"),
         *("view.sampler.step=[2,2,2]", "view.windows.step=[4,4,4]", "model.network.base=2", "model.network.depth=2"),
         *("data.batch_size=8", "checkpoint=last", "~callbacks.early_stopping", "allocator=default"),
     ]

@@ -6,7 +6,9 @@ A "block" is a 3x3 convolution with stride 1, padding 1 and *no bias*, batch nor
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 
 from strokelab.errors import ConfigError
 
@@ -56,6 +58,28 @@ def double_block(in_channels: int, out_channels: int, *, dimensions: int = 2) ->
         conv_block(in_channels, out_channels, dimensions=dimensions),
         conv_block(out_channels, out_channels, dimensions=dimensions),
     )
+
+
+def check_halvings(image: Tensor, divisors: Sequence[int], where: str, remedy: str) -> None:
+    """Every axis of an image (B, C, *S) can be halved as often as a network does.
+
+    Args:
+        image: that the network is given.
+        divisors: of the network, the same power of 2 for each axis.
+        where: the network's name.
+        remedy: what to change.
+
+    Raises:
+        ConfigError: another number of axes, or a length that is no multiple.
+    """
+    size, factor = tuple(image.shape[2:]), divisors[0]
+    if len(size) != len(divisors) or any(length % factor for length in size):
+        raise ConfigError(
+            f"{where} input",
+            found=f"{len(size)} axes of sizes {size}",
+            expected=f"{len(divisors)} axes, each divisible by {factor} (depth {factor.bit_length()})",
+            remedy=remedy,
+        )
 
 
 def check_dimensions(dimensions: int, where: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
-from strokelab.networks.blocks import BATCH_NORM, CONVOLUTION, TRANSPOSED, check_dimensions
+from strokelab.networks.blocks import BATCH_NORM, CONVOLUTION, TRANSPOSED, check_dimensions, check_halvings
 
 _DROPOUT: dict[int, type[nn.Dropout2d] | type[nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
@@ -100,7 +100,9 @@ class SUNet(nn.Module):
         Raises:
             ConfigError: an axis cannot be halved ``depth - 1`` times.
         """
-        self._check_size(image)
+        check_halvings(
+            image, self.divisors, "SUNet", "change view.sampler.patch and view.windows.patch, or model.network.depth"
+        )
         pool = F.max_pool2d if self.dimensions == 2 else F.max_pool3d
         x = self.stem(image)
         features: list[Tensor] = []
@@ -119,13 +121,3 @@ class SUNet(nn.Module):
             x = x + block(x)
         logits: Tensor = self.head(x)
         return logits
-
-    def _check_size(self, image: Tensor) -> None:
-        size, factor = tuple(image.shape[2:]), self.divisors[0]
-        if len(size) != self.dimensions or any(length % factor for length in size):
-            raise ConfigError(
-                "SUNet input",
-                found=f"{len(size)} axes of sizes {size}",
-                expected=f"{self.dimensions} axes, each divisible by {factor} (depth {len(self.feature_channels)})",
-                remedy="change view.sampler.patch and view.windows.patch, or model.network.depth",
-            )

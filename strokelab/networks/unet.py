@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
-from strokelab.networks.blocks import CONVOLUTION, check_dimensions, double_block
+from strokelab.networks.blocks import CONVOLUTION, check_dimensions, check_halvings, double_block
 
 
 @buildable("model")
@@ -70,7 +70,12 @@ class UNet(nn.Module):
         Raises:
             ConfigError: an axis cannot be halved ``depth - 1`` times.
         """
-        self._check_size(image)
+        check_halvings(
+            image,
+            self.divisors,
+            "UNet",
+            "change view.preparation.crop or model.network.depth; a hemisphere is half the crop's width",
+        )
         pool = F.max_pool2d if self.dimensions == 2 else F.max_pool3d
         features: list[Tensor] = []
         for stage in self.encoder:
@@ -85,13 +90,3 @@ class UNet(nn.Module):
             x = stage(torch.cat([x, skip], dim=1))
         logits: Tensor = self.head(x)
         return logits
-
-    def _check_size(self, image: Tensor) -> None:
-        size, factor = tuple(image.shape[2:]), self.divisors[0]
-        if len(size) != self.dimensions or any(length % factor for length in size):
-            raise ConfigError(
-                "UNet input",
-                found=f"{len(size)} axes of sizes {size}",
-                expected=f"{self.dimensions} axes, each divisible by {factor} (depth {len(self.feature_channels)})",
-                remedy="change view.preparation.crop or model.network.depth; a hemisphere is half the crop's width",
-            )

@@ -39,12 +39,12 @@ def regular(count: int, wanted: int) -> Integers:
     return np.concatenate([np.tile(np.arange(count, dtype=np.int64), whole), spread])
 
 
-@buildable("view", most={"per_case": _MOST, "least_draws": _MOST})
+@buildable("view", most={"per_case": _MOST, "least_voxels": _MOST})
 @dataclass(frozen=True)
 class BalancedPatches:
     """So many patches of every case, half of them around lesion voxels, half around healthy brain.
 
-    Lesion half: every lesion voxel, tiny lesions repeated and large ones thinned in regular steps, each draw with an
+    Lesion half: every lesion voxel, tiny lesions repeated and large ones thinned in regular steps, each with an
     offset of its own that keeps the voxel in the patch; what is missing are copies turned in the axial plane. Healthy
     half: a regular grid of brain voxels off the lesion, as fine as their number asks for. Patches may hang over the
     volume by half their length, into background.
@@ -53,9 +53,9 @@ class BalancedPatches:
         patch: voxels along (x, y, z); the centre c is followed by one voxel less than goes before it.
         per_case: patches of every case, in an epoch.
         lesion_ratio: share of them around lesion voxels.
-        least_draws: lesion voxels of a case that are drawn at least, by repeating them: half the lesion patches.
+        least_voxels: lesion voxels of a case that are taken at least, by repeating them: half the lesion patches.
         offset: "half": up to half the patch away from the voxel, near more often than far; "none".
-        augment: fill the lesion half with turned copies; False: with further draws of the same voxels.
+        augment: fill the lesion half with turned copies; False: with the same voxels again.
         healthy: "off_lesion": centres of healthy patches are healthy; "brain": any brain voxel (released code).
         choose: "regular": as above; "random": voxels of the lesion, and centres of the grid, chosen at random, each at
             most once as long as there are enough (the paper's baseline).
@@ -69,7 +69,7 @@ class BalancedPatches:
     patch: Size
     per_case: int = 10_000
     lesion_ratio: float = 0.5
-    least_draws: int = 2500
+    least_voxels: int = 2500
     offset: Literal["half", "none"] = "half"
     augment: bool = True
     healthy: Literal["off_lesion", "brain"] = "off_lesion"
@@ -83,7 +83,7 @@ class BalancedPatches:
             object.__setattr__(self, name, lengths)
             if len(lengths) != 3 or not all(_is_count(one) and one <= _LONGEST for one in lengths):
                 raise _setting(name, lengths, f"three whole numbers from 1 to {_LONGEST}, along x, y, z")
-        for name, least in (("per_case", 2), ("least_draws", 1)):
+        for name, least in (("per_case", 2), ("least_voxels", 1)):
             if not (_is_count(getattr(self, name)) and least <= getattr(self, name) <= _MOST):
                 raise _setting(name, getattr(self, name), f"a whole number from {least} to {_MOST:,}")
         if not 0 <= self.lesion_ratio <= 1:
@@ -160,16 +160,16 @@ class BalancedPatches:
         if not wanted:
             return np.empty((0, 3), np.int64), np.empty(0, np.uint8)
         copied = self.augment and len(turns_of(self.patch)) > 0
-        least = min(self.least_draws, wanted) if copied else wanted
-        draws = max(least, min(len(voxels), wanted))
-        centres = voxels[self._chosen(len(voxels), draws, rng)]
+        least = min(self.least_voxels, wanted) if copied else wanted
+        count = max(least, min(len(voxels), wanted))
+        centres = voxels[self._chosen(len(voxels), count, rng)]
         if self.offset == "half":
             centres = centres + np.trunc(rng.uniform(-1, 1, centres.shape) * (np.asarray(self.patch) // 2)).astype(int)
-        turns, missing = np.zeros(draws, np.uint8), wanted - draws
+        turns, missing = np.zeros(count, np.uint8), wanted - count
         if missing:
             kinds = np.asarray(turns_of(self.patch), np.uint8)
-            used = kinds[regular(len(kinds), min(math.ceil(wanted / draws), _MOST_COPIES, len(kinds)))]
-            sources = regular(draws, -(-missing // len(used)))  # the last kind makes up for what does not divide
+            used = kinds[regular(len(kinds), min(math.ceil(wanted / count), _MOST_COPIES, len(kinds)))]
+            sources = regular(count, -(-missing // len(used)))  # the last kind makes up for what does not divide
             centres = np.concatenate([centres, np.tile(centres[sources], (len(used), 1))[:missing]])
             turns = np.concatenate([turns, np.repeat(used, len(sources))[:missing]])
         return centres, turns
@@ -239,8 +239,9 @@ class BalancedPlaces:
 
     def at(self, keys: Sequence[Key]) -> tuple[Integers, Integers]:
         """As ``Places``."""
-        found = [self._list(row, epoch)[0][index] for epoch, row, index in self._addressed(keys)]
-        return np.array([row for _, row, _ in self._addressed(keys)]), np.array(found, dtype=np.int64)
+        addressed = self._addressed(keys)
+        found = [self._list(row, epoch)[0][index] for epoch, row, index in addressed]
+        return np.array([row for _, row, _ in addressed]), np.array(found, dtype=np.int64)
 
     def turns(self, keys: Sequence[Key]) -> NDArray[np.uint8]:
         """How each patch is turned (B,), numbers of ``sampling.turns.TURNS``."""

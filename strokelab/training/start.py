@@ -270,7 +270,7 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
     """Whether the data serve the model, and for a run that goes on: whether they are still those it began with.
 
     Raises:
-        ConfigError: too few sites for an adversary, or nobody to choose a checkpoint by.
+        ConfigError: too few sites for an adversary, or no case to choose a checkpoint by.
         RunError: cohort or split are not those of the run.
     """
     if start.settings["model"].get("adversary") and datamodule.n_sites < 2:
@@ -283,7 +283,7 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
     if start.settings["checkpoint"] != "last" and not datamodule.validates:
         raise ConfigError(
             "checkpoint",
-            found=f"{start.settings['checkpoint']!r} and nobody to validate on",
+            found=f"{start.settings['checkpoint']!r} and no case to validate on",
             expected="a split with a validation part",
             remedy=f"set checkpoint=last, or {runs.validation_remedy(start.settings)}",
         )

@@ -145,7 +145,7 @@ def check_monitors(settings: Settings, *, validates: bool) -> None:
             raise ConfigError(
                 where,
                 found=f"{monitor}{', a number of cases that test' if of_the_test else ''}"
-                + ("" if validates else " and nobody to validate on"),
+                + ("" if validates else " and no case to validate on"),
                 expected="a number of the validation part, which begins with val/"
                 if validates
                 else "a split with a validation part",

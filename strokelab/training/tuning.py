@@ -14,6 +14,7 @@ from strokelab.data.datamodule import CohortDataModule
 from strokelab.distributed import gathered, together
 from strokelab.errors import ConfigError
 from strokelab.inference.postprocess import search_of
+from strokelab.preparation.store import StoredCase
 from strokelab.runs.tuning import read_pair, write_found
 from strokelab.scoring.kept import KeptRun
 from strokelab.scoring.tuning import found_of, tune_cases
@@ -25,7 +26,7 @@ def check_tunable(settings: Settings, datamodule: CohortDataModule) -> None:
     Raises:
         ConfigError: no labelled case is in the curves, or half a pair is given.
     """
-    if search_of(settings["postprocess"]) and not _cases(datamodule):
+    if search_of(settings["postprocess"]) and not _searched(datamodule):
         raise ConfigError(
             "postprocess=tuned",
             found="no labelled case in the validation part, nor leave to choose by held-out ones",
@@ -52,7 +53,7 @@ def find_pair(
     if search is None:
         return
     by_id = {case.case_id: case for case in datamodule.cases}
-    stored = [item for item in datamodule.volumes("curves") if item.case_id in _cases(datamodule)]
+    stored = _searched(datamodule)
     trainer.strategy.barrier("trained")  # until the first process has put the last checkpoint in its place
 
     def share() -> tuple[str, pd.DataFrame]:
@@ -77,7 +78,7 @@ def find_pair(
     together(write)
     pair = read_pair(folder, search, weights)
     if pair and trainer.is_global_zero:
-        tested = set(datamodule.split_result.test) & set(_cases(datamodule))
+        tested = set(datamodule.split_result.test) & {item.case_id for item in stored}
         console.print(
             f"Post-processing: above {pair.threshold:g}, {search.size} {pair.size:g}, by the combined score "
             f"{pair.score:.4f} over {pair.cases} cases"
@@ -88,9 +89,6 @@ def find_pair(
         )
 
 
-def _cases(datamodule: CohortDataModule) -> list[str]:
-    """The labelled cases by whose curves something may be chosen."""
-    if not datamodule.validates:
-        return []
-    labelled = {case.case_id for case in datamodule.cases if case.labelled}
-    return [item.case_id for item in datamodule.volumes("curves") if item.case_id in labelled]
+def _searched(datamodule: CohortDataModule) -> list[StoredCase]:
+    """The cases by whose curves something may be chosen; all of them are labelled."""
+    return datamodule.volumes("curves") if datamodule.validates else []

@@ -89,7 +89,7 @@ def test_a_patch_is_the_volume_at_its_origin_with_background_around(stored, patc
 @pytest.mark.parametrize("augment", [None, "wider"])
 def test_balanced_patches_are_turned_alike_with_each_channels_background_around(stored, augment):
     patch = (16, 16, 6)
-    places = BalancedPatches(patch, per_case=280, least_draws=4).places(stored, Drawing("train", 7, 3))
+    places = BalancedPatches(patch, per_case=280, least_voxels=4).places(stored, Drawing("train", 7, 3))
     data = Samples(stored, places, sites=SITES, seed=7, augment=Widen() if augment else None)
     batch = data.__getitems__(keys(data))
     check_batch(batch)
@@ -111,7 +111,7 @@ def test_balanced_patches_are_turned_alike_with_each_channels_background_around(
 
 
 def test_balanced_patches_follow_from_seed_and_case_alone(stored):
-    sampler = BalancedPatches((8, 8, 6), per_case=40, least_draws=30)
+    sampler = BalancedPatches((8, 8, 6), per_case=40, least_voxels=30)
 
     def starts(cases, seed=7, sampler=sampler, epoch=0):
         places = sampler.places(cases, Drawing("train", seed, 3))

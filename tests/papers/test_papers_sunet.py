@@ -141,10 +141,10 @@ def test_a_tiny_lesion_is_repeated_and_filled_with_turned_copies():
     assert len(voxels) == 28
     centres, turns = patches(mask, brain)
     assert (centres.shape, turns.shape) == ((10_000, 3), (10_000,))
-    drawn = voxels[regular(28, 2500)]
-    assert set(np.unique(np.ravel_multi_index(drawn.T, SHAPE), return_counts=True)[1]) == {89, 90}
+    taken = voxels[regular(28, 2500)]
+    assert set(np.unique(np.ravel_multi_index(taken.T, SHAPE), return_counts=True)[1]) == {89, 90}
     assert not turns[:2500].any()
-    offsets = centres[:2500] - drawn  # nothing is clipped here
+    offsets = centres[:2500] - taken  # nothing is clipped here
     assert (np.abs(offsets) <= (11, 11, 7)).all()
     assert (np.abs(offsets).max(axis=0) == (11, 11, 7)).all()
     zeros = (offsets[:, 0] == 0).mean()
@@ -154,16 +154,16 @@ def test_a_tiny_lesion_is_repeated_and_filled_with_turned_copies():
     for part in (slice(2500, 3750), slice(3750, 5000)):
         assert (centres[part] == centres[copies]).all()
         assert len(set(turns[part])) == 1
-    assert holds(centres[:2500], drawn).all()
+    assert holds(centres[:2500], taken).all()
 
 
 def test_a_large_lesion_is_thinned_to_as_many_different_voxels():
     mask, brain = head((slice(30, 79), slice(30, 78), slice(20, 68)))  # 112,896 voxels
     centres, turns = patches(mask, brain)
-    drawn = np.argwhere(mask)[regular(int(mask.sum()), 5000)]
-    assert len(np.unique(drawn, axis=0)) == 5000
+    taken = np.argwhere(mask)[regular(int(mask.sum()), 5000)]
+    assert len(np.unique(taken, axis=0)) == 5000
     assert not turns.any()
-    assert holds(centres[:5000], drawn).all()
+    assert holds(centres[:5000], taken).all()
 
 
 @pytest.mark.parametrize("voxels", [1, 2499, 2501, 3333, 4999, 5001])
@@ -185,8 +185,8 @@ def test_patches_at_the_border_stay_in_the_padded_volume_and_hold_their_voxel():
     starts = centres - HALF
     assert (starts >= -HALF).all()
     assert (starts + 2 * HALF <= np.array(SHAPE) + HALF).all()
-    drawn = np.argwhere(mask)[regular(18, 2500)]
-    assert holds(centres[:2500], drawn).all()
+    taken = np.argwhere(mask)[regular(18, 2500)]
+    assert holds(centres[:2500], taken).all()
 
 
 def test_the_healthy_grid_is_as_coarse_as_gives_enough():

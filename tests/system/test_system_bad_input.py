@@ -98,14 +98,14 @@ RULES = {
     ),
     "mask values": (lambda c: rewrite(c / MASK, lambda v: put(v * 255, 77)), [MASK, "values other than 0 and 255"]),
     "empty mask": (lambda c: rewrite(c / MASK, lambda v: v * 0), []),
-    "site with one person": (lambda c: shutil.rmtree(c / "Site2/031931"), ["Site2' has one subject"]),
+    "site with one subject": (lambda c: shutil.rmtree(c / "Site2/031931"), ["Site2' has one subject"]),
 }
 
 
 @pytest.mark.parametrize("kind", RULES)
 def test_what_a_rule_covers_is_trained_on_with_a_warning(kind, cohort, here, tiny, doors):
     damage, fragments = RULES[kind]
-    if kind == "site with one person":
+    if kind == "site with one subject":
         shutil.rmtree(cohort / "Site2/031927")
     damage(cohort)
     done = doors.train(*tiny, f"data.root={cohort}", "run_dir=run", "trainer.max_epochs=1", cwd=here).check()
@@ -138,7 +138,7 @@ SETTINGS = {
     "everything left out": (["data.limit_per_site=0"], []),
     "no resume point": (["callbacks.resume_point=null"], ["resume_point"]),
     "checkpoint nobody writes": (["checkpoint=snapshot"], ["checkpoint", "snapshot", "last"]),
-    "best without validation": (["checkpoint=best", "split.val_fraction=0"], ["nobody to validate on"]),
+    "best without validation": (["checkpoint=best", "split.val_fraction=0"], ["no case to validate on"]),
     "misspelt argument, appended": (["+trainer.max_epoch=3"], ["trainer.max_epoch", "trainer.max_epochs?"]),
     "misspelt part of the model": (
         ["+model.network.bases=3"],

@@ -48,7 +48,7 @@ def test_what_would_choose_needs_a_validation_part(composed, path, value, where)
     with pytest.raises(ConfigError) as refused:
         check_monitors(settings, validates=False)
     assert (refused.value.where, refused.value.remedy) == (where, REMEDY)
-    assert "nobody to validate on" in refused.value.found
+    assert "no case to validate on" in refused.value.found
     check_monitors(settings, validates=True)
 
 
