@@ -22,7 +22,8 @@ def check_fit(settings: Settings) -> None:
 
     Raises:
         ConfigError: samples and network have other dimensions, a side does not divide through the network's poolings
-            or cannot be halved, or a part is switched on that the others cannot serve.
+            or cannot be halved, images are centred at 0 for a network that takes none below it, or a part is switched
+            on that the others cannot serve.
     """
     settings = bind(settings, given_facts(settings), partly=True)
     model, node = settings["model"], settings["view"]
@@ -30,6 +31,7 @@ def check_fit(settings: Settings) -> None:
     samples, windows = (samples_of(view, node, part) for part in ("sampler", "windows"))
     _check_dimensions(model, network, samples, windows, planner=settings.get("planner"))
     _check_classes(model, node)
+    _check_sign(network, view)
     if samples and not samples.are_slices and getattr(target_of(model.get("standardizer")), "whole_slices", False):
         raise ConfigError(
             "standardizer",
@@ -112,6 +114,18 @@ def _check_classes(model: Mapping[str, Any], view: Mapping[str, Any]) -> None:
             found=f"{list(classes)} with a network of {maps} maps whose lesion is number {model.get('lesion_channel')}",
             expected="a map for each class, lesion among them",
             remedy=f"set model.network.out_channels={wanted[0]} model.lesion_channel={wanted[1]}",
+        )
+
+
+def _check_sign(network: Network, view: Any) -> None:
+    """A network that discards what is below 0 gets images that are not centred there."""
+    centred = getattr(getattr(view, "preparation", None), "centred", ())
+    if network.non_negative and centred:
+        raise ConfigError(
+            "view.preparation.normalize",
+            found=f"z-scores of {', '.join(centred)}, about half of them below 0",
+            expected="images of 0 and above: the network begins with a rectifier, which discards the rest",
+            remedy="use view.preparation.normalize=scale255, or model.network.allow_negative=true",
         )
 
 

@@ -1,8 +1,8 @@
 """What the objects of a config say of themselves, asked before any data are read: built on shapes alone.
 
-A network may say its ``dimensions`` (2 or 3) and ``divisors`` (what each axis of a sample must be a multiple of);
-samplers and windows say their ``sample_shape``. What an object does not say is unknown, and not checked. Axes are those
-of a sample: (rows, columns) of slices, (x, y, z) of patches.
+A network may say its ``dimensions`` (2 or 3), ``divisors`` (what each axis of a sample must be a multiple of) and
+whether it takes ``non_negative`` images alone; samplers and windows say their ``sample_shape``. What an object does not
+say is unknown, and not checked. Axes are those of a sample: (rows, columns) of slices, (x, y, z) of patches.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class Network:
         dimensions: 2 or 3.
         divisors: of each axis of a sample.
         planned: whether a plan is still to decide what it divides by; ``divisors`` are then the least.
+        non_negative: whether it refuses images below 0.
     """
 
     dimensions: int | None = None
     divisors: tuple[int, ...] | None = None
     planned: bool = False
+    non_negative: bool = False
 
     def divisor(self, axis: str) -> int:
         """What a sample's side along x, y or z is divided by; 1 where that is unknown."""
@@ -93,6 +95,7 @@ def _network(node: str, *, planned: bool) -> Network:
         dimensions if isinstance(dimensions, int) and dimensions in AXES else None,
         tuple(int(by) for by in divisors) if known else None,
         planned,
+        getattr(network, "non_negative", False) is True,
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import torch
 from torch import Tensor, nn
 
 from strokelab.buildable import buildable
+from strokelab.distributed import summed
 from strokelab.errors import ConfigError
 from strokelab.losses.cross_entropy import binary_cross_entropy, softmax_cross_entropy
-from strokelab.losses.dice import DiceLoss, Over, lesion_dice
+from strokelab.losses.dice import DiceLoss, Over, lesion_dice, unlike_maps
 
 
 @buildable("model")
@@ -32,6 +36,49 @@ class DiceBCELoss(DiceLoss):
         return super().forward(logits, target, labelled_classes) + self.weight * binary_cross_entropy(
             logits, target, labelled_classes
         )
+
+
+@buildable("model")
+class BCEDiceLoss(nn.Module):
+    """``bce`` x binary cross-entropy + ``dice`` x (1 - (2 sum(p y) + e) / (sum(p) + sum(y) + e)), p by a sigmoid.
+
+    All sums run over the voxels of the whole batch, of all processes, in float32 or better; finite for any logit.
+
+    Args:
+        bce: weight of the cross-entropy.
+        dice: weight of the Dice part, which has no squares and, without a lesion, hardly a gradient.
+        eps: e, so small that 0/0 alone becomes 1.
+
+    Raises:
+        ConfigError: when called, logits of other maps than the target's.
+
+    Source: Tomita 2020 ("affine combination"); weights and e of the released code.
+    """
+
+    single_map: ClassVar[bool] = True  # the lesion alone, by a sigmoid
+
+    def __init__(self, bce: float = 0.1, dice: float = 0.9, eps: float = 2.2e-16) -> None:
+        super().__init__()
+        self.bce, self.dice, self.eps = bce, dice, eps
+
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+        """Scalar loss.
+
+        Args:
+            logits: (B, K, *S).
+            target: y, (B, K, *S) in 0..1.
+            labelled_classes: (B, K) bool, the maps each sample knows; the others count nowhere. None: all.
+        """
+        if logits.shape != target.shape:
+            raise unlike_maps(type(self).__name__, logits.shape[1])
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        p, y = logits.sigmoid().flatten(start_dim=2), target.to(logits.dtype).flatten(start_dim=2)
+        sums = torch.stack([2 * (p * y).sum(dim=2), p.sum(dim=2) + y.sum(dim=2)])  # (2, B, K)
+        if labelled_classes is not None:
+            sums = sums * labelled_classes.to(sums.dtype)
+        overlap, size = summed(sums.flatten(start_dim=1).sum(dim=1)).unbind()
+        dice = (overlap + self.eps) / (size + self.eps)
+        return self.bce * binary_cross_entropy(logits, target, labelled_classes) + self.dice * (1 - dice)
 
 
 @buildable("model")

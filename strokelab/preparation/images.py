@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.errors import DataError
+from strokelab.errors import DataError, DataWarning
 from strokelab.grid import Grid
 from strokelab.nifti import read_voxels
 from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
-from strokelab.preparation.normalize import Normalization, normalize
+from strokelab.preparation.normalize import BRIGHTEST, Normalization, brightest, normalize, of_another_range
 
 
 def physical_units(
@@ -26,7 +27,9 @@ def physical_units(
 
 
 def normalized(voxels: NDArray[np.float32], region: NDArray[np.bool_], *, path: Path, how: str) -> None:
-    """In place: one channel normalized over a region."""
+    """In place: one channel normalized over a region; warns where grey values are of another range than its rule's."""
+    if how in ("scale255", "max255") and of_another_range(voxels):
+        _say_range(voxels, path, how)
     normalize(voxels, region, cast(Normalization, how), out=voxels)
     if how != "none" and not voxels.any():
         raise DataError(
@@ -35,6 +38,15 @@ def normalized(voxels: NDArray[np.float32], region: NDArray[np.bool_], *, path: 
             expected="grey values that differ",
             remedy="check image and brain mask, or leave the case out with data.exclude",
         )
+
+
+def _say_range(voxels: NDArray[np.float32], path: Path, how: str) -> None:
+    found = f"{path}: grey values up to {float(voxels.max()):g}, where 0 to {BRIGHTEST:g} are expected"
+    if how == "max255":
+        rule = f"divided by {brightest(voxels):g}, their robust maximum"
+    else:
+        rule = f"divided by {BRIGHTEST:g} all the same; view.preparation.normalize=max255 takes their robust maximum"
+    warnings.warn(f"{found}; {rule}", DataWarning, stacklevel=2)
 
 
 def read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:

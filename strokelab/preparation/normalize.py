@@ -12,10 +12,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Normalization = Literal["zscore_slice_brain", "zscore_brain", "zscore_volume", "zscore_nonzero", "none"]
+Normalization = Literal[
+    "zscore_slice_brain", "zscore_brain", "zscore_volume", "zscore_nonzero", "scale255", "max255", "none"
+]
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 FLAT = 1e-6
 """A standard deviation below this share of the image's own grey values is no contrast but rounding (our decision)."""
+BRIGHTEST = 255.0
+"""What ``scale255`` and ``max255`` make 1: the brightest grey value of images of 8 bits (ATLAS)."""
+_ROBUST_PERCENT = 99.9  # of the voxels, below the value that ``max255`` makes 1 in images of another range
 _SQUARABLE = (1e-15, 1e15)  # between these, squares keep their digits in float32
 
 Volume = NDArray[np.float32]
@@ -32,6 +37,8 @@ def normalize(
         how: ``"zscore_slice_brain"``: each axial slice by mean and SD of its own brain pixels (SG-Net);
             ``"zscore_brain"``: the volume by those of its brain; ``"zscore_volume"``: by those of all its voxels;
             ``"zscore_nonzero"``: the region by its own, 0 outside (nnU-Net, where a crop saves much);
+            ``"scale255"``: divided by 255 (Tomita 2020); ``"max255"``: the same, but images of another range
+            (``of_another_range``) by their 99.9th percentile;
             ``"none"``: as it is.
         out: where the result goes (may be ``image`` itself); None makes an array.
     """
@@ -40,6 +47,8 @@ def normalize(
         zscore_slices(image, brain, out)
     elif how == "none":
         out[...] = image
+    elif how in ("scale255", "max255"):
+        np.divide(image, np.float32(BRIGHTEST if how == "scale255" else brightest(image)), out=out)
     else:
         values = image.T.ravel() if how == "zscore_volume" else image.T[brain.T]
         mean, sd = _mean_and_sd(values)
@@ -47,6 +56,19 @@ def normalize(
         if how == "zscore_nonzero":
             out[~brain] = 0
     return out
+
+
+def of_another_range(image: Volume) -> bool:
+    """Whether grey values cannot be meant as 0..255: none above 1, or one above 4 x 255."""
+    return not 1 < float(image.max()) <= 4 * BRIGHTEST
+
+
+def brightest(image: Volume) -> float:
+    """The grey value that ``max255`` makes 1: 255, or the 99.9th percentile of an image of another range."""
+    if not of_another_range(image):
+        return BRIGHTEST
+    robust = float(np.percentile(image, _ROBUST_PERCENT))
+    return robust if robust > 0 else float(np.abs(image).max()) or 1.0
 
 
 def zscore_slices(image: Volume, brain: NDArray[np.bool_], out: Volume) -> None:

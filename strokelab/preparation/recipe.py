@@ -151,6 +151,11 @@ class Preparation:
         return self.normalize.get(channel, self.normalize.get(own, ""))
 
     @property
+    def centred(self) -> tuple[str, ...]:
+        """The channels whose values lie around 0 after normalisation, half of them below it."""
+        return tuple(name for name in self.channels if self.normalization_of(name).startswith("zscore"))
+
+    @property
     def looks_at_nonzero(self) -> bool:
         """Whether it matters where images are not zero."""
         return bool(self.box) or any(self.normalization_of(name) == "zscore_nonzero" for name in self.channels)

@@ -45,7 +45,15 @@ EXAMPLES = {
 }
 # Together these hold every key that a text names.
 BASES = (
-    *([], ["logger=wandb"], ["model=unet2d"], ["model=nnunet"], ["experiment=mapping_default"], ["split=kfold"]),
+    *(
+        [],
+        ["logger=wandb"],
+        ["model=unet2d"],
+        ["model=nnunet"],
+        ["model=resunet3d"],
+        ["experiment=mapping_default"],
+        ["split=kfold"],
+    ),
     *(
         ["split=holdout"],
         ["split=from_file"],

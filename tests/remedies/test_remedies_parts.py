@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 import typer
-from doing import executes, options, said, settings, told
+from doing import executes, mended, options, said, settings, told
 from rich.console import Console
 
 from strokelab.cli import app
-from strokelab.configuration import build
+from strokelab.configuration import bind, build
+from strokelab.configuration.fit import check_fit
 from strokelab.contract import Prediction
 from strokelab.evaluation.new_scans import Writing, _to_do
 from strokelab.grid import Grid
@@ -20,8 +21,6 @@ GRID = Grid.of((4, 4, 4), np.eye(4))
 
 @executes("strokelab/configuration/fit.py:_check_classes")
 def test_classes_of_a_view():
-    from strokelab.configuration.fit import check_fit
-
     asked = ["model=nnunet", "+view.classes=[background,lesion,tissue]"]
     check_fit(settings(*asked, *told(said(lambda: check_fit(settings(*asked))).remedy)))
 
@@ -128,3 +127,25 @@ def test_predictions_that_are_there_already(tmp_path):
     table.write_text(without)
     moved.rename(mask)
     derivative("--overwrite").write(a(1, "c"))
+
+
+@executes("strokelab/configuration/fit.py:_check_sign")
+def test_centred_images_for_a_network_that_begins_with_a_rectifier():
+    base = ["model=resunet3d", "view.preparation.normalize=zscore_brain"]
+    for chosen in ("view.preparation.normalize=scale255", "model.network.allow_negative=true"):
+        mended(check_fit, base, chosen)
+
+
+@executes(
+    "strokelab/networks/resunet3d.py:_check_settings",
+    "strokelab/networks/resunet3d.py:_check_values",
+)
+def test_what_the_3d_resunet_refuses():
+    def built(composed):
+        return build(bind(composed["model"], {"in_channels": 1}, at="model")).network
+
+    for wrong in ("base=3", "recompute=some"):
+        mended(built, ["model=resunet3d", f"model.network.{wrong}"])
+    scan = torch.linspace(-1, 2, 512).view(1, 1, 8, 8, 8)
+    mended(lambda s: built(s).encode(scan), ["model=resunet3d"], "model.network.allow_negative=true")
+    built(settings("model=resunet3d", "view.preparation.normalize=scale255")).encode(scan.clamp(min=0))
