@@ -31,17 +31,26 @@ class Plateau(ReduceLROnPlateau):
         self.monitor = monitor
 
 
-def check_interval(interval: str, schedule: str, *, waits: bool) -> None:
+def check_interval(interval: str, schedule: str, *, waits: bool, counts: bool = False) -> None:
     """Whether a schedule can be stepped as often as ``model.scheduler_interval`` says.
 
     Args:
         interval: ``epoch`` or ``step``.
         schedule: its name.
         waits: it waits for a plateau.
+        counts: its lengths are optimiser steps.
 
     Raises:
-        ConfigError: another word, or a schedule that waits for a plateau is to be stepped within epochs.
+        ConfigError: another word, a schedule that waits for a plateau is to be stepped within epochs, or one that
+            counts steps after epochs.
     """
+    if counts and interval != "step":
+        raise ConfigError(
+            "model.scheduler_interval",
+            found=f"{interval} for {schedule}, whose cycles are counted in optimiser steps",
+            expected="step",
+            remedy="add ++model.scheduler_interval=step to the command",
+        )
     if interval not in ("epoch", "step") or (waits and interval == "step"):
         raise ConfigError(
             "model.scheduler_interval",

@@ -233,7 +233,8 @@ class Segmenter(L.LightningModule):
             return optimizer
         scheduler = self.scheduler(optimizer)
         waits = isinstance(scheduler, ReduceLROnPlateau)
-        check_interval(self.scheduler_interval, type(scheduler).__name__, waits=waits)
+        counts = getattr(scheduler, "interval", "") == "step"
+        check_interval(self.scheduler_interval, type(scheduler).__name__, waits=waits, counts=counts)
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.scheduler_interval}
         if waits:  # Lightning would step it when the checkpoint is written already
             config |= {"monitor": getattr(scheduler, "monitor", DEFAULT_MONITOR), "frequency": sys.maxsize}

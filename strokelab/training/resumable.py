@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from strokelab.callbacks.schedule import learning_rates
+from strokelab.callbacks.snapshots import Snapshots
 from strokelab.callbacks.stage import stage_of_trainer
 from strokelab.command_words import setting
 from strokelab.configuration import Settings
@@ -30,8 +31,9 @@ def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer, *, s
         steps: how often a schedule is stepped that counts optimiser steps; None: unknown, nothing is checked then.
 
     Raises:
-        ConfigError: optimizer or schedule refuse their settings, the schedule ends before the training, or a state
-            holds more than numbers, words and tensors, which is all that a checkpoint is read for.
+        ConfigError: optimizer or schedule refuse their settings, the schedule ends before the training, nothing says
+            when a snapshot is due, or a state holds more than numbers, words and tensors, which is all that a
+            checkpoint is read for.
     """
     try:
         made = model.configure_optimizers()
@@ -51,6 +53,9 @@ def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer, *, s
         parts["model.scheduler"] = made["lr_scheduler"]["scheduler"]
         made = made["optimizer"]
     parts["model.optimizer"] = made
+    for each in getattr(trainer, "callbacks", []):
+        if isinstance(each, Snapshots):
+            each.check_schedule(parts.get("model.scheduler"))
     parts |= {f"callbacks: {type(each).__name__}": each for each in getattr(trainer, "callbacks", [])}
     for name, part in parts.items():
         _check_state(name, part)

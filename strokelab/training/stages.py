@@ -101,14 +101,16 @@ def check_best(settings: Settings, *, validates: bool) -> None:
 
 
 def keep_ended(folder: Path, stage: Stage) -> None:
-    """Keep the checkpoints of a stage that has ended under its name: ``<stage>.ckpt`` and ``<stage>-best.ckpt``."""
-    last, best = (folder / runs.CHECKPOINTS / f"{name}.ckpt" for name in ("last", "best"))
+    """Keep the checkpoints of a stage that has ended under its name: ``<stage>.ckpt``, ``<stage>-best.ckpt``, ..."""
+    last = folder / runs.CHECKPOINTS / "last.ckpt"
     with replacing(last.with_name(f"{stage.name}.ckpt")) as temporary:
         temporary.unlink(missing_ok=True)
         _link(last, temporary)
-    # One that a stage after it wrote before it was killed is not this stage's.
-    if best.is_file() and stage_of(runs.read_checkpoint(best)).name == stage.name:
-        os.replace(best, last.with_name(f"{stage.name}-best.ckpt"))
+    for name in ("best", "ema"):
+        kept = last.with_name(f"{name}.ckpt")
+        # One that a stage after it wrote before it was killed is not this stage's.
+        if kept.is_file() and stage_of(runs.read_checkpoint(kept)).name == stage.name:
+            os.replace(kept, last.with_name(f"{stage.name}-{name}.ckpt"))
 
 
 def begin_next(folder: Path, settings: Settings, stage: Stage, model: Segmenter, data: str) -> Path:
