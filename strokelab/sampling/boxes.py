@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -19,6 +20,8 @@ Part = Literal["train", "val"]
 Size = tuple[int, int, int]
 """Voxels along (x, y, z); an axis of length 1 makes slices."""
 Crop = tuple[int | None, int | None, int | None] | None
+MOST_VOXELS = 2**28
+"""Of a box, which is read: a run folder may be untrusted."""
 
 
 class Sampled(Protocol):
@@ -159,6 +162,31 @@ def listed(cases: Sequence[Sampled], starts: Sequence[NDArray[Any]], sizes: Sequ
             remedy="give view.preparation.crop a number for every axis that differs",
         )
     return Listed(next(iter(found)), np.concatenate(starts), np.repeat(np.arange(len(cases)), counts))
+
+
+def checked_size(setting: str, given: Any) -> Size:
+    """The three sides of a box with volume, as yaml gives them.
+
+    Args:
+        setting: its name, for messages.
+        given: what it says.
+
+    Raises:
+        ConfigError: these are no three sides, or a box of too many voxels.
+    """
+    try:
+        sides = tuple(int(side) for side in given)
+        whole = all(side == one for side, one in zip(sides, given, strict=True))
+    except (TypeError, ValueError):
+        sides, whole = (), False
+    if not whole or len(sides) != 3 or min(sides) < 2 or math.prod(sides) > MOST_VOXELS:
+        raise ConfigError(
+            setting,
+            found=repr(given),
+            expected=f"three whole numbers of at least 2, along x, y and z, at most {MOST_VOXELS:,} voxels",
+            remedy=f"change {setting}",
+        )
+    return sides[0], sides[1], sides[2]
 
 
 def check_unweighted(drawing: Drawing, sampler: object) -> None:

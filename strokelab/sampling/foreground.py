@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError, DataError
-from strokelab.sampling.boxes import Crop, Drawing, Part, Sampled, Size
+from strokelab.sampling.boxes import Crop, Drawing, Part, Sampled, Size, checked_size
 from strokelab.sampling.order import InOrder, Key, Order
 from strokelab.seeding import stream
 
 _LEAST_SHARE = 0.01
 _MOST_ITERATIONS = 1_000_000
 _MOST_LISTED = 32_768  # batches of an epoch that an untrusted config may ask for: their order is an array
-_MOST_VOXELS = 2**28
-"""Of an epoch, whose places are listed, and of a patch, which is read: a run folder may be untrusted."""
 
 
 @buildable("view", most={"iterations_per_epoch": _MOST_LISTED, "validation_iterations": _MOST_LISTED})
@@ -55,7 +53,7 @@ class ForegroundPatches:
     fixed_validation: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patch", _three_lengths(self.patch))
+        object.__setattr__(self, "patch", checked_size("view.sampler.patch", self.patch))
         for name in ("iterations_per_epoch", "validation_iterations", "voxels_per_case"):
             if not _is_count(getattr(self, name)):
                 raise _setting(name, getattr(self, name), "a whole number of at least 1")
@@ -202,19 +200,6 @@ def _shares(weights: Sequence[float] | None, cases: Sequence[Sampled]) -> NDArra
     ends = np.cumsum(each) / each.sum()
     ends[np.flatnonzero(each)[-1] :] = 1.0  # rounding must not leave a gap at the end
     return np.asarray(ends, dtype=np.float64)
-
-
-def _three_lengths(patch: Any) -> tuple[int, int, int]:
-    try:
-        lengths = tuple(int(length) for length in patch)
-        whole = all(length == given for length, given in zip(lengths, patch, strict=True))
-    except (TypeError, ValueError):
-        lengths, whole = (), False
-    if not whole or len(lengths) != 3 or min(lengths) < 2 or math.prod(lengths) > _MOST_VOXELS:
-        raise _setting(
-            "patch", patch, f"three whole numbers of at least 2, along x, y and z, at most {_MOST_VOXELS:,} voxels"
-        )
-    return lengths[0], lengths[1], lengths[2]
 
 
 def _is_count(value: Any) -> bool:

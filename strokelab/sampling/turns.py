@@ -1,14 +1,23 @@
-"""Quarter turns and reflections of boxes in the axial plane: copies of a patch that cost no reading. Knows arrays."""
+"""Quarter turns in the axial plane and reflections of boxes: copies that cost no reading. Knows arrays."""
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-TURNS: tuple[str, ...] = ("none", "rotate 90", "rotate 180", "rotate 270", "flip x", "flip y")
-"""What a number in ``Listed.turns`` does to a sample, all of its maps alike; rotations go from x to y."""
+_FLIPPED = [axes for count in (1, 2, 3) for axes in combinations((-3, -2, -1), count)]
+TURNS: tuple[str, ...] = (
+    "none",
+    *("rotate 90", "rotate 180", "rotate 270"),
+    *("flip " + "".join("xyz"[axis] for axis in axes) for axes in _FLIPPED),
+)
+"""What a number in ``Places.turns`` does to a sample, all of its maps alike; rotations go from x to y."""
+FLIPS: tuple[int, ...] = (0, *range(4, len(TURNS)))
+"""Those that reflect along some of the axes, and the one that does nothing: each axis is in half of them."""
+_IN_PLANE = range(1, 6)
 _SWAPPING = (1, 3)
 
 
@@ -16,7 +25,7 @@ def turned(maps: NDArray[Any], turn: int) -> NDArray[Any]:
     """A view of maps (..., X, Y, Z) after a turn, a number of ``TURNS``."""
     if turn == 0:
         return maps
-    return np.flip(maps, axis=turn - 7) if turn > 3 else np.rot90(maps, turn, axes=(-3, -2))
+    return np.flip(maps, axis=_FLIPPED[turn - 4]) if turn > 3 else np.rot90(maps, turn, axes=(-3, -2))
 
 
 def swapped(size: tuple[int, int, int], turn: int) -> tuple[int, int, int]:
@@ -25,5 +34,5 @@ def swapped(size: tuple[int, int, int], turn: int) -> tuple[int, int, int]:
 
 
 def turns_of(size: tuple[int, int, int]) -> tuple[int, ...]:
-    """The turns, without the first, that leave a box of ``size`` (x, y, z) as it is: all for x = y."""
-    return tuple(turn for turn in range(1, len(TURNS)) if swapped(size, turn) == size)
+    """The turns in the axial plane, without the first, that leave a box of ``size`` (x, y, z) as it is."""
+    return tuple(turn for turn in _IN_PLANE if swapped(size, turn) == size)

@@ -19,7 +19,7 @@ from strokelab.metrics.validation import L1ErrorRate, Validated
 from strokelab.networks.cost import count_parameters
 from strokelab.networks.sunet import SUNet
 from strokelab.sampling.balanced_patches import BalancedPatches, regular
-from strokelab.sampling.turns import TURNS, turned
+from strokelab.sampling.turns import TURNS, turned, turns_of
 
 
 @pytest.mark.parametrize(("channels", "parameters"), [(4, 7_033_666), (7, 7_036_258), (8, 7_037_122), (14, 7_042_306)])
@@ -227,8 +227,9 @@ def test_five_operations_on_data_and_label_alike_give_five_different_patches():
     rng = np.random.default_rng(0)
     image, label = rng.normal(size=(3, 24, 24, 16)), rng.random((1, 24, 24, 16)) > 0.5
     label = np.where(label, image[:1], 0)
-    results = [turned(image, turn) for turn in range(1, len(TURNS))]
-    labels = [turned(label, turn) for turn in range(1, len(TURNS))]
+    results = [turned(image, turn) for turn in turns_of((24, 24, 16))]
+    labels = [turned(label, turn) for turn in turns_of((24, 24, 16))]
+    assert len(results) == 5
     for result, moved in zip(results, labels, strict=True):
         assert (moved[moved != 0] == result[:1][moved != 0]).all()
     assert not any(np.array_equal(a, b) for n, a in enumerate([image, *results]) for b in results[n:])
