@@ -214,6 +214,7 @@ class Prediction:
     provenance: Mapping[str, str]  # run, checkpoint, threshold, post-processing
     disagreement: NDArray[np.float32] | None = None  # (X, Y, Z) standard deviation over the members of an ensemble
     classes: NDArray[np.float32] | None = None  # (K, X, Y, Z) probabilities of all classes, where asked for
+    covered: NDArray[np.bool_] | None = None  # (X, Y, Z) what the windows look at; None: they leave nothing out
 
     @property
     def volume_ml(self) -> float:

@@ -45,7 +45,7 @@ class Applying:
         disagreement: also write the standard deviation of several members' maps.
         memory_gb: of several runs' weights, see ``runs.load_ensemble``.
         precision: see ``runs.load_run``.
-        windows: settings in place of the runs' own as key=value, e.g. mirror=none.
+        windows: settings in place of the runs' own as key=value, e.g. mirror=none; or a region: full.
         as_modality: take scans for the run's modality whatever contrast their names say.
         as_each: modalities that a run of one modality is fed with, one by one; several: their mean, on the grid of
             the first.
@@ -76,7 +76,7 @@ class Applying:
             "allow": self.allow,
             "postprocess": _postprocess(self.postprocess),
             "precision": self.precision,
-            "windows": _pairs(self.windows) or None,
+            "windows": _asked(self.windows),
         }
         alone = len(folders) == 1 and len(self.checkpoints) < 2 and len(self.as_each) < 2
         if alone and self.disagreement:
@@ -309,13 +309,15 @@ def _postprocess(words: Sequence[str]) -> Mapping[str, Any] | None:
     return node
 
 
-def _pairs(words: Sequence[str]) -> dict[str, Any]:
-    """Settings as key=value, values as YAML reads them."""
+def _asked(words: Sequence[str]) -> dict[str, Any] | str | None:
+    """Settings as key=value, values as YAML reads them; or one word, a region."""
     import yaml
 
     wrong = [word for word in words if "=" not in word]
+    if wrong and len(words) == 1:
+        return wrong[0]
     if wrong:
         raise ConfigError(
             "--windows", found=wrong[0], expected="key=value, such as mirror=none", remedy="write it with ="
         )
-    return {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)}
+    return {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words)} or None

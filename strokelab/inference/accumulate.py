@@ -94,6 +94,25 @@ def scan_on(
     return as_tensor(image, torch.float32).to(home), as_tensor(brain, torch.bool).to(home)
 
 
+def volume_and_brain(image: NDArray[np.generic] | Tensor, brain: NDArray[np.generic] | Tensor) -> tuple[Tensor, Tensor]:
+    """What windows are cut from.
+
+    Args:
+        image: (C, X, Y, Z).
+        brain: (X, Y, Z), non-zero = brain.
+
+    Returns:
+        Image float32 and brain bool.
+
+    Raises:
+        ValueError: they do not have one shape.
+    """
+    volume, mask = as_tensor(image, torch.float32), as_tensor(brain, torch.bool)
+    if volume.ndim != 4 or volume.shape[1:] != mask.shape:
+        raise ValueError(f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)")
+    return volume, mask
+
+
 def as_tensor(array: NDArray[np.generic] | Tensor, kind: torch.dtype) -> Tensor:
     """A tensor of ``kind``; read-only memory maps are copied, since torch must own what it reads."""
     if isinstance(array, Tensor):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
-from strokelab.inference.accumulate import Accumulate, as_tensor, check_accumulate, home_of
+from strokelab.inference.accumulate import Accumulate, check_accumulate, home_of, volume_and_brain
 from strokelab.inference.windows import MOST_WINDOWS, Predict, check_settings, is_patch
 from strokelab.preparation.background import background_of
 
@@ -128,11 +128,7 @@ class DensePatches:
             ConfigError: more than ``MOST_WINDOWS`` patches.
             ValueError: image and brain do not have one shape.
         """
-        volume, mask = as_tensor(image, torch.float32), as_tensor(brain, torch.bool)
-        if volume.ndim != 4 or volume.shape[1:] != mask.shape:
-            raise ValueError(
-                f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)"
-            )
+        volume, mask = volume_and_brain(image, brain)
         plan = self._plan(_on_host(mask))
         with torch.no_grad():
             if len(plan.corners) == 0:

@@ -5,7 +5,7 @@ Knows arrays and callables; knows no run folders, no readers and no model classe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -126,6 +126,7 @@ def to_native(
     provenance: Mapping[str, str] | None = None,
     where: Where = "prepared",
     classes: bool = False,
+    covered: NDArray[np.bool_] | None = None,
 ) -> Prediction:
     """Scores become a mask, and all maps end on the input's own grid.
 
@@ -137,6 +138,7 @@ def to_native(
         where: ``"prepared"``: post-processing before the way back, where its constants mean what they meant in
             training; ``"native"``: after it.
         classes: hand out the probabilities of all classes as well.
+        covered: of ``covered_by``.
     """
     done, grid = where_finished(prepared, scores, where)
     mask = finish(
@@ -157,4 +159,28 @@ def to_native(
         provenance=dict(provenance or {}),
         disagreement=done.disagreement,
         classes=done.classes if classes else None,
+        covered=covered,
     )
+
+
+def covered_by(seen: Iterable[tuple[PreparedCase, Callable[..., Tensor]]]) -> NDArray[np.bool_] | None:
+    """Where members look at a case: voxels (X, Y, Z) of its native grid; the others are negative whatever they hold.
+
+    Args:
+        seen: the case as a member is given it, and the member's windows, which may have ``covered(brain)``: the box of
+            the prepared grid that gets scores.
+
+    Returns:
+        The union over members, without what a crop of the preparation had cut; None where the windows of a member
+        leave nothing out.
+    """
+    found: NDArray[np.bool_] | None = None
+    for prepared, windows in seen:
+        box = windows.covered(prepared.brain) if hasattr(windows, "covered") else None
+        if box is None:
+            return None
+        inside = np.zeros(prepared.grid.shape, np.uint8)
+        inside[box] = 1
+        own = restore_mask(inside, prepared.steps) != 0
+        found = own if found is None else found | own
+    return found

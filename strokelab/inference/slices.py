@@ -15,7 +15,7 @@ from torch import Tensor
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
-from strokelab.inference.accumulate import as_tensor
+from strokelab.inference.accumulate import volume_and_brain
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -87,11 +87,7 @@ class SliceWindows:
         Raises:
             ValueError: image and brain do not have one shape.
         """
-        volume, mask = as_tensor(image, torch.float32), as_tensor(brain, torch.bool)
-        if volume.ndim != 4 or volume.shape[1:] != mask.shape:
-            raise ValueError(
-                f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)"
-            )
+        volume, mask = volume_and_brain(image, brain)
         kept = torch.nonzero(mask.sum(dim=(0, 1)) >= max(self.min_brain_pixels, 1)).flatten()
         # One gather along the slice axis: a plain copy where slices lie together in memory, as they do in the store.
         slices = volume.permute(3, 0, 2, 1).index_select(0, kept)

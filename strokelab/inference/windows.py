@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
-from strokelab.inference.accumulate import Accumulate, WeightedSum, as_tensor, check_accumulate, home_of
+from strokelab.inference.accumulate import Accumulate, WeightedSum, check_accumulate, home_of, volume_and_brain
 from strokelab.inference.flips import Flip, flipped, flips_of
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -98,11 +98,8 @@ class PatchWindows:
         Raises:
             ValueError: image and brain do not have one shape.
         """
-        volume, mask = as_tensor(image, torch.float32), as_tensor(brain, torch.bool).to(torch.uint8)
-        if volume.ndim != 4 or volume.shape[1:] != mask.shape:
-            raise ValueError(
-                f"image {tuple(volume.shape)} and brain {tuple(mask.shape)}: expected (C, X, Y, Z), (X, Y, Z)"
-            )
+        volume, inside = volume_and_brain(image, brain)
+        mask = inside.to(torch.uint8)
         inner, margins = self._margins(mask.shape)
         if any(margins):
             volume, mask = pad(volume, margins), pad(mask, margins)

@@ -25,7 +25,8 @@ def check_names(own: Mapping[str, OwnMetric], where: str) -> None:
         ConfigError: a name is taken or cannot be a column, or what it names cannot be called.
     """
     nothing = np.zeros((1, 1, 1), np.uint8)
-    taken = {*score_row(nothing, nothing, 1.0, "sunet"), "lesion_ml", "mdsc", "mdsc_threshold", "micro_dice", "cases"}
+    taken = {*score_row(nothing, nothing, 1.0, "sunet"), "lesion_ml", "mdsc", "mdsc_threshold"}
+    taken |= {"lesion_outside", "micro_dice", "cases"}
     for name, function in own.items():
         if not str(name).isidentifier() or name in taken or str(name).startswith("failed"):
             raise ConfigError(

@@ -9,6 +9,7 @@ from strokelab.files import natural_key
 from strokelab.metrics.profiles import CASE_METRICS
 from strokelab.report.cells import NOTHING, Cell, Table, count_cell, counted, further, with_infinity
 from strokelab.report.material import Evaluation, digits, heading
+from strokelab.report.outside import outside_notes
 from strokelab.report.summary import CLUSTER, HEADLINE, MDSC, MDSC_COMMON, RESAMPLES, SEED, lines_of, told_apart
 from strokelab.statistics.aggregate import format_mean_sd, has_failed, tally
 from strokelab.statistics.bootstrap import MICRO_DICE, format_interval
@@ -102,7 +103,7 @@ def _per_model(evaluation: Evaluation, cases: pd.DataFrame, summary: pd.DataFram
     notes = ["SD is the sample SD (n - 1). ↑ higher is better, ↓ lower is better."]
     if cases.duplicated(["model", "case"]).any():
         notes.append("A case that several runs of a model (seeds) evaluated counts once for every run.")
-    notes += case_notes(cases)
+    notes += [*case_notes(cases), *outside_notes(cases, "model")]
     return Table(
         f"Mean ± SD over cases, and over the means of {' and of '.join(f'{unit}s' for unit in units)}",
         ("Model", "Runs", "Cases", *_measures(evaluation), *(f"Dice, over\u00a0{unit}s\u00a0↑" for unit in units)),

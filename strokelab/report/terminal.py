@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from strokelab.report.cells import counted
+from strokelab.report.outside import outside_notes
 from strokelab.report.significance import comparisons, number_of_tests, sentence, worth_telling
 from strokelab.statistics.aggregate import tally
 
@@ -49,7 +50,7 @@ def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] 
             table.add_row(
                 f"  {escape(str(site))}", str(tally(part).cases), *_cells(part), end_section=last, style="dim"
             )
-    lines = [*_repeats(cases), *comparison_lines(cases, models)]
+    lines = [*_repeats(cases), *outside_notes(cases, "run"), *comparison_lines(cases, models)]
     if lines:
         table.caption, table.caption_justify, table.caption_style = Text("\n".join(lines)), "left", ""
     return table

@@ -27,12 +27,12 @@ from strokelab.inference.predict import Where
 from strokelab.inference.scores import Scores
 from strokelab.runs.members import Loading, Member, Pool, members_of, sharing
 from strokelab.runs.predictor import Forms, Predictor
-from strokelab.runs.trained import Run, load_run
+from strokelab.runs.trained import Asked, Run, load_run
 from strokelab.runs.training_scans import Preparer
 from strokelab.runs.tuning import filled_of_all
 
 if TYPE_CHECKING:
-    from strokelab.view import View
+    from strokelab.view import View, Windows
 
 Weights = Literal["per_map", "per_scheme"]
 WEIGHTS: tuple[Weights, ...] = ("per_map", "per_scheme")
@@ -58,6 +58,15 @@ class Ensemble(Predictor):
     def preparers(self) -> tuple[Preparer, ...]:
         """How a scan is prepared; one for all members that see it alike."""
         return tuple(dict.fromkeys(member.preparer for member in self.members))
+
+    @property
+    def plans(self) -> tuple[tuple[Preparer, Windows], ...]:
+        """How a volume is cut, for each way of preparing it."""
+        found: list[tuple[Preparer, Windows]] = []  # plans need not be hashable
+        for member in self.members:
+            if (member.preparer, member.plan) not in found:
+                found.append((member.preparer, member.plan))
+        return tuple(found)
 
     @property
     def finish(self) -> Where:
@@ -183,7 +192,7 @@ def load_ensemble(
     weights: Weights = "per_map",
     memory_gb: float = 4.0,
     precision: str = AS_TRAINED,
-    windows: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    windows: Asked | Sequence[Asked] = None,
 ) -> Ensemble:
     """Several members as one that predicts their mean. Each is loaded once to see that it can be.
 
@@ -218,7 +227,7 @@ def load_ensemble(
     if not folders:
         raise RunError("ensemble", found="no run", expected="run folders", remedy="name at least one")
     none = (None,)
-    plans = [windows] if isinstance(windows, Mapping) else [*(windows or none)]
+    plans = [windows] if isinstance(windows, (Mapping, str)) else [*(windows or none)]
 
     def load(loading: Loading) -> Run:
         return load_run(

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from strokelab.configuration import Settings
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.predict import Where
 from strokelab.inference.scores import Kind
-from strokelab.runs.trained import Run
+from strokelab.runs.trained import Asked, Run
 from strokelab.runs.training_scans import Preparer, shared
+
+if TYPE_CHECKING:
+    from strokelab.view import Windows
 
 
 class Loading(NamedTuple):
@@ -41,8 +44,9 @@ class Member:
     kind: Kind  # of its scores
     lesion_channel: int
     finish: Where
+    plan: Windows
     modality: str | None = None  # the image that its only channel is fed with; None: the run's own modalities
-    windows: Mapping[str, Any] | None = None  # where members of one ensemble differ in them
+    windows: Asked = None  # where members of one ensemble differ in them
 
     @property
     def applied(self) -> str:
@@ -108,7 +112,7 @@ def members_of(
     *,
     schemes: Mapping[Path, str],
     checkpoints: Sequence[str | None],
-    windows: Sequence[Mapping[str, Any] | None],
+    windows: Sequence[Asked],
     modalities: Sequence[str],
 ) -> Iterator[tuple[Member, Run]]:
     """Every run with every checkpoint, every plan of windows and every image, each loaded once to see that it can be.
@@ -143,6 +147,7 @@ def members_of(
             kind=getattr(run.view.windows, "scores", "probabilities"),
             lesion_channel=run.model.lesion_channel,
             finish=run.finish,
+            plan=run.view.windows,
             windows=windows[loading.windows] if len(windows) > 1 else None,
         )
         for one in _fed(member, modalities) if modalities else [member]:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import RunError
 from strokelab.inference.postprocess import asks_classes, check_settled
-from strokelab.inference.predict import Where, to_native
+from strokelab.inference.predict import Where, covered_by, to_native
 from strokelab.inference.scores import Scores
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.given import Given, given_case
 from strokelab.runs.training_scans import Preparer
 
 if TYPE_CHECKING:
-    from strokelab.view import View
+    from strokelab.view import View, Windows
 
 Forms = Mapping[Preparer, PreparedCase]
 """One case in every form in which members look at it."""
@@ -46,6 +46,11 @@ class Predictor(ABC):
     @abstractmethod
     def preparers(self) -> tuple[Preparer, ...]:
         """How a scan is prepared; one for all members that see it alike."""
+
+    @property
+    @abstractmethod
+    def plans(self) -> tuple[tuple[Preparer, Windows], ...]:
+        """How a volume is cut, for each way of preparing it; one for all members that do it alike."""
 
     @abstractmethod
     def average(self, forms: Forms, *, disagreement: bool = False, classes: bool = False) -> Scores:
@@ -134,4 +139,5 @@ class Predictor(ABC):
             provenance={**self.provenance, "preparation": " | ".join(done)},
             where=self.finish,
             classes=classes,
+            covered=covered_by((forms[preparer], windows) for preparer, windows in self.plans),
         )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings, build, check_buildable
+from strokelab.configuration.building import target_of
 from strokelab.configuration.size_limit import check_size, check_voxels
 from strokelab.contract import PreparedCase
 from strokelab.data.splits import Split
@@ -32,7 +33,10 @@ from strokelab.runs.tuning import filled
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
-    from strokelab.view import View
+    from strokelab.view import View, Windows
+
+Asked = Mapping[str, Any] | str | None
+"""What is asked of windows in place of a run's own: settings of theirs, or the region of plans that have one."""
 
 
 @dataclass
@@ -85,6 +89,11 @@ class Run(Predictor):
         """The one way it prepares scans."""
         return (self.preparation_of,)
 
+    @property
+    def plans(self) -> tuple[tuple[Preparer, Windows], ...]:
+        """The one way it cuts them."""
+        return ((self.preparation_of, self.view.windows),)
+
     def scores(self, prepared: PreparedCase, *, classes: bool = False) -> Scores:
         """The scores of a case on the model's grid, before post-processing: of the lesion, or of all classes."""
         (scores,) = self.scores_beside((), prepared, classes=classes)
@@ -130,7 +139,7 @@ def load_run(
     allow: Sequence[str] = (),
     postprocess: Mapping[str, Any] | None = None,
     precision: str = AS_TRAINED,
-    windows: Mapping[str, Any] | None = None,
+    windows: Asked = None,
 ) -> Run:
     """Rebuild a trained run from its folder alone, wherever it was moved to.
 
@@ -142,19 +151,21 @@ def load_run(
         postprocess: a post-processing node in place of the run's own. Where it leaves threshold and smallest component
             to a search, the run folder says what that found.
         precision: ``as_trained``, ``32``, ``bf16`` or ``16``; see ``inference.precision``.
-        windows: settings in place of the run's own in ``view.windows``, e.g. ``{"mirror": "none"}`` for a quick look.
+        windows: settings in place of the run's own in ``view.windows``, e.g. ``{"mirror": "none"}`` for a quick look. A
+            word names their region: ``"full"``.
 
     Raises:
         RunError: the folder is no run, or its checkpoint is missing, damaged or of another model.
-        ConfigError: its config wants to build something outside the allow-list.
+        ConfigError: its config wants to build something outside the allow-list, or a region for windows without one.
     """
     folder = Path(path).resolve()
     settings = read_settings(folder)
     where = folder / CONFIG
     view_node = {**settings["view"], "augment": None}  # training only, and may hold transforms of other libraries
     own_windows = view_node.get("windows") or {}
-    if windows:
-        view_node["windows"] = _changed(own_windows, windows)
+    asked = {"region": windows} if isinstance(windows, str) else windows or {}
+    if asked:
+        view_node["windows"] = _changed(own_windows, asked)
     nodes = {
         "view": view_node,
         "model": settings["model"],
@@ -162,6 +173,8 @@ def load_run(
     }
     own = own_classes(folder)
     check_buildable(nodes, allow=(*allow, *own), where=where)  # everything, before anything is built
+    if isinstance(windows, str):
+        _check_region(windows, own_windows)
     nodes["postprocess"] = filled(nodes["postprocess"], folder)
     file = find_checkpoint(folder, checkpoint or own_choice(settings, where))
     content = read_checkpoint(file)
@@ -180,12 +193,23 @@ def load_run(
         "run": folder.name,
         "model": str(settings.get("name", "")),
         "checkpoint": file.name,
-        "inference": _inference(computed, own_windows, windows or {}, named),
+        "inference": _inference(computed, own_windows, asked, named),
         "postprocess": json.dumps(nodes["postprocess"]),
         "strokelab": __version__,
     }
     number = epoch + 1 if isinstance(epoch, int) else None
     return Run(folder, settings, model, view, post, nodes["postprocess"], file, sites, provenance, computed, number)
+
+
+def _check_region(asked: str, own: Mapping[str, Any]) -> None:
+    inner = own.get("windows", own)
+    if not hasattr(target_of(inner), "region"):
+        raise ConfigError(
+            f"windows={asked}",
+            found=f"{str(inner.get('_target_')).rpartition('.')[2]}, windows without a region",
+            expected="settings of these windows, as key=value",
+            remedy="leave it out for this run",
+        )
 
 
 def _changed(own: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

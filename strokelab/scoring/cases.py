@@ -9,7 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from strokelab import __version__
 from strokelab.configuration import Settings
@@ -205,8 +207,16 @@ def _scores(
     scores: Row = dict(score_row(prediction.mask, reference, grid.spacing, profile, voxel_volume_mm3=volume))
     row = {"lesion_ml": scores.pop("truth_ml"), **scores}
     row |= score_own(own, prediction.mask, reference, grid.spacing)
+    if prediction.covered is not None:
+        row["lesion_outside"] = _outside(reference, prediction.covered)
     if prediction.probability is None:
         return row | {"mdsc": float("nan"), "mdsc_threshold": float("nan")}, None
     counts = count_probabilities(prediction.probability, reference)
     best, threshold = max_dice(counts, find_profile(profile).empty_value)
     return row | {"mdsc": best, "mdsc_threshold": threshold}, to_rows(counts)
+
+
+def _outside(reference: NDArray[np.uint8], covered: NDArray[np.bool_]) -> float:
+    """Share of a lesion's voxels at which the windows do not look; NaN without lesion."""
+    voxels = np.count_nonzero(reference)
+    return float(np.count_nonzero(reference[~covered])) / voxels if voxels else float("nan")

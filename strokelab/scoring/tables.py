@@ -27,7 +27,8 @@ class Scores:
 
     Args:
         cases: one row per (run, case): ``ORIGIN``, ``RECIPE``, lesion_ml, the metrics and counts of ``score_row``,
-            mdsc and mdsc_threshold, and ``error``, "" unless the case could not be predicted or scored.
+            mdsc and mdsc_threshold, lesion_outside where windows leave voxels out, and ``error``, "" unless the case
+            could not be predicted or scored.
         probabilities: ``PROBABILITY_COLUMNS``, see ``metrics.thresholds.to_rows``; on the grid of the reference.
     """
 
