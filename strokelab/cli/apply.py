@@ -21,7 +21,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Where the BIDS derivative goes.")],
     checkpoint: Annotated[
         list[str] | None,
-        typer.Option(help="last, best or a file; repeated: the mean. Default: the run's own."),
+        typer.Option(help="last, best, snapshots (all) or a file; repeated: the mean. Default: the run's own."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,

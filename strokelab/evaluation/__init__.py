@@ -17,12 +17,13 @@ from strokelab import runs, terminal
 from strokelab.configuration import Settings, bind, build, check_arguments, check_keys, plain
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError, plain_warnings
-from strokelab.evaluation.averaging import Assignment, Averaging, assign
+from strokelab.evaluation.averaging import Averaging, assign
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
 from strokelab.evaluation.honesty import doubts
 from strokelab.evaluation.material import evaluation_of, materials_of
 from strokelab.evaluation.outcomes import outcomes_of, own_metrics, save_qc, with_overlays
+from strokelab.evaluation.own_means import OwnMeans
 from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
 from strokelab.files import make_folder
 from strokelab.metrics.profiles import find_profile
@@ -104,7 +105,12 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     # What can be wrong with a run or a dataset is found before the first of them is predicted.
     entries = entries_of(_listed(settings["runs"]), sweep.finished, settings)
     sweep = replace(sweep, notes=(*sweep.notes, *doubts(entries, settings["part"])))
-    averaging, assignment = _averaging(entries, settings)
+    asked = _ensemble(settings)
+    averaging = asked if isinstance(asked, Averaging) else None
+    assignment = assign(entries, averaging, _checkpoints_of_each(entries, settings)) if averaging else None
+    if isinstance(asked, OwnMeans):
+        entries, notes = asked.beside(entries, settings)
+        sweep = replace(sweep, notes=(*sweep.notes, *notes))
     outcomes = [] if averaging and averaging.alone else outcomes_of(entries, settings, out)
     if averaging and assignment:
         outcomes += ensemble_outcomes(assignment, averaging, settings, out)
@@ -123,13 +129,19 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     return report
 
 
-def _averaging(entries: Sequence[Entry], settings: Settings) -> tuple[Averaging | None, Assignment | None]:
-    """The ensemble that was asked for, planned; nothing is predicted yet."""
-    node = settings.get("ensemble")
-    if not node:
-        return None, None
-    averaging: Averaging = build(node)
-    return averaging, assign(entries, averaging, len(_listed(settings["checkpoint"])) or 1)
+def _ensemble(settings: Settings) -> Averaging | OwnMeans | None:
+    """The ensemble that was asked for; snapshots without one are those of each run alone."""
+    if settings.get("ensemble"):
+        asked: Averaging | OwnMeans = build(settings["ensemble"])
+        return asked
+    return OwnMeans({"e": runs.SNAPSHOTS}, alone=True) if settings["checkpoint"] == runs.SNAPSHOTS else None
+
+
+def _checkpoints_of_each(entries: Sequence[Entry], settings: Settings) -> str:
+    """How many checkpoints of each run are averaged, in words."""
+    named: list[str | None] = [*(_listed(settings["checkpoint"]) or (None,))]
+    counts = sorted({len(runs.each_named(entry.folder, named)) for entry in entries})
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
 def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:

@@ -85,7 +85,7 @@ class Assignment:
     entries: tuple[Entry, ...]
     cases: tuple[CaseRuns, ...]
     notes: tuple[str, ...] = ()
-    checkpoints: int = 1  # of each run
+    checkpoints: str = "1"  # of each run
 
     @property
     def words(self) -> str:
@@ -93,17 +93,17 @@ class Assignment:
         counts = sorted({len(one.members) for one in self.cases})
         each = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         of_all = f" of {len(self.entries)}" if counts != [len(self.entries)] else ""
-        several = f", {self.checkpoints} checkpoints of each" if self.checkpoints > 1 else ""
+        several = f", {self.checkpoints} checkpoints of each" if self.checkpoints != "1" else ""
         return f"mean of {each}{of_all} runs{several}"
 
 
-def assign(entries: Sequence[Entry], averaging: Averaging, checkpoints: int = 1) -> Assignment:
+def assign(entries: Sequence[Entry], averaging: Averaging, checkpoints: str = "1") -> Assignment:
     """Who is averaged for which case.
 
     Args:
         entries: the runs that are evaluated.
         averaging: how.
-        checkpoints: how many of each run.
+        checkpoints: how many of each run, e.g. ``2`` or ``2 to 3``.
 
     Raises:
         ConfigError: a scheme is not among the runs, no run has its data here, or, unless it is only to be reported,

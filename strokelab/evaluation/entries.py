@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from strokelab.configuration import Settings
 from strokelab.data.splits import Split
@@ -21,7 +22,7 @@ from strokelab.evaluation.tuning import Tuning
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.tune import Found
 from strokelab.preparation.store import PreparedStore, Preparing
-from strokelab.runs import Run, load_run
+from strokelab.runs import SNAPSHOTS, Ensemble, Run, each_named, load_ensemble, load_run
 from strokelab.runs.members import Loading, Pool
 from strokelab.runs.recipe import differences_of
 from strokelab.runs.training_scans import Preparer
@@ -58,13 +59,27 @@ class Entry:
     tuning: Found | None = field(default=None, repr=False, compare=False)  # the search for its post-processing
     tuned_in: Path | None = None  # where that lies
     epoch: int | None = None  # from 1, of the checkpoint
+    averaged: tuple[str, ...] = ()  # checkpoints of the run whose mean it is; () = the one that is evaluated
 
     def preparing(self, store: PreparedStore) -> Preparing:
         """How its cases are prepared: those of its own split as in the training, others as the run prepares scans."""
         return self.view.preparation if self.preparer is None else partial(self.preparer, store=store.folder)
 
-    def load(self, settings: Settings) -> Run:
-        """The run with its weights."""
+    def load(self, settings: Settings) -> Run | Ensemble:
+        """The run with its weights, or the mean of several of its checkpoints."""
+        run = self.run(settings)
+        if not self.averaged:
+            return run
+        return load_ensemble(
+            [self.folder],
+            name=self.name,
+            checkpoint=self.averaged,
+            postprocess=run.postprocess_node,
+            **_given(settings),
+        )
+
+    def run(self, settings: Settings) -> Run:
+        """The run with the weights of the checkpoint that is evaluated."""
         assert self.pool is not None
         return self.pool.run(_loading(self.folder, settings))
 
@@ -94,7 +109,7 @@ def entries_of(folders: Sequence[str], finished: Sequence[Finished], settings: S
 def _entry(one: Finished, cohorts: Cohorts, tuning: Tuning, settings: Settings, pool: Pool) -> Entry:
     run = pool.run(_loading(one.folder, settings))
     place, found = tuning.place(run) or (None, None)
-    for further in _checkpoints(settings)[1:]:
+    for further in each_named(one.folder, _checkpoints(settings))[1:]:
         _load(one.folder, settings, further)
     try:
         cohort = cohorts.of(run)
@@ -127,20 +142,22 @@ def _checkpoints(settings: Settings) -> list[str | None]:
 
 
 def _loading(folder: Path, settings: Settings) -> Loading:
-    """Of several checkpoints that are averaged, the first."""
-    return Loading(folder, _checkpoints(settings)[0], 0)
+    """Of several checkpoints that are averaged, the first; of snapshots, the run's own choice."""
+    first = _checkpoints(settings)[0]
+    return Loading(folder, None if first == SNAPSHOTS else first, 0)
 
 
 def _load(folder: Path, settings: Settings, checkpoint: str | None) -> Run:
-    return load_run(
-        folder,
-        checkpoint=checkpoint,
-        device=settings["device"],
-        allow=settings["allow"],
-        postprocess=settings.get("postprocess"),
-        precision=settings.get("precision") or AS_TRAINED,
-        windows=settings.get("windows"),
-    )
+    return load_run(folder, checkpoint=checkpoint, postprocess=settings.get("postprocess"), **_given(settings))
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    return {
+        "device": settings["device"],
+        "allow": settings["allow"],
+        "precision": settings.get("precision") or AS_TRAINED,
+        "windows": settings.get("windows"),
+    }
 
 
 def _named(entries: Sequence[Entry]) -> list[Entry]:

@@ -36,8 +36,8 @@ def materials_of(outcomes: Sequence[Outcome], settings: Settings) -> list[RunMat
         entry = outcome.entry
         run = None
         grey, cost = None, seen[entry.model].cost if entry.model in seen else {}
-        if not entry.members and (entry.model not in seen or not many(outcomes)):
-            run = entry.load(settings)
+        if not entry.members and not entry.averaged and (entry.model not in seen or not many(outcomes)):
+            run = entry.run(settings)
             grey = _grey_values(run, cohorts, settings)
             cost = _cost(run)
         material = _material(outcome, grey, cost)
@@ -97,7 +97,7 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         folder=entry.made_of or entry.folder.name,
         parts=_parts(entry),
         training_scans=scans if isinstance(scans, dict) else {},
-        history=_history(entry.folder / runs.METRICS),
+        history=None if entry.averaged else _history(entry.folder / runs.METRICS),
         grey_values=grey,
         overlays=outcome.overlays,
         cost=cost,
@@ -139,10 +139,14 @@ def _ended(folder: Path) -> int | None:
 
 
 def _parts(entry: Entry) -> frozenset[str] | None:
-    """The parts of SG-Net that are on; None for another network, which is no row of its tables whatever it carries."""
+    """The parts of SG-Net that are on; None for what is no row of its tables: another network, a mean of weights."""
     model = entry.settings["model"]
     network = model.get("network") or {}
-    if not str(network.get("_target_", "")).endswith(".unet.UNet") or network.get("dimensions", 2) != 2:
+    if (
+        entry.averaged
+        or not str(network.get("_target_", "")).endswith(".unet.UNet")
+        or network.get("dimensions", 2) != 2
+    ):
         return None
     return frozenset([name for name in PARTS if model.get(name)] + _site_balanced(entry))
 

@@ -35,7 +35,7 @@ class Applying:
     """How runs are applied.
 
     Args:
-        checkpoints: last, best or files; several: their mean; (): each run's own choice.
+        checkpoints: last, best, names or files; several, or snapshots: their mean; (): each run's own choice.
         device: cpu, cuda, cuda:1, ...
         probabilities: also write probability maps.
         classes: also write the probabilities of all classes.
@@ -78,7 +78,8 @@ class Applying:
             "precision": self.precision,
             "windows": _asked(self.windows),
         }
-        alone = len(folders) == 1 and len(self.checkpoints) < 2 and len(self.as_each) < 2
+        several = len(self.checkpoints) > 1 or runs.SNAPSHOTS in self.checkpoints
+        alone = len(folders) == 1 and not several and len(self.as_each) < 2
         if alone and self.disagreement:
             raise ConfigError(
                 "--disagreement",

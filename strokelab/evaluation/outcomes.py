@@ -24,7 +24,6 @@ from strokelab.report.case_overlay import overlay_of
 from strokelab.report.choice import cases_to_show
 from strokelab.report.material import Overlay
 from strokelab.report.overlays import qc_picture
-from strokelab.runs import Run
 from strokelab.scoring import Scores, score_cases
 
 FEW = 6
@@ -203,7 +202,7 @@ def _overlays(outcome: Outcome, wanted: Mapping[str, str], settings: Settings) -
     by_id = {case.case_id: case for case in outcome.entry.cohort.cases if case.case_id in wanted}
     unseen = [case for case_id, case in by_id.items() if case_id not in outcome.masks]
     if unseen:
-        run: Run = outcome.entry.load(settings)
+        run = outcome.entry.load(settings)
         store = store_of(settings)
         for stored in store.prepare(unseen, outcome.entry.preparing(store), progress=False):
             outcome.masks.keep(run.predict_prepared(stored.load()))

@@ -4,7 +4,7 @@ The one reader and writer of run folders; reading how a run stands imports no to
 
     config.yaml       every setting, resolved, late facts bound        split.csv      who was trained on and who not
     sites.json        training sites in the classifier's order         metrics.csv    one row per logged step
-    checkpoints/      last.ckpt, best.ckpt                             cases.csv      the test part, scored
+    checkpoints/      last.ckpt, best.ckpt, snapshot-*.ckpt            cases.csv      the test part, scored
     probabilities.csv the same cases' voxels by lesion probability     status.json    running, finished, killed, failed
     environment.json  versions, machine, git commit                plan.json      what a planner decided, and from what
     training_scans.json  spacing, grid, field of view, orientation, space and contrasts of the training cases
@@ -18,7 +18,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from strokelab.runs.checkpoints import (
+    SNAPSHOTS,
     check_weights,
+    each_named,
     find_checkpoint,
     load_weights,
     read_checkpoint,
@@ -71,6 +73,7 @@ __all__ = [
     "PLAN",
     "PROBABILITIES",
     "SITES",
+    "SNAPSHOTS",
     "SPLIT",
     "STATUS",
     "TEST_DICE",
@@ -83,6 +86,7 @@ __all__ = [
     "check_weights",
     "claimed",
     "differences",
+    "each_named",
     "environment",
     "erase",
     "find_checkpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from strokelab.command_words import setting
 from strokelab.errors import RunError
-from strokelab.files import replacing
+from strokelab.files import natural_key, replacing
 from strokelab.runs.folder import CHECKPOINTS
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
+
+
+SNAPSHOTS = "snapshots"
+"""In place of a checkpoint's name: all snapshots of a run (``callbacks.snapshots``), to be averaged."""
+_SNAPSHOT = re.compile(r"snapshot-(.+-)?\d{4,}")
 
 
 def find_checkpoint(folder: Path, name: str) -> Path:
@@ -36,6 +42,35 @@ def find_checkpoint(folder: Path, name: str) -> Path:
         remedy="wait for the first epoch to end, or resume the run"
         + (f"; or choose {setting('checkpoint', Path(there[0]).stem)}" if there else ""),
     )
+
+
+def snapshots_of(folder: Path) -> list[str]:
+    """The names of a run's snapshots, those of a stage in the order of their epochs."""
+    names = [file.stem for file in (folder / CHECKPOINTS).glob("snapshot-*.ckpt")]
+    return sorted(filter(_SNAPSHOT.fullmatch, names), key=natural_key)
+
+
+def each_named(folder: Path, names: Sequence[str | None]) -> list[str | None]:
+    """Names of checkpoints in which ``snapshots`` stands for every snapshot of the run.
+
+    Raises:
+        RunError: snapshots are asked for, and the run has none.
+    """
+    found: list[str | None] = []
+    for name in names:
+        if name != SNAPSHOTS or (folder / CHECKPOINTS / f"{SNAPSHOTS}.ckpt").is_file():  # a stage may be called so
+            found.append(name)
+            continue
+        snapshots = snapshots_of(folder)
+        if not snapshots:
+            raise RunError(
+                folder / CHECKPOINTS,
+                found="no snapshot",
+                expected="snapshot-<epoch>.ckpt, or snapshot-<stage>-<epoch>.ckpt",
+                remedy="train with callbacks.snapshots, or choose checkpoint=last",
+            )
+        found += snapshots
+    return found
 
 
 def own_choice(settings: Mapping[str, Any], where: Path) -> str:

@@ -201,7 +201,7 @@ def load_ensemble(
         name: how tables call the ensemble; default: its schemes.
         schemes: of which scheme each folder is; default: how the run calls its model.
         checkpoint: ``"last"`` or ``"best"``; default: what each run was configured to use. Several: each of every run
-            is a member.
+            is a member; ``"snapshots"``: all of each run.
         modalities: images that the only channel of each run is fed with: every run with each of them is a member.
             Default: each run's own modalities.
         device: where the models go, e.g. ``"cpu"``, ``"cuda"``.
@@ -213,7 +213,7 @@ def load_ensemble(
         windows: as for ``load_run``, of every member. Several: every run with each of them is a member.
 
     Raises:
-        RunError: a folder is no run, or a member is named twice or is a copy of another.
+        RunError: a folder is no run or has no snapshots, or a member is named twice or is a copy of another.
         ConfigError: a config wants to build something outside the allow-list, post-processings differ, or modalities
             for a run of several channels.
     """

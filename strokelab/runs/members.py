@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +13,7 @@ from strokelab.configuration import Settings
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.predict import Where
 from strokelab.inference.scores import Kind
+from strokelab.runs.checkpoints import each_named
 from strokelab.runs.trained import Asked, Run
 from strokelab.runs.training_scans import Preparer, shared
 
@@ -121,19 +121,20 @@ def members_of(
         folders: of runs.
         pool: that loads them.
         schemes: of which scheme each folder is, where that is not how the run calls its model.
-        checkpoints: as ``load_run`` takes them.
+        checkpoints: as ``load_run`` takes them; ``snapshots``: all of each run.
         windows: as ``load_run`` takes them.
         modalities: that the only channel of each run is fed with, one by one; (): each run's own.
 
     Raises:
-        RunError: a folder is no run, or a member is named twice.
+        RunError: a folder is no run, a member is named twice, or snapshots are asked for of a run without.
         ConfigError: modalities for a run of several channels.
     """
     for folder, count in Counter(folders).items():
         if count > 1:
             raise RunError(folder, found="the same run twice", expected="each member once", remedy="leave one out")
     found: list[Member] = []
-    for loading in map(Loading._make, product(folders, checkpoints, range(len(windows)))):
+    asked = [(folder, name) for folder in folders for name in each_named(folder, checkpoints)]
+    for loading in [Loading(*one, plan) for one in asked for plan in range(len(windows))]:
         run = pool.run(loading)
         member = Member(
             folder=run.folder,

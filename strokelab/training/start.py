@@ -257,6 +257,8 @@ def check_settings(settings: Settings) -> None:
     # What could be trained but neither continued nor loaded again should not be trained.
     check_buildable({name: settings.get(name) for name in SECTIONS}, allow=("",), training=True)
     written = {"last"} | {str(node.get("filename")) for node in settings["callbacks"].values() if node}
+    averages = [str(node["_target_"]).endswith(".AveragedWeights") for node in settings["callbacks"].values() if node]
+    written |= {"ema"} if any(averages) else set()
     if settings["checkpoint"] not in written:
         raise ConfigError(
             "checkpoint",
@@ -280,7 +282,7 @@ def check_cohort(start: Start, datamodule: CohortDataModule) -> None:
             expected="at least two training sites",
             remedy="switch it off with adversary=none, or train on more sites",
         )
-    if start.settings["checkpoint"] != "last" and not datamodule.validates:
+    if start.settings["checkpoint"] not in ("last", "ema") and not datamodule.validates:
         raise ConfigError(
             "checkpoint",
             found=f"{start.settings['checkpoint']!r} and no case to validate on",

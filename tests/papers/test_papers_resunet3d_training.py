@@ -33,4 +33,5 @@ def test_the_points_of_the_schedule(steps):
         assert last == min(rates)
     if steps == 182:
         assert last == pytest.approx(3e-8 * 1e-4, rel=0.01)
-    assert sum(rate <= min(rates) * 1.001 for rate in rates) == 3
+    lowest = min(rates)
+    assert sum(rate <= lowest * 1.001 for rate in rates) == 3
