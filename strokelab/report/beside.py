@@ -19,7 +19,8 @@ from strokelab.report.conventions import in_terms_of
 from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.paper_tables import Number, PaperRow, PaperTable, site_number
 from strokelab.statistics.aggregate import has_failed, over_sites, summarize
-from strokelab.statistics.bootstrap import MICRO_DICE, bootstrap_intervals
+from strokelab.statistics.bootstrap import MICRO_DICE, POOLED, bootstrap_intervals
+from strokelab.statistics.nested import nested_differences
 from strokelab.statistics.repeats import average_repeats
 from strokelab.statistics.strata import by_size_quartile
 
@@ -27,7 +28,6 @@ SAME_AS = {"f1": "dice"}
 """Columns under another name: voxel F1 and Dice are one number."""
 COMBINED = "combined_score"
 
-_POOLED = ("tp", "fp", "fn")
 _ONE = "group"  # the column by which ``average_repeats`` keeps everything together
 
 
@@ -109,6 +109,45 @@ def ours(table: PaperTable, where: Mapping[str, str], chosen: Sequence[Candidate
     return Ours(values, _basis(used, kept, where), used)
 
 
+def difference(
+    table: PaperTable, where: Mapping[str, str], first: Sequence[Candidate], second: Sequence[Candidate]
+) -> Ours | None:
+    """First minus second on the cases both have, seeds nested; None when there is nothing to compare.
+
+    Args:
+        table: the published table.
+        where: the row's group.
+        first: the runs beside the first row.
+        second: those beside the second.
+    """
+    sides = {"first": first, "second": second}
+    parts = [
+        rows.assign(**{_ONE: side, "seed": c.run.seed})
+        for side, chosen in sides.items()
+        for c in chosen
+        if len(rows := _within(c, where))
+    ]
+    if not parts:
+        return None
+    together = pd.concat([part.dropna(axis="columns", how="all") for part in parts], ignore_index=True)
+    together = _quarter(together, where["quarter"]) if "quarter" in where else together
+    metrics = [name for column in table.columns if (name := metric_of(column)) is not None]
+    known = [name for name in metrics if name in together or (name == MICRO_DICE and {*POOLED} <= {*together})]
+    lines = nested_differences(together, known, first="first", second="second", column=_ONE).to_dict("records")
+    numbers = {
+        line["metric"]: Number(
+            line["difference"], low=_known(line["low"]), high=_known(line["high"]), infinite=int(line["infinite"])
+        )
+        for line in lines
+        if line["n"]
+    }
+    found = {column: number for column in table.columns if (number := numbers.get(metric_of(column) or "")) is not None}
+    if not found:
+        return None
+    n = max(line["n"] for line in lines)
+    return Ours(found, f"{n} case{'' if n == 1 else 's'} in pairs, {together['run'].nunique()} runs", together)
+
+
 def metric_of(column: str) -> str | None:
     """The metric a table's column holds; None for costs, settings and words."""
     name = SAME_AS.get(column, column)
@@ -159,7 +198,7 @@ def _numbers(table: PaperTable, rows: pd.DataFrame, quarter: str | None) -> dict
     metrics = [name for column in table.columns if (name := metric_of(column)) is not None]
     if COMBINED in metrics:
         metrics += ["dice", "hd_voxels"]
-    pooled = MICRO_DICE in metrics and set(_POOLED) <= set(rows.columns)
+    pooled = MICRO_DICE in metrics and set(POOLED) <= set(rows.columns)
     known = list(dict.fromkeys(name for name in metrics if name in rows.columns and name != MICRO_DICE))
     if not table.over or not (known or pooled):
         return {}
@@ -169,7 +208,7 @@ def _numbers(table: PaperTable, rows: pd.DataFrame, quarter: str | None) -> dict
         kept = ("site", "lesion_ml")
         cases = average_repeats(
             rows.assign(**{_ONE: "", **{name: None for name in kept if name not in rows}}),
-            [*known, *(_POOLED if pooled else ())],
+            [*known, *(POOLED if pooled else ())],
             column=_ONE,
             keep=kept,
         ).reset_index()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from strokelab.report.beside import Candidate, Ours, candidates, fits, is_kind, ours
+from strokelab.report.beside import Candidate, Ours, candidates, difference, fits, is_kind, ours
 from strokelab.report.cells import NOTHING, Cell, Table, listed, plain_number
 from strokelab.report.material import Evaluation
 from strokelab.report.paper_tables import GROUPS, Number, PaperRow, PaperTable, site_number
@@ -62,7 +62,7 @@ def beside(table: PaperTable, evaluation: Evaluation) -> Beside | str:
     rows: list[tuple[PaperRow, Ours | None]] = []
     for where in _groups(table):
         printed = [row for row in table.rows if dict(row.where) == where]
-        group = [(row, ours(table, where, [c for c in chosen if fits(row, c)])) for row in printed]
+        group = [(row, _own(table, row, chosen)) for row in printed]
         for name in dict.fromkeys(_own_row(table, c) for c in loose):
             own = ours(table, where, [c for c in loose if _own_row(table, c) == name])
             if own is not None:
@@ -74,6 +74,18 @@ def beside(table: PaperTable, evaluation: Evaluation) -> Beside | str:
         return _reason(table)
     standing = [c for c in chosen if c in loose or any(own and fits(row, c) for row, own in rows)]
     return Beside(table, tuple(rows), tuple(standing))
+
+
+def _own(table: PaperTable, row: PaperRow, chosen: Sequence[Candidate]) -> Ours | None:
+    """What stands beside a printed row."""
+    if not row.difference_of:
+        return ours(table, row.where, [c for c in chosen if fits(row, c)])
+    alike = [other for other in table.rows if dict(other.where) == dict(row.where)]
+    sides = [
+        [c for c in chosen if any(fits(other, c) for other in alike if other.method == method)]
+        for method in row.difference_of
+    ]
+    return difference(table, row.where, *sides)
 
 
 def drawn(found: Beside, evaluation: Evaluation) -> Table:
@@ -162,6 +174,12 @@ def _notes(found: Beside, evaluation: Evaluation) -> tuple[str, ...]:
         f"Other recipe than the paper's, in a row of its own: {name.removeprefix('ours: ')}: {'; '.join(words)}."
         for name, words in _other_recipes(found).items()
     ]
+    if any(row.difference_of and own for row, own in rows):
+        notes.append(
+            "Our difference: over the cases both have, seeds averaged within a case; its interval resamples subjects "
+            "and, within each, its seeds (two-level bootstrap, 1000 resamples, both methods' seeds in pairs where they "
+            "are the same)."
+        )
     if hidden := _left_out(found):
         notes.append(f"Not shown: {hidden}.")
     if table.over == "sites":

@@ -45,6 +45,7 @@ class PaperRow:
         parts: of SG-Net's family: exactly these parts switched on.
         models: names of models.
         postprocess: name of the post-processing; "" = any.
+        difference_of: two methods of the table: the row is the first minus the second; () = a row of its own.
     """
 
     method: str
@@ -54,6 +55,7 @@ class PaperRow:
     parts: frozenset[str] | None = None
     models: tuple[str, ...] = ()
     postprocess: str = ""
+    difference_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,11 @@ def load_table(path: Path) -> PaperTable:
         stray = {key for row in table.rows for key in row.values} - set(table.columns)
         if stray:
             raise ValueError(f"values without a column: {sorted(stray)}")
+        methods = {row.method for row in table.rows}
+        if any(
+            row.difference_of and (len(row.difference_of) != 2 or {*row.difference_of} - methods) for row in table.rows
+        ):
+            raise ValueError("difference_of: expected two methods of the table")
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise ConfigError(
             path,
@@ -203,6 +210,7 @@ def _row(content: Mapping[str, Any]) -> PaperRow:
         parts=None if parts is None else frozenset(parts),
         models=tuple(content.get("models", ())),
         postprocess=str(content.get("postprocess", "")),
+        difference_of=tuple(content.get("difference_of", ())),
     )
 
 

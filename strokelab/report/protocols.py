@@ -55,7 +55,7 @@ def differences(
     """
     if not table.over:  # no case was scored
         return _costs(table, rows)
-    shown = [own for _, own in rows if own is not None]
+    shown = [own for row, own in rows if own is not None and not row.difference_of]
     used = pd.concat([own.cases for own in shown], ignore_index=True)
     protocol, found = table.protocol, []
     if evaluation.phantom:

@@ -28,6 +28,7 @@ from strokelab.report.cells import (
 )
 from strokelab.report.material import digits, heading
 from strokelab.report.summary import CLUSTER, HEADLINE, RESAMPLES, SEED, measured
+from strokelab.statistics.nested import nested_differences
 from strokelab.statistics.paired import compare
 
 _POWER = "80 % power"
@@ -58,6 +59,32 @@ def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence
     found["difference"] = found["difference"].where(~swapped, -found["difference"])
     places = [found["metric"].map(wanted.index), found["second"].map(order), found["first"].map(order)]
     return found.iloc[np.lexsort([place.to_numpy() for place in places])].reset_index(drop=True)
+
+
+def with_nested_intervals(found: pd.DataFrame, cases: pd.DataFrame, *, column: str = "model") -> pd.DataFrame:
+    """The comparisons with ``low_nested`` and ``high_nested``: intervals that resample the seeds within a subject, too.
+
+    Args:
+        found: of ``comparisons``; as it is where no case has several rows in a model.
+        cases: those that it was made from.
+        column: what was compared.
+    """
+    if found.empty or found["repeats"].max() < 2:
+        return found
+    parts = []
+    for (first, second), rows in found.groupby(["first", "second"], sort=False):
+        lines = nested_differences(
+            cases,
+            list(rows["metric"]),
+            first=str(first),
+            second=str(second),
+            column=column,
+            cluster=CLUSTER,
+            resamples=RESAMPLES,
+            seed=SEED,
+        )
+        parts.append(lines[["low", "high"]].set_index(rows.index).add_suffix("_nested"))
+    return pd.concat([found, pd.concat(parts)], axis=1)
 
 
 def worth_telling(found: pd.DataFrame, models: Sequence[str], best: Sequence[str]) -> list[pd.Series]:
@@ -118,6 +145,7 @@ def sentence(row: pd.Series, corrected_for: int) -> str:
 def comparison_table(found: pd.DataFrame, profile: str) -> Table:
     """Every pair of models and every tested metric: difference, interval, p and what could have been detected."""
     rows = []
+    nested = "low_nested" in found
     for _, row in found.iterrows():
         metric = str(row["metric"])
         places = digits(metric, profile)
@@ -137,6 +165,7 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
                     _number(row["difference"]),
                     further=further(low=low, high=high),
                 ),
+                *([_nested_cell(row, places)] if nested else []),
                 Cell(p_value(float(row["p"])), _number(row["p"])),
                 Cell(p_value(float(row["p_holm"])), _number(row["p_holm"])),
                 Cell(f"{row['stars'] or NOTHING}{'†' if row['few'] and row['n'] else ''}"),
@@ -144,7 +173,8 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
             )
         )
     what = ("First − second", "Metric", "Cases", "Not among them", "Mean, first", "Mean, second")
-    header = (*what, "Difference (95 % CI)", "Wilcoxon p", "p, Holm", "Significance", "Detectable difference")
+    seeds = ("95 % CI, seeds resampled",) if nested else ()
+    header = (*what, "Difference (95 % CI)", *seeds, "Wilcoxon p", "p, Holm", "Significance", "Detectable difference")
     return Table(
         "Paired comparison of the models, on the cases both have",
         header,
@@ -152,6 +182,11 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
         notes=_notes(found),
         name="comparisons",
     )
+
+
+def _nested_cell(row: pd.Series, places: int) -> Cell:
+    low, high = float(row["low_nested"]), float(row["high_nested"])
+    return Cell(between(low, high, places) or NOTHING, further=further(low=low, high=high))
 
 
 def _evidence(row: pd.Series, low: float, high: float, places: int, corrected_for: int) -> str:
@@ -207,6 +242,11 @@ def _notes(found: pd.DataFrame) -> tuple[str, ...]:
     ]
     if (repeats := int(found["repeats"].max())) > 1:
         notes.append(f"Up to {repeats} rows of a case (seeds, runs) within a model are averaged before pairing.")
+    if "low_nested" in found:
+        notes.append(
+            "Seeds resampled: subjects are resampled as for the difference and, within each, its seeds (two-level "
+            "bootstrap; seeds that both models have in pairs), so that this interval is also about training again."
+        )
     if (found["few"] & (found["n"] > 0)).any():
         notes.append("† Fewer than 6 cases differ: whatever the differences are, p cannot fall below 0.05.")
     if found["infinite"].any():

@@ -13,7 +13,7 @@ from strokelab.report.material import Evaluation
 from strokelab.report.postprocessing import ANCHOR, TITLE, effect_tables
 from strokelab.report.ranking import ranking_table
 from strokelab.report.results import interval_table, result_tables
-from strokelab.report.significance import comparison_table, comparisons
+from strokelab.report.significance import comparison_table, comparisons, with_nested_intervals
 from strokelab.report.sizes import size_tables
 from strokelab.report.summary import summary_table, with_sites
 from strokelab.report.tuning import ANCHOR as TUNING
@@ -44,7 +44,7 @@ def measure(evaluation: Evaluation) -> Numbers:
         DataError: a run lists a case twice.
     """
     cases = with_sites(evaluation.cases)
-    return Numbers(cases, summary_table(evaluation), comparisons(cases))
+    return Numbers(cases, summary_table(evaluation), with_nested_intervals(comparisons(cases), cases))
 
 
 def lead(evaluation: Evaluation, numbers: Numbers | None = None) -> list[str]:

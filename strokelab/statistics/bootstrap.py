@@ -26,7 +26,7 @@ from strokelab.statistics.resampling import (
 
 MICRO_DICE = "micro_dice"
 
-_POOLED = ("tp", "fp", "fn")
+POOLED = ("tp", "fp", "fn")
 _COLUMNS = ("metric", "statistic", "n", "clusters", "estimate", "low", "high", "infinite", "undefined", "failed")
 
 
@@ -64,7 +64,7 @@ def bootstrap_intervals(
         ConfigError: no resamples, or a level outside 0 .. 1.
     """
     columns = [metric for metric in metrics if metric != MICRO_DICE]
-    check_rows(table, (*by, *columns, *(_POOLED if len(columns) < len(metrics) else ())))
+    check_rows(table, (*by, *columns, *(POOLED if len(columns) < len(metrics) else ())))
     good = table[~has_failed(table)]
     unbounded = {metric for metric in columns if np.isinf(good[metric].to_numpy(dtype=float)).any()}
     groups = table.groupby(list(by), dropna=False, sort=True, observed=True) if by else [((), table)]
@@ -185,7 +185,7 @@ class _Part:
 def _parts(rows: pd.DataFrame, codes: NDArray[np.intp], metrics: Sequence[str], unbounded: set[str]) -> Iterator[_Part]:
     for metric in metrics:
         if metric == MICRO_DICE:
-            micro = pooled_dice(rows[list(_POOLED)].to_numpy(dtype=float), codes)
+            micro = pooled_dice(rows[list(POOLED)].to_numpy(dtype=float), codes)
             yield _Part(metric, "micro", micro, len(rows), len(np.unique(codes)))
             continue
         values = rows[metric].to_numpy(dtype=float)

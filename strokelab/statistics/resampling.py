@@ -51,6 +51,42 @@ def bootstrap(statistic: Statistic, codes: NDArray[np.intp], *, resamples: int, 
     return estimate, np.concatenate([statistic(weights) for weights in chunks])
 
 
+def nested_bootstrap(
+    statistic: Statistic, groups: NDArray[np.intp], owners: NDArray[np.intp], *, resamples: int, seed: int
+) -> tuple[Floats, Floats]:
+    """Two levels: clusters as in ``bootstrap``, the very same ones, and within each copy of one its units anew.
+
+    Args:
+        statistic: from weights (b, units). Those of a group sum to how often its cluster was sampled.
+        groups: (units,) rising number of each unit's group, 0 .. groups - 1; a group's units are sampled from each
+            other, as many as it has, for each copy of its cluster.
+        owners: (groups,) number of each group's cluster, 0 .. clusters - 1, every number in use.
+        resamples: how many.
+        seed: of the draws; one unit per group gives what ``bootstrap`` gives.
+
+    Returns:
+        As ``bootstrap``; the estimate gives the units of a group equal weights.
+
+    Raises:
+        ConfigError: there is not one resample.
+    """
+    sizes = np.bincount(groups)
+    streams = {int(size): stream(seed, "bootstrap", "within", int(size)) for size in np.unique(sizes)}
+
+    def within(weights: Floats) -> Floats:
+        result = np.empty((len(weights), len(groups)))
+        for size, generator in streams.items():
+            mine = np.flatnonzero(sizes == size)
+            copies = weights[:, owners[mine]].astype(np.int64)
+            drawn = generator.multinomial(size * copies, np.full(size, 1 / size))
+            result[:, sizes[groups] == size] = drawn.reshape(len(weights), -1) / size
+        return result
+
+    equal = statistic(1 / sizes[groups][None])[0]
+    samples = bootstrap(lambda weights: statistic(within(weights)), owners, resamples=resamples, seed=seed)[1]
+    return equal, samples
+
+
 def together(statistics: Sequence[Statistic]) -> Statistic:
     """Several statistics side by side, from the same resamples."""
     return lambda weights: np.concatenate([statistic(weights) for statistic in statistics], axis=1, dtype=np.float64)
