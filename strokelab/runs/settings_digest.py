@@ -42,6 +42,7 @@ _ADDED: Mapping[str, Any] = {
     "init_weights": None,
     "stages": {},
     "split.contiguous": False,
+    "split.stratify": "none",
     "view.preparation.mirror": _MIRROR_OFF,
 }
 _SELECTING = "held_out_selects"  # contract.HELD_OUT_SELECTS; its module brings NumPy

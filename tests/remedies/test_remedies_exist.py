@@ -62,7 +62,7 @@ BASES = (
         ["data=folder"],
         ["logger=tensorboard"],
     ),
-    *(["model=nnunet", "augment=strong"], ["experiment=mapping_selftraining"]),
+    *(["model=nnunet", "view=resunet3d"], ["model=nnunet", "augment=strong"], ["experiment=mapping_selftraining"]),
     *(["split=all"], ["postprocess=small_components"]),
 )
 

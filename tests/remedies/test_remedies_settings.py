@@ -12,6 +12,7 @@ from strokelab.contract import Case, LesionFile
 from strokelab.errors import ConfigError
 
 PATCHES = ["model=nnunet"]
+CROPS = [*PATCHES, "view=resunet3d"]
 
 
 @executes("strokelab/configuration/fit.py:check_fit", "strokelab/configuration/fit.py:_check_sites")
@@ -125,6 +126,7 @@ def test_splits(tmp_path):
     for choice in mended(divide, ["split=leave_one_site_out"], "split=kfold"):
         divide(settings(choice))
     mended(divide, ["split=holdout", "split.test_fraction=0"])
+    mended(divide, ["split=holdout", "split.stratify=site"])
     mended(divide, ["split=all", "split.part=vla"])
     two = cases[:2]
     remedy = said(lambda: build(settings("split=kfold", "split.folds=2")["split"])(two)).remedy
@@ -184,6 +186,16 @@ def test_too_many_dense_patches():
     mended(
         lambda settings: build(settings["view"]["windows"]).count(brain), ["model=sunet", "view.windows.step=[1,1,1]"]
     )
+
+
+@pytest.mark.parametrize("wrong", ["window=[0,1,1]", "region=half", "centre=head"])
+def test_windows_in_the_middle(wrong):
+    mended(lambda settings: build(settings["view"]["windows"]), [*CROPS, f"view.windows.{wrong}"])
+
+
+@executes("strokelab/sampling/crops.py:__post_init__")
+def test_validation_crops():
+    mended(lambda settings: build(settings["view"]["sampler"]), [*CROPS, "view.sampler.validation=middle"])
 
 
 @executes("strokelab/inference/slices.py:__post_init__")
