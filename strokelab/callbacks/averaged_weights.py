@@ -64,7 +64,11 @@ class AveragedWeights(EMAWeightAveraging):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the averaged weights, before the last checkpoint counts."""
-        content = weights_of(trainer) | {"state_dict": self._of_module().state_dict()}
+        # By now the trainer counts the last epoch as one of those behind it.
+        content = weights_of(trainer) | {
+            "state_dict": self._of_module().state_dict(),
+            "epoch": trainer.current_epoch - 1,
+        }
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         folder = next(each.path.parent for each in callbacks if isinstance(each, ResumePoint))
 

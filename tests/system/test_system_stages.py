@@ -2,11 +2,14 @@
 
 import csv
 import json
+import math
 import signal
 
 import pytest
 import torch
 from test_system_repeatable import assert_same_end, weights
+
+from strokelab.runs import load_run
 
 LARGE = "view.preparation.crop=[24,28,null]"
 STAGES = [
@@ -14,7 +17,16 @@ STAGES = [
     "+stages.zoom_in.data.batch_size=8",
     "+stages.zoom_in.trainer.max_epochs=2",
     "+stages.zoom_out.model.optimizer.lr=0.01",
-    "+stages.zoom_out.model.scheduler.gamma=0.5",
+    "+stages.zoom_out.model.scheduler={_target_: strokelab.models.warm_restarts.cosine_restarts, _partial_: true, "
+    "cycle_epochs: 1, steps_per_epoch: '???'}",
+    "+stages.zoom_out.model.scheduler_interval=step",
+    "+stages.zoom_out.callbacks.snapshots.every_n_epochs=null",  # those of the schedule
+]
+KEPT = [
+    "+callbacks.snapshots._target_=strokelab.callbacks.snapshots.Snapshots",
+    "+callbacks.snapshots.folder=${run_dir}/checkpoints",
+    "+callbacks.snapshots.every_n_epochs=1",
+    "+callbacks.ema={_target_: strokelab.callbacks.averaged_weights.AveragedWeights, decay: 0.5}",
 ]
 
 
@@ -29,7 +41,7 @@ def rows(run):
 
 @pytest.fixture(scope="module")
 def base(tiny):
-    return [*tiny, "model=unet2d", "callbacks.resume_point.every_n_steps=3", "callbacks.case_metrics=null"]
+    return [*tiny, "model=unet2d", "callbacks.resume_point.every_n_steps=3", "callbacks.case_metrics=null", *KEPT]
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +72,31 @@ def test_stages_are_trainings_one_after_the_other(staged, base, doors, tmp_path)
     assert (first["epoch"], second["epoch"]) == (1, 3)
     (optimizer,), (schedule,) = second["optimizer_states"], second["lr_schedulers"]
     assert optimizer["param_groups"][0]["initial_lr"] == 0.01
-    assert optimizer["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.5**2)
-    assert schedule["last_epoch"] == 2
+    assert optimizer["param_groups"][0]["lr"] == 0.01, "restarted"
+    per_epoch = (second["global_step"] - steps) // 2
+    assert (schedule["T_0"], schedule["cycle_epochs"]) == (per_epoch, 1)
     assert json.loads((staged / "status.json").read_text())["steps"] == second["global_step"] > steps
+
+
+def test_weights_are_kept_by_the_epochs_of_each_stage(staged):
+    names = sorted(path.stem for path in (staged / "checkpoints").glob("*.ckpt"))
+    snapshots = [name for name in names if name.startswith("snapshot")]
+    assert snapshots == [f"snapshot-{stage}-{epoch:04d}" for stage in ("zoom_in", "zoom_out") for epoch in (1, 2)]
+    assert {"ema", "zoom_in-ema"} <= set(names)
+    files = {name: read(staged / f"checkpoints/{name}.ckpt") for name in (*snapshots, "zoom_in", "last", "ema")}
+    for name, end in (("snapshot-zoom_in-0002", "zoom_in"), ("snapshot-zoom_out-0002", "last")):
+        assert all(
+            torch.equal(value, files[end]["state_dict"][key]) for key, value in files[name]["state_dict"].items()
+        )
+        assert not all(
+            torch.equal(value, files["ema"]["state_dict"][key]) for key, value in files[name]["state_dict"].items()
+        )
+    length = (files["last"]["global_step"] - files["zoom_in"]["global_step"]) // 2
+    lowest = 0.01 * (1 + math.cos(math.pi * (length - 1) / length)) / 2
+    assert files["snapshot-zoom_out-0001"]["snapshot"] == {"epoch": 1, "rate": pytest.approx(lowest)}
+    marked = [(row["epoch"], row["stage"]) for row in rows(staged) if row["snapshot/rate"]]
+    assert marked == [("0", "1.0"), ("1", "1.0"), ("2", "2.0"), ("3", "2.0")]
+    assert load_run(staged, checkpoint="ema").epoch == load_run(staged).epoch == 4
 
 
 MOMENTS = {
@@ -83,8 +117,11 @@ def test_killed_and_resumed_ends_like_one_never_killed(place, call, staged, base
     assert killed.status == -signal.SIGKILL, killed.output
     doors.train("resume=run", cwd=tmp_path).check()
     assert_same_end(tmp_path / "run", staged)
-    for name in ("zoom_in", "zoom_in-best", "best"):
-        mine, theirs = (read(run / f"checkpoints/{name}.ckpt") for run in (tmp_path / "run", staged))
+    kept = [sorted(path.name for path in (run / "checkpoints").glob("*.ckpt")) for run in (tmp_path / "run", staged)]
+    assert kept[0] == kept[1]
+    for name in set(kept[0]) - {"last.ckpt", "previous.ckpt"}:
+        mine, theirs = (read(run / "checkpoints" / name) for run in (tmp_path / "run", staged))
+        assert mine.get("snapshot") == theirs.get("snapshot")
         assert mine["global_step"] == theirs["global_step"]
         assert all(torch.equal(mine["state_dict"][key], value) for key, value in theirs["state_dict"].items())
 
@@ -107,6 +144,8 @@ def test_stages_that_end_early_or_by_steps_and_start_from_the_best(base, doors, 
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
     a, b, best = (read(tmp_path / f"run/checkpoints/{name}.ckpt") for name in ("a", "b", "b-best"))
     assert (a["epoch"], b["global_step"] - a["global_step"]) == (1, 10)
+    whole = [read(path)["global_step"] - a["global_step"] for path in (tmp_path / "run").rglob("snapshot-b-*.ckpt")]
+    assert whole == [8], "the second epoch of the stage was cut short"
     trained = [name for name, _ in torch_parameters(mine)]
     assert all(torch.equal(mine[name], best["state_dict"][name]) for name in trained)  # at a rate of 0
     ends = [(row["epoch"], row["stage"]) for row in rows(tmp_path / "run") if row["stage"]]
@@ -130,3 +169,6 @@ def test_two_processes_go_through_the_stages_together(base, doors, tmp_path):
     mine, theirs = weights(tmp_path / "run"), weights(tmp_path / "one")
     assert all(torch.allclose(mine[name], value, rtol=1e-6, atol=1e-9) for name, value in theirs.items())
     assert [row["stage"] for row in rows(tmp_path / "run") if row["stage"]] == ["1.0", "1.0", "2.0", "2.0"]
+    for name in ("snapshot-zoom_in-0001", "snapshot-zoom_out-0002", "zoom_in-ema", "ema"):
+        mine, theirs = (read(tmp_path / f"{run}/checkpoints/{name}.ckpt")["state_dict"] for run in ("run", "one"))
+        assert all(torch.allclose(mine[key], value, rtol=1e-6, atol=1e-9) for key, value in theirs.items()), name
