@@ -19,7 +19,7 @@ from strokelab.files import write_json
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
-GROUPS = ("family", "held_out", "dataset", "sweep", "fold", "seed")
+GROUPS = ("family", "held_out", "dataset", "sweep", "stage_names", "fold", "seed")
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,11 @@ def _sections(board: Board) -> list[tuple[str, int, list[Any]]]:
                 _lines("Accuracy of the site classifier; below: chance and always the largest", *_SITE),
                 _lines("Its loss", "site/loss"),
             ],
+        ),
+        (
+            "Trainings in stages, snapshots",
+            2,
+            [_lines("Stage, from 1", "stage"), _lines("Learning rate of kept snapshots", "snapshot/rate")],
         ),
         ("Case by case", 2, _cases()),
         ("What differs between runs", 1, [_comparer()]),

@@ -68,9 +68,10 @@ class RunFacts:
             "held_out": self.held_out,
             "seed": self.seed,
             "sweep": self.sweep,
+            "stage_names": ", ".join(self.settings.get("stages") or ()),
             "commit": str(self.environment.get("commit", "")),
         }
 
 
-KEYS = ("family", "dataset", "phantom", "split_rule", "fold", "held_out", "seed", "sweep", "commit")
+KEYS = ("family", "dataset", "phantom", "split_rule", "fold", "held_out", "seed", "sweep", "stage_names", "commit")
 """Flat config keys of every run on a board, beside its settings under their own names."""

@@ -183,6 +183,9 @@ class WeightsAndBiases(WandbLogger):
         try:
             if self._facts is not None and exit_code == 0:
                 self._log_checkpoint(session.run, self._facts)
+                kept = sorted(path.stem for path in (self._facts.folder / "checkpoints").glob("snapshot-*.ckpt"))
+                if kept:
+                    session.run.summary["snapshots"] = kept
                 mark_ended(self._facts.folder)
         finally:
             session.close(exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from strokelab.errors import DataWarning, StrokelabError
 from strokelab.evaluation.cohort import Cohorts, store_of
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.outcomes import Outcome, many
+from strokelab.evaluation.rates import rates_of
 from strokelab.evaluation.recipes import unlike_recipes
 from strokelab.evaluation.sweep import Sweep
 from strokelab.models.cost import slice_costs
@@ -41,6 +43,8 @@ def materials_of(outcomes: Sequence[Outcome], settings: Settings) -> list[RunMat
             grey = _grey_values(run, cohorts, settings)
             cost = _cost(run)
         material = _material(outcome, grey, cost)
+        if entry.model not in seen and not entry.members:
+            material = replace(material, rates=rates_of(entry.settings, material.history))
         seen.setdefault(entry.model, material)
         materials.append(material)
     return materials

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from strokelab.files import natural_key
 from strokelab.metrics.profiles import METRICS
+from strokelab.report.cells import p_equation
 from strokelab.report.drawing import GREY, PALE, colour_of, dash_of, legend_below, log_axis, marker_of, new_figure
 from strokelab.report.material import finite, heading
 from strokelab.report.summary import with_sites
@@ -106,7 +107,8 @@ def size_scatter(cases: pd.DataFrame) -> Figure:
         fit = fit_log(own["lesion_ml"].to_numpy(), own["dice"].to_numpy())
         label, look["linestyle"] = f"{model} (n={fit.n})", ""
         if fit.n >= _FEW and np.isfinite(fit.r2):
-            label, look["linestyle"] = f"{model}: R² {fit.r2:.2f} (n={fit.n})", dashes[model]
+            label = f"{model}: R² {fit.r2:.2f}, {p_equation(fit.p)} (n={fit.n})"
+            look["linestyle"] = dashes[model]
             ends = np.array([own["lesion_ml"].min(), own["lesion_ml"].max()])
             axes.plot(ends, fit.intercept + fit.slope * np.log10(ends), dashes[model], color=colours[model], lw=1.6)
         handles.append(Line2D([], [], linewidth=1.6, markersize=5, label=label, **look))

@@ -70,6 +70,7 @@ class RunMaterial:
     parts: frozenset[str] | None = None  # of {"standardizer", "adversary", "hemispheres"}; None = not of that family
     training_scans: Mapping[str, int] = field(default_factory=dict)  # training site -> number of scans
     history: pd.DataFrame | None = None  # metrics.csv of Lightning's CSVLogger, sparse
+    rates: pd.DataFrame | None = None  # learning rate over epochs: epoch, stage, rate, restart; of a model's first run
     grey_values: GreyValues | None = None
     overlays: tuple[Overlay, ...] = ()
     cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -15,6 +17,9 @@ from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.pictures import Section, stored
 
 TITLE = "Training"
+SNAPSHOT_RATE = "snapshot/rate"
+"""Column of the log with a value in the epochs that left a snapshot: the rate of their last step."""
+_APART = 5
 
 
 def training_section(evaluation: Evaluation) -> Section:
@@ -23,6 +28,7 @@ def training_section(evaluation: Evaluation) -> Section:
     if all(run.history is None for run in runs):
         return Section("training", TITLE, sentences=("No training log (metrics.csv) came with these runs.",))
     repeats = " Band: one SD over the runs of a model." if len(runs) > len(evaluation.models) else ""
+    repeats += " Thin line: the next stage of the training begins." if stage_starts(runs) else ""
     drawn: list[tuple[str, Figure | None, str]] = [
         (
             "loss",
@@ -39,6 +45,12 @@ def training_section(evaluation: Evaluation) -> Section:
             curves(runs, {f"{CURVES_ONLY}/pooled_dice": "held-out Dice, curves only"}, ylabel="Pooled Dice ↑"),
             "Curves only: pooled Dice on patches of the cases that test, as nnU-Net plots the held-out fold. These "
             "runs have no validation part; no weights, length or settings were chosen by it.",
+        ),
+        (
+            "learning_rate",
+            learning_rate(runs),
+            "Learning rate as the settings give it, of one run of each model. Triangle: a restart; dot: weights that "
+            "were kept as a snapshot, at the rate of their last step.",
         ),
         (
             "early_stopping",
@@ -111,11 +123,61 @@ def curves(runs: Sequence[RunMaterial], columns: Mapping[str, str], *, ylabel: s
                 axes.fill_between(epochs, mean - sd, mean + sd, color=colours[model], alpha=0.15, linewidth=0)
     if not axes.lines:
         return None
+    _mark_stages(axes, runs, shift=0.5)
     axes.set(xlabel="Epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=PALE, linewidth=0.7)
     legend_below(figure, axes.get_legend_handles_labels()[0], columns=2)
     return figure
+
+
+def stage_starts(runs: Sequence[RunMaterial]) -> list[int]:
+    """Epochs done when a further stage of a run began, over all runs."""
+    starts: set[int] = set()
+    for run in runs:
+        if run.history is not None and "stage" in run.history:
+            starts |= set(run.history.groupby("stage")["epoch"].min().astype(int)[1:])
+    return sorted(starts)
+
+
+def learning_rate(runs: Sequence[RunMaterial]) -> Figure | None:
+    """The learning rate over epochs, restarts and snapshots marked.
+
+    Returns:
+        None when no run has a schedule that is known beforehand.
+    """
+    shown = [run for run in runs if run.rates is not None]
+    if not shown:
+        return None
+    figure, axes = new_figure(3.4)
+    colours = colour_of(list(dict.fromkeys(run.model for run in runs)))
+    highest = pd.concat([run.rates.groupby("stage")["rate"].max() for run in shown if run.rates is not None])
+    lowest = 0.0
+    if highest.max() > _APART * highest.min() > 0:  # on one linear axis the lower stage would be a flat line
+        lowest = highest.min() / 1000
+        axes.set(yscale="log", ylim=(lowest, 2 * highest.max()))
+    for index, run in enumerate(shown):
+        assert run.rates is not None
+        colour = colours[run.model]
+        for _, stage in run.rates.groupby("stage"):
+            axes.plot(stage["epoch"], stage["rate"], DASHES[index % len(DASHES)], color=colour, linewidth=1.2)
+        axes.lines[-1].set_label(run.model)
+        restarts = run.rates[run.rates["restart"]]
+        axes.plot(restarts["epoch"], restarts["rate"], "^", color=colour, markersize=5, label="restart")
+        kept = pd.Series(dtype=float) if run.history is None else epoch_values(run.history, SNAPSHOT_RATE)
+        look: dict[str, Any] = {"color": colour, "markersize": 5, "label": "snapshot", "clip_on": False}
+        axes.plot(kept.index.to_numpy(dtype=float) + 1, kept.clip(lower=lowest), "o", **look)
+    _mark_stages(axes, runs)
+    axes.set(xlabel="Epochs done", ylabel="Learning rate")
+    axes.grid(color=PALE, linewidth=0.7)
+    handles = {handle.get_label(): handle for handle in axes.get_lines() if np.size(handle.get_xdata())}
+    legend_below(figure, [handle for name, handle in handles.items() if not str(name).startswith("_")], columns=2)
+    return figure
+
+
+def _mark_stages(axes: Axes, runs: Sequence[RunMaterial], *, shift: float = 0.0) -> None:
+    for start in stage_starts(runs):
+        axes.axvline(start + shift, color=GREY, linewidth=0.6)
 
 
 def early_stopping(runs: Sequence[RunMaterial]) -> Figure | None:

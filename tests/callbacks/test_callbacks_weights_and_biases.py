@@ -138,6 +138,28 @@ def test_pictures_of_persons_and_ids_of_ones_own_stay_here_even_offline(tmp_path
     assert not whole, f"{whole} would leave the machine"
 
 
+def test_stages_and_snapshots_are_there_to_group_by(tmp_path):
+    for name, stages, kept in (
+        ("both", {"zoom_in": {}, "zoom_out": {}}, ["zoom_out-0002", "zoom_out-0001"]),
+        ("one", {}, []),
+    ):
+        folder = tmp_path / name
+        (folder / "checkpoints").mkdir(parents=True)
+        for snapshot in kept:
+            (folder / "checkpoints" / f"snapshot-{snapshot}.ckpt").touch()
+        logger = WeightsAndBiases(folder)
+        logger.describe(facts_for(folder, settings={"stages": stages}))
+        logger.log_metrics({"stage": 1.0}, step=0)
+        logger.log_metrics({"stage": 2.0, "snapshot/rate": 1e-5}, step=1)
+        logger.close(0)
+        (found,) = offline_runs(folder)
+        assert found.config["stage_names"] == ", ".join(stages)
+        assert found.config["stages"] == stages, "the settings under their own name"
+        assert found.values() == {("stage", 0): 1.0, ("stage", 1): 2.0, ("snapshot/rate", 1): 1e-5}
+        expected = ["snapshot-zoom_out-0001", "snapshot-zoom_out-0002"] if kept else None
+        assert found.summary.get("snapshots") == expected
+
+
 def test_an_explicit_word_shares_both(tmp_path):
     logger = WeightsAndBiases(tmp_path, share_images=True, share_case_ids=True)
     logger.describe(facts_for(tmp_path, dataset="folder"))

@@ -58,7 +58,11 @@ def test_scatter_draws_the_fit_on_the_logarithm_of_the_volume():
     assert fits[0].get_ydata().tolist() == pytest.approx([0.2, 0.8])
     assert fits[1].get_ydata().tolist() == pytest.approx([0.3, 0.4])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["exact: R² 1.00 (n=3)", "loose: R² 0.33 (n=4)", "constant (n=3)"]
+    assert labels == [
+        "exact: R² 1.00, p < 0.001 (n=3)",
+        "loose: R² 0.33, p = 0.42 (n=4)",  # t = 1 with two degrees of freedom
+        "constant (n=3)",
+    ]
     assert len(fits) == 2
 
 
