@@ -46,3 +46,12 @@ def balanced_settings(tiny: list[str]) -> list[str]:
         *("view.sampler.step=[2,2,2]", "view.windows.step=[4,4,4]", "model.network.base=2", "model.network.depth=2"),
         *("data.batch_size=8", "checkpoint=last", "~callbacks.early_stopping", "allocator=default"),
     ]
+
+
+def crop_settings(tiny: list[str]) -> list[str]:
+    """The same for 3D ResU-Net: small crops, a window of about the volume, cycles of two epochs."""
+    return [
+        *(item for item in tiny if not item.startswith(("view.", "model.", "data.batch_size"))),
+        *("view.preparation.spacing=null", "view.sampler.size=[16,16,16]", "view.windows.window=[20,24,20]"),
+        *("model.network.base=4", "model.scheduler.cycle_epochs=2", "data.batch_size=2", "allocator=default"),
+    ]

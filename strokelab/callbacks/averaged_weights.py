@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from strokelab.buildable import buildable
 from strokelab.callbacks.checkpoint_file import CheckpointFile, weights_of
-from strokelab.callbacks.resume_point import ResumePoint
+from strokelab.callbacks.resume_point import checkpoints_of
 from strokelab.callbacks.stage import stage_of_trainer
 from strokelab.distributed import together
 
@@ -69,12 +69,10 @@ class AveragedWeights(EMAWeightAveraging):
             "state_dict": self._of_module().state_dict(),
             "epoch": trainer.current_epoch - 1,
         }
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        folder = next(each.path.parent for each in callbacks if isinstance(each, ResumePoint))
 
         def write() -> None:
             if trainer.is_global_zero:
-                self._writer.save_checkpoint(content, folder / "ema.ckpt")
+                self._writer.save_checkpoint(content, checkpoints_of(trainer) / "ema.ckpt")
 
         together(write)
 

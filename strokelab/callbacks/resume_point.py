@@ -225,3 +225,9 @@ class ResumePoint(Checkpoint):
         if trainer.is_global_zero:
             self.waiting.unlink(missing_ok=True)
         self._saved = False
+
+
+def checkpoints_of(trainer: Trainer) -> Path:
+    """The folder of a training's checkpoints: where its ``ResumePoint`` writes."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(each.path.parent for each in callbacks if isinstance(each, ResumePoint))

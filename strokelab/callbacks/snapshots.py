@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from strokelab.buildable import buildable
 from strokelab.callbacks.checkpoint_file import CheckpointFile, weights_of
+from strokelab.callbacks.resume_point import checkpoints_of
 from strokelab.callbacks.stage import stage_of_trainer
 from strokelab.distributed import together
 from strokelab.errors import ConfigError
@@ -31,7 +32,7 @@ class Snapshots(Callback):
     of its stage that lie behind that point and makes them again; the others stay as they are.
 
     Args:
-        folder: the run folder's ``checkpoints``.
+        folder: where they go; None: beside ``last.ckpt``.
         every_n_epochs: one after every so many epochs of the stage; None, and no ``epochs``: the ``cycle_epochs`` of
             the schedule.
         epochs: of the stage after which there is one, in place of a regular distance.
@@ -43,7 +44,7 @@ class Snapshots(Callback):
     """
 
     def __init__(
-        self, folder: str | Path, every_n_epochs: int | None = None, epochs: Sequence[int] | None = None
+        self, folder: str | Path | None = None, every_n_epochs: int | None = None, epochs: Sequence[int] | None = None
     ) -> None:
         given = [every_n_epochs] if every_n_epochs is not None else list(epochs or ())
         if (every_n_epochs is not None and epochs is not None) or any(int(epoch) < 1 for epoch in given):
@@ -53,7 +54,7 @@ class Snapshots(Callback):
                 expected="one of the two, counted from 1, or none: the cycles of the schedule",
                 remedy="leave one out: ++callbacks.snapshots.every_n_epochs=null",
             )
-        self.folder = Path(folder)
+        self.folder = None if folder is None else Path(folder)
         self.every_n_epochs = every_n_epochs
         self.epochs = None if epochs is None else frozenset(map(int, epochs))
         self._rate = 0.0
@@ -79,11 +80,12 @@ class Snapshots(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove what a killed training left behind the point from which it goes on."""
         done = self._done(trainer)
-        start = self._path(trainer, 0).name.removesuffix("0000.ckpt")
+        first = self._path(trainer, 0)
+        folder, start = first.parent, first.name.removesuffix("0000.ckpt")
 
         def remove() -> None:
             if trainer.is_global_zero:
-                for path in self.folder.glob(f"{start}*.ckpt"):
+                for path in folder.glob(f"{start}*.ckpt"):
                     number = path.stem.removeprefix(start)
                     if number.isdecimal() and int(number) > done:
                         path.unlink()
@@ -124,4 +126,4 @@ class Snapshots(Callback):
 
     def _path(self, trainer: Trainer, epoch: int) -> Path:
         words = ["snapshot", stage_of_trainer(trainer).name, f"{epoch:04d}"]
-        return self.folder / f"{'-'.join(filter(None, words))}.ckpt"
+        return (self.folder or checkpoints_of(trainer)) / f"{'-'.join(filter(None, words))}.ckpt"

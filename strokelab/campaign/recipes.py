@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from strokelab.configuration import Settings, build, compose, conf_folder, plain
+from strokelab.configuration.stages import of_stages
 from strokelab.contract import Case, LesionFile
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError
 from strokelab.files import write_text
 from strokelab.report.paper_tables import load_table
 
-PAPERS: Mapping[str, str] = {"sgnet": "sgnet_table5", "mapping": "mapping_table1", "sunet": "sunet_table1"}
+PAPERS: Mapping[str, str] = {
+    "sgnet": "sgnet_table5",
+    "mapping": "mapping_table1",
+    "sunet": "sunet_table1",
+    "resunet3d": "resunet3d_table2",
+}
 """Prefix of experiments, and name of the page in ``docs/methods`` -> the table in ``conf/paper`` with its words."""
 _ATLAS_V1 = dict(enumerate((55, 34, 27, 12, 27, 14, 11, 35, 14), start=1))  # scans of the INDI release; site 8: 9 twice
+_RELEASE_1 = 239  # scans in MNI space that Tomita 2020 counts; the INDI release has 229
 _ATLAS_V2, _UNLABELLED = 655, 300
 _ISLES: Mapping[str, int] = {"siss": 28, "spes": 30, "isles2022": 250}
 _COLUMNS = ("cases", "epochs", "batch", "precision", "loss", "optimiser", "input")
@@ -47,7 +54,8 @@ def published_cohort(settings: Settings) -> list[Case]:
     if target.endswith("ATLASv2"):
         return [_case(f"sub-r{n:04d}_ses-1", f"sub-r{n:04d}", f"R{n % 33:03d}") for n in range(_ATLAS_V2)]
     cases = []
-    for site, scans in _ATLAS_V1.items():
+    further = _RELEASE_1 - sum(_ATLAS_V1.values()) if str(settings["name"]).startswith("resunet3d") else 0
+    for site, scans in {**_ATLAS_V1, 9: _ATLAS_V1[9] + further}.items():
         twice = 9 if site == 8 else 0
         for subject in range(scans - twice):
             name = f"03{site}{subject:03d}"
@@ -63,7 +71,8 @@ def splits_of(settings: Settings) -> list[Split]:
     volumes = {case.case_id: float(number) for number, case in enumerate(cases)}
     rule = settings["split"]
     folds = rule.get("folds") or len({case.site for case in cases})
-    return [build({**rule, "fold": fold})(cases, lambda: volumes) for fold in range(folds)]
+    rules = [{**rule, "fold": fold} for fold in range(folds)] if "fold" in rule else [rule]
+    return [build(one)(cases, lambda: volumes) for one in rules]
 
 
 def recipe_table(paper: str) -> str:
@@ -78,7 +87,8 @@ def recipe_table(paper: str) -> str:
     lines = [f"| | {' | '.join(('training, validation, test cases', *_COLUMNS[1:]))} |", "| --- " * 8 + "|"]
     lines.append(f"| the paper's words | {' | '.join(words.get(column, 'not stated') for column in _COLUMNS)} |")
     for name in experiments(paper):
-        facts = _facts(settings_of(name))
+        stages = [_facts(stage) for stage in of_stages(settings_of(name))]
+        facts = {column: ", then ".join(dict.fromkeys(stage[column] for stage in stages)) for column in _COLUMNS}
         lines.append(f"| `{name}` | {' | '.join(facts[column] for column in _COLUMNS)} |")
     return "\n".join(lines)
 
@@ -125,12 +135,18 @@ def _case(name: str, subject: str, site: str) -> Case:
 def _facts(settings: Settings) -> dict[str, str]:
     trainer, model, view = settings["trainer"], settings["model"], settings["view"]
     batch, sampler = settings["data"].get("batch_size"), view["sampler"]
-    steps, patches = sampler.get("iterations_per_epoch"), sampler.get("per_case")
-    length = f" of {steps} steps" if steps else f" of {patches} patches a case" if patches else ""
+    lengths = {
+        "iterations_per_epoch": "{} steps",
+        "per_case": "{} patches a case",
+        "size": "one crop a case, {}",
+    }
+    told = [words.format(_size(sampler[key])) for key, words in lengths.items() if sampler.get(key)]
+    length = f" of {told[0]}" if told else ""
     stopping = (settings["callbacks"] or {}).get("early_stopping")
     stop = f", until {stopping['patience']} bring no gain in `{stopping['monitor']}`" if stopping else ""
     precision = str(trainer["precision"])
-    scheduler = f", {_call(model['scheduler'], leave_out=('total_iters',))}" if model["scheduler"] else ""
+    lengths_of_run = ("total_iters", "steps_per_epoch")
+    scheduler = f", {_call(model['scheduler'], leave_out=lengths_of_run)}" if model["scheduler"] else ""
     clip = f", gradients clipped at {trainer['gradient_clip_val']}" if trainer.get("gradient_clip_val") else ""
     each = model["loss"].get("each") or model["loss"]
     return {
@@ -150,6 +166,11 @@ def _counts(settings: Settings) -> str:
     words = [str(one[0]) if len(set(one)) == 1 else ", ".join(map(str, one)) for one in parts]
     pseudo = f" + {_UNLABELLED} pseudo-labelled" if settings["data"].get("pseudo") else ""
     return f"{words[0]}{pseudo}; {words[1]}; {words[2]}"
+
+
+def _size(value: Any) -> str:
+    """A count, or the sides of a box."""
+    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _call(node: Mapping[str, Any], leave_out: Sequence[str] = ()) -> str:

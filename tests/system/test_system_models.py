@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import balanced_settings, patch_settings
+from tiny_runs import balanced_settings, crop_settings, patch_settings
 
 from strokelab.configuration import compose, conf_folder, plain
 from strokelab.data import read_cases
@@ -25,7 +25,8 @@ def _as_it_was():
 
 
 def settings_of(tiny: list[str], choice: str = "") -> list[str]:
-    settings = patch_settings(tiny) if "nnunet" in choice else balanced_settings(tiny) if "sunet" in choice else tiny
+    own = {"nnunet": patch_settings, "resunet3d": crop_settings, "sunet": balanced_settings}
+    settings = next((small(tiny) for family, small in own.items() if family in choice), tiny)
     return [item for item in settings if not item.startswith("callbacks.")]
 
 
