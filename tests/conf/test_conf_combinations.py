@@ -17,6 +17,7 @@ DISTINCT = (
     "nnunet",
     "nnunet_residual",
     "nnunet_topk",
+    "resunet3d",
     "sgnet",
     "sunet",
 )  # the others are these with other data or parts
@@ -26,12 +27,13 @@ SMALL_VOLUME = [
     *(f"view.{part}.patch=[16,8,8]" for part in ("sampler", "windows")),
     *SMALL_PLANE[1:],
 ]
+SMALL_CROP = ["view.sampler.size=[16,8,8]", "view.windows.window=[16,8,8]", "model.network.base=4"]
 SMALL_PATCH = {"widths": [2, 4], "kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
 LOSSES = {
     path.stem: {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "defaults"}
     for path in (conf_folder() / "loss").glob("dice*.yaml")
 }
-FACTS = {"in_channels": 1, "n_sites": 2, "plane": (32, 32), "patch": (16, 8, 8)}
+FACTS = {"in_channels": 1, "n_sites": 2, "plane": (32, 32), "patch": (16, 8, 8), "steps_per_epoch": 4}
 
 
 ALL_ON = ("adversary=site", "hemispheres=split", "standardizer=main")
@@ -43,12 +45,14 @@ def composed(model: str, *choices: str) -> dict:
     if settings.get("planner"):
         settings["model"]["network"].update(SMALL_PATCH)
         return settings
+    if "size" in settings["view"]["sampler"]:
+        return override(settings, SMALL_CROP)
     return override(settings, SMALL_VOLUME if of_patches(settings) else SMALL_PLANE)
 
 
 def of_patches(settings: dict) -> bool:
     """Whether a model is trained on patches of volumes."""
-    return "patch" in settings["view"]["sampler"]
+    return bool({"patch", "size"} & settings["view"]["sampler"].keys())
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,7 @@ def one_step(settings: dict) -> None:
     model = build(bind(planned(settings, {})["model"], facts, at="model"))
     sample = FACTS["patch"] if is_3d else FACTS["plane"]
     batch = {
-        "image": torch.randn(4, 1, *sample),
+        "image": torch.rand(4, 1, *sample),
         "lesion": (torch.rand(4, 1, *sample) > 0.8).to(torch.uint8),
         "brain": torch.ones(4, 1, *sample, dtype=torch.uint8),
         "site": torch.tensor([0, 1, 0, 1]),
