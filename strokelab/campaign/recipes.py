@@ -66,10 +66,12 @@ def published_cohort(settings: Settings) -> list[Case]:
 
 
 def splits_of(settings: Settings) -> list[Split]:
-    """The split of every fold of an experiment on its published cohort."""
+    """The split of an experiment on its published cohort, or those of its folds."""
     cases = published_cohort(settings)
     volumes = {case.case_id: float(number) for number, case in enumerate(cases)}
     rule = settings["split"]
+    if "fold" not in rule:
+        return [build(rule)(cases, lambda: volumes)]
     folds = rule.get("folds") or len({case.site for case in cases})
     rules = [{**rule, "fold": fold} for fold in range(folds)] if "fold" in rule else [rule]
     return [build(one)(cases, lambda: volumes) for one in rules]

@@ -33,7 +33,7 @@ def predict(
     weights: Annotated[str, typer.Option(help="Of several runs: per_map or per_scheme.")] = "per_map",
     memory_gb: Annotated[float, typer.Option(help="Of several runs: weights that stay loaded.")] = 4.0,
     precision: Annotated[str, typer.Option(help="as_trained, 32, bf16 or 16.")] = "as_trained",
-    windows: Annotated[list[str] | None, typer.Option(help="Shortcuts: mirror=none, step=0.75; repeatable.")] = None,
+    windows: Annotated[list[str] | None, typer.Option(help="Shortcuts: mirror=none, step=0.75; or full.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")] = None,
     as_modality: Annotated[
         str | None, typer.Option("--as", help="Take scans for the run's modality though their names say another.")

@@ -208,7 +208,7 @@ def _scores(
     row = {"lesion_ml": scores.pop("truth_ml"), **scores}
     row |= score_own(own, prediction.mask, reference, grid.spacing)
     if prediction.covered is not None:
-        row["lesion_outside"] = _outside(reference, prediction.covered)
+        row["lesion_outside"] = outside_share(reference, prediction.covered)
     if prediction.probability is None:
         return row | {"mdsc": float("nan"), "mdsc_threshold": float("nan")}, None
     counts = count_probabilities(prediction.probability, reference)
@@ -216,7 +216,12 @@ def _scores(
     return row | {"mdsc": best, "mdsc_threshold": threshold}, to_rows(counts)
 
 
-def _outside(reference: NDArray[np.uint8], covered: NDArray[np.bool_]) -> float:
-    """Share of a lesion's voxels at which the windows do not look; NaN without lesion."""
+def outside_share(reference: NDArray[np.uint8], covered: NDArray[np.bool_]) -> float:
+    """Share of a lesion's voxels at which windows do not look; NaN without lesion.
+
+    Args:
+        reference: (X, Y, Z) 0/1.
+        covered: (X, Y, Z), of ``Prediction``.
+    """
     voxels = np.count_nonzero(reference)
     return float(np.count_nonzero(reference[~covered])) / voxels if voxels else float("nan")
