@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from strokelab.configuration import Settings, build, compose, conf_folder, plain
+from strokelab.configuration.stages import of_stages
 from strokelab.contract import Case, LesionFile
 from strokelab.data.splits import Split
 from strokelab.errors import ConfigError
@@ -135,7 +136,7 @@ def _facts(settings: Settings) -> dict[str, str]:
     each = model["loss"].get("each") or model["loss"]
     return {
         "cases": _counts(settings),
-        "epochs": f"{trainer['max_epochs']}{length}{stop}",
+        "epochs": f"{', then '.join(str(one['trainer']['max_epochs']) for one in of_stages(settings))}{length}{stop}",
         "batch": str(batch or "2 (planned)"),
         "precision": "mixed (`auto`)" if precision == "auto" else f"`{precision}`",
         "loss": _call(each),
