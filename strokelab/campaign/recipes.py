@@ -153,7 +153,7 @@ def _facts(settings: Settings) -> dict[str, str]:
     each = model["loss"].get("each") or model["loss"]
     return {
         "cases": _counts(settings),
-        "epochs": f"{trainer['max_epochs']}{length}{stop}",
+        "epochs": f"{', then '.join(str(one['trainer']['max_epochs']) for one in of_stages(settings))}{length}{stop}",
         "batch": str(batch or "2 (planned)"),
         "precision": "mixed (`auto`)" if precision == "auto" else f"`{precision}`",
         "loss": _call(each),

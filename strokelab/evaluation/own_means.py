@@ -32,7 +32,7 @@ class OwnMeans:
         if not self.rows or not all(self.rows.values()):
             raise ConfigError(
                 "ensemble.rows",
-                found=str(dict(self.rows)),
+                found=str(self.rows),
                 expected="endings of names, each with checkpoints",
                 remedy="set ensemble.rows={e:snapshots}",
             )

@@ -97,21 +97,6 @@ def test_all_snapshots_of_all_runs_as_one_mean(sweep, cases, tmp_path):
     assert table.loc[cases[0].case_id, ["tp", "fp"]].sum() == mask.sum()
 
 
-def test_three_equal_snapshots_are_the_single_model(trained_unet, cases, tmp_path):
-    folder = sibling(trained_unet, tmp_path / "run", nudge=3)
-    for epoch in (50, 100, 150):
-        shutil.copy(folder / "checkpoints/last.ckpt", folder / f"checkpoints/snapshot-{epoch:04d}.ckpt")
-    run, ensemble = load_run(folder), load_ensemble([folder], checkpoint="snapshots")
-    assert len(ensemble.members) == 3
-    mine, theirs = ensemble.predict(cases[0]), run.predict(cases[0])
-    np.testing.assert_array_equal(mine.probability, theirs.probability)
-    np.testing.assert_array_equal(mine.mask, theirs.mask)
-    chosen = load_ensemble([folder], checkpoint=["snapshot-0050", "snapshot-0100"])
-    assert len(chosen.members) == 2
-    with pytest.raises(RunError):  # named twice
-        load_ensemble([folder], checkpoint=["snapshots", "snapshot-0100"])
-
-
 def test_a_snapshot_that_cannot_be_read_is_an_error_by_name(sweep, tmp_path):
     folder = shutil.copytree(sweep / "net-seed0", tmp_path / "run")
     (folder / "checkpoints/snapshot-out-0100.ckpt").write_bytes(b"half")

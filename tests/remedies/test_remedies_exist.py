@@ -64,6 +64,7 @@ BASES = (
     ),
     *(["model=nnunet", "view=resunet3d"], ["model=nnunet", "augment=strong"], ["experiment=mapping_selftraining"]),
     *(["split=all"], ["postprocess=small_components"]),
+    ["+callbacks.snapshots._target_=strokelab.callbacks.snapshots.Snapshots"],
 )
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import signal
 
 import pytest
@@ -116,11 +117,33 @@ def test_killed_and_resumed_ends_like_one_never_killed(place, call, staged, base
     killed = doors.train(*base, *STAGES, "run_dir=run", cwd=tmp_path, kill_at=(place, call))
     assert killed.status == -signal.SIGKILL, killed.output
     doors.train("resume=run", cwd=tmp_path).check()
-    assert_same_end(tmp_path / "run", staged)
-    kept = [sorted(path.name for path in (run / "checkpoints").glob("*.ckpt")) for run in (tmp_path / "run", staged)]
+    assert_same_files(tmp_path / "run", staged)
+
+
+@pytest.mark.parametrize("place", ["keep_ended", "begin_next"])
+def test_slurm_starts_a_job_between_its_stages_again(place, staged, base, doors, tmp_path):
+    """Only the command is a stand-in."""
+    tool = tmp_path / "bin/scontrol"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked.txt\n')
+    tool.chmod(0o755)
+    job = {"SLURM_JOB_ID": "77", "PATH": f"{tool.parent}:{os.environ['PATH']}"}
+    asked = [*base, *STAGES, "run_dir=run", "resume=auto"]
+    stopped = doors.train(*asked, cwd=tmp_path, env=job, kill_at=(f"strokelab.training.{place}", 1, signal.SIGUSR1))
+    assert stopped.status == 143, stopped.output
+    assert (tmp_path / "asked.txt").read_text() == "requeue 77\n"
+    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "requeued"
+    doors.train(*asked, cwd=tmp_path, env=job).check()
+    assert_same_files(tmp_path / "run", staged)
+
+
+def assert_same_files(run, staged):
+    """As one that was never cut; snapshots, averages and what the stages ended with as well."""
+    assert_same_end(run, staged)
+    kept = [sorted(path.name for path in (one / "checkpoints").glob("*.ckpt")) for one in (run, staged)]
     assert kept[0] == kept[1]
     for name in set(kept[0]) - {"last.ckpt", "previous.ckpt"}:
-        mine, theirs = (read(run / "checkpoints" / name) for run in (tmp_path / "run", staged))
+        mine, theirs = (read(folder / "checkpoints" / name) for folder in (run, staged))
         assert mine.get("snapshot") == theirs.get("snapshot")
         assert mine["global_step"] == theirs["global_step"]
         assert all(torch.equal(mine["state_dict"][key], value) for key, value in theirs["state_dict"].items())
@@ -145,7 +168,7 @@ def test_stages_that_end_early_or_by_steps_and_start_from_the_best(base, doors, 
     a, b, best = (read(tmp_path / f"run/checkpoints/{name}.ckpt") for name in ("a", "b", "b-best"))
     assert (a["epoch"], b["global_step"] - a["global_step"]) == (1, 10)
     whole = [read(path)["global_step"] - a["global_step"] for path in (tmp_path / "run").rglob("snapshot-b-*.ckpt")]
-    assert whole == [8], "the second epoch of the stage was cut short"
+    assert whole == [7], "the second epoch of the stage was cut short"
     trained = [name for name, _ in torch_parameters(mine)]
     assert all(torch.equal(mine[name], best["state_dict"][name]) for name in trained)  # at a rate of 0
     ends = [(row["epoch"], row["stage"]) for row in rows(tmp_path / "run") if row["stage"]]

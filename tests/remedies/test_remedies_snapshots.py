@@ -1,0 +1,60 @@
+"""Remedies of snapshots and of schedules with cycles."""
+
+from doing import executes, mended, said, settings, told
+
+from strokelab.configuration import build
+
+SNAPSHOTS = "+callbacks.snapshots._target_=strokelab.callbacks.snapshots.Snapshots"
+BASE = ["model=unet2d", SNAPSHOTS, "+callbacks.snapshots.folder=checkpoints"]
+
+
+@executes("strokelab/callbacks/snapshots.py:__init__", "strokelab/callbacks/snapshots.py:check_schedule")
+def test_when_a_snapshot_is_due():
+    def built(chosen):
+        return build(chosen["callbacks"]["snapshots"])
+
+    both = [*BASE, "+callbacks.snapshots.every_n_epochs=2", "+callbacks.snapshots.epochs=[3]"]
+    mended(built, both)
+    for word in told(said(built(settings(*BASE)).check_schedule, None).remedy):
+        built(settings(*BASE, word)).check_schedule(None)
+
+
+@executes("strokelab/models/plateau.py:check_interval")
+def test_a_schedule_that_counts_steps():
+    from strokelab.configuration import bind
+
+    facts = {"steps_per_epoch": 3, "in_channels": 1, "plane": (32, 32), "n_sites": 2}
+    base = [
+        *("model=unet2d", "~model.scheduler.gamma", "+model.scheduler.cycle_epochs=1"),
+        *(
+            "model.scheduler._target_=strokelab.models.warm_restarts.cosine_restarts",
+            "+model.scheduler.steps_per_epoch='???'",
+        ),
+    ]
+    mended(lambda chosen: build(bind(chosen["model"], facts, at="model")).configure_optimizers(), base)
+
+
+@executes(
+    "strokelab/runs/checkpoints.py:each_named",
+    "strokelab/evaluation/own_means.py:__post_init__",
+    "strokelab/evaluation/own_means.py:beside",
+)
+def test_rows_of_snapshots(trained_unet, tmp_path):
+    from strokelab.evaluation.entries import entries_of
+    from strokelab.runs import each_named, load_run
+
+    (word,) = [word for word in told(said(each_named, trained_unet, ["snapshots"]).remedy) if "=" in word]
+    load_run(trained_unet, checkpoint=settings("runs=[a]", word, door="evaluate")["checkpoint"])
+    base = [f"runs=[{trained_unet}]", f"out={tmp_path}", "ensemble=snapshots"]
+    alone = [*base, "ensemble.alone=true"]
+    mended(
+        lambda chosen: build(chosen["ensemble"]),
+        ["runs=[a]", "ensemble=snapshots", "ensemble.rows=null"],
+        door="evaluate",
+    )
+
+    def rows(chosen):
+        return build(chosen["ensemble"]).beside(entries_of(chosen["runs"], [], chosen), chosen)
+
+    found = mended(rows, alone, "ensemble.alone=false", door="evaluate")
+    assert found
