@@ -53,6 +53,7 @@ KEYS = (
     "device",
     "precision",
     "windows",
+    "overlays",
 )
 
 console = terminal.console()
@@ -165,6 +166,7 @@ def _check(settings: Settings) -> None:
         "part": PARTS,
         "rescore": ("auto", True),
         "save_predictions": (None, True, False),
+        "overlays": ("dice", "size"),
     }
     for key, allowed in choices.items():
         if settings[key] not in allowed:
