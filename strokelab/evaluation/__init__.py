@@ -54,6 +54,7 @@ KEYS = (
     "device",
     "precision",
     "windows",
+    "overlays",
 )
 
 console = terminal.console()
@@ -177,6 +178,7 @@ def _check(settings: Settings) -> None:
         "part": PARTS,
         "rescore": ("auto", True),
         "save_predictions": (None, True, False),
+        "overlays": ("dice", "size"),
     }
     for key, allowed in choices.items():
         if settings[key] not in allowed:

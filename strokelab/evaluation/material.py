@@ -104,6 +104,7 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         history=None if entry.averaged else _history(entry.folder / runs.METRICS),
         grey_values=grey,
         overlays=outcome.overlays,
+        size_overlays=outcome.size_overlays,
         cost=cost,
         probabilities=outcome.scores.probabilities,
         tuning=entry.tuning if entry.cohort.own else None,  # it is of the run's own cases

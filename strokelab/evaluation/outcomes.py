@@ -21,7 +21,7 @@ from strokelab.metrics.own import OwnMetric, check_names
 from strokelab.nifti import read_voxels
 from strokelab.preparation.store import StoredCase
 from strokelab.report.case_overlay import overlay_of
-from strokelab.report.choice import cases_to_show
+from strokelab.report.choice import cases_by_size, cases_to_show
 from strokelab.report.material import Overlay
 from strokelab.report.overlays import qc_picture
 from strokelab.scoring import Scores, score_cases
@@ -39,6 +39,7 @@ class Outcome:
     again: str = ""  # why it was predicted now; "" = its own tables were taken
     masks: KeptMasks = field(default_factory=KeptMasks)
     overlays: tuple[Overlay, ...] = ()
+    size_overlays: tuple[Overlay, ...] = ()
 
 
 def own_metrics(settings: Settings) -> dict[str, OwnMetric]:
@@ -67,7 +68,8 @@ def outcomes_of(entries: Sequence[Entry], settings: Settings, out: Path) -> list
     outcomes = []
     for entry, known, stored in zip(entries, own, prepared, strict=True):
         if isinstance(known, Scores):
-            outcomes.append(Outcome(entry, known.named(entry.label)))
+            masks = KeptMasks(probabilities=_graded(settings))
+            outcomes.append(Outcome(entry, known.named(entry.label), masks=masks))
         else:
             outcomes.append(replace(_predicted(entry, stored, settings, out), again=known))
     return outcomes
@@ -82,14 +84,27 @@ def with_overlays(outcomes: Sequence[Outcome], settings: Settings) -> list[Outco
     for outcome in outcomes:
         group = outcome.entry.model if many(outcomes) else outcome.entry.label
         groups.setdefault(group, []).append(outcome.scores.cases)
-    wanted: dict[str, dict[str, str]] = {}
+    by_dice: dict[str, dict[str, str]] = {}
+    by_size: dict[str, dict[str, str]] = {}
     for tables in groups.values():
-        for label, run, case in cases_to_show(pd.concat(tables, ignore_index=True)):
-            wanted.setdefault(run, {})[case] = label
+        rows = pd.concat(tables, ignore_index=True)
+        chosen = [(by_dice, cases_to_show(rows))] + ([(by_size, cases_by_size(rows))] if _graded(settings) else [])
+        for wanted, shown in chosen:
+            for label, run, case in shown:
+                wanted.setdefault(run, {})[case] = label
     return [
-        replace(outcome, overlays=tuple(_overlays(outcome, wanted.get(outcome.entry.label, {}), settings)))
+        replace(
+            outcome,
+            size_overlays=tuple(_overlays(outcome, by_size.get(outcome.entry.label, {}), settings, graded=True)),
+            overlays=tuple(_overlays(outcome, by_dice.get(outcome.entry.label, {}), settings)),
+        )
         for outcome in outcomes
     ]
+
+
+def _graded(settings: Settings) -> bool:
+    """Whether the largest and the smallest lesions are shown as well, with probabilities."""
+    return settings.get("overlays") == "size"
 
 
 def many(outcomes: Sequence[Outcome]) -> bool:
@@ -145,7 +160,7 @@ class Keeper:
     """
 
     def __init__(self, entry: Entry, settings: Settings, out: Path, provenance: Mapping[str, str]) -> None:
-        self._masks = KeptMasks()
+        self._masks = KeptMasks(probabilities=_graded(settings))
         self._derivative: Derivative | None = None
         if _saves(entry, settings):
             name = f"strokelab-{entry.label}".replace("/", "-").replace(" ", "-")
@@ -198,7 +213,9 @@ def _predicted(entry: Entry, stored: Sequence[StoredCase], settings: Settings, o
     return Outcome(entry, scores, masks=keeper.finish())
 
 
-def _overlays(outcome: Outcome, wanted: Mapping[str, str], settings: Settings) -> list[Overlay]:
+def _overlays(
+    outcome: Outcome, wanted: Mapping[str, str], settings: Settings, *, graded: bool = False
+) -> list[Overlay]:
     by_id = {case.case_id: case for case in outcome.entry.cohort.cases if case.case_id in wanted}
     unseen = [case for case_id, case in by_id.items() if case_id not in outcome.masks]
     if unseen:
@@ -207,7 +224,12 @@ def _overlays(outcome: Outcome, wanted: Mapping[str, str], settings: Settings) -
         for stored in store.prepare(unseen, outcome.entry.preparing(store), progress=False):
             outcome.masks.keep(run.predict_prepared(stored.load()))
     return [
-        overlay_of(label, by_id[case_id], outcome.masks.mask(case_id))
+        overlay_of(
+            label,
+            by_id[case_id],
+            outcome.masks.mask(case_id),
+            outcome.masks.probability(case_id) if graded else None,
+        )
         for case_id, label in wanted.items()
         if case_id in by_id  # not where the data are elsewhere
     ]

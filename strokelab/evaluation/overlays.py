@@ -11,13 +11,21 @@ from strokelab.contract import Prediction
 
 
 class KeptMasks:
-    """The masks of many cases at a few kilobytes each."""
+    """The masks of many cases at a few kilobytes each.
 
-    def __init__(self) -> None:
+    Args:
+        probabilities: keep them, too, in steps of 1/255: some hundred kilobytes each.
+    """
+
+    def __init__(self, *, probabilities: bool = False) -> None:
         self._masks: dict[str, tuple[tuple[int, ...], bytes]] = {}
+        self._probabilities: dict[str, bytes] | None = {} if probabilities else None
 
     def keep(self, prediction: Prediction) -> None:
         """Remember a case's mask (X, Y, Z)."""
+        if self._probabilities is not None and prediction.probability is not None:
+            steps = np.rint(255 * prediction.probability.astype(np.float32)).astype(np.uint8)
+            self._probabilities[prediction.case_id] = zlib.compress(steps.tobytes(), level=1)
         packed = np.packbits(prediction.mask.astype(bool), axis=None)
         self._masks[prediction.case_id] = (prediction.mask.shape, zlib.compress(packed.tobytes(), level=1))
 
@@ -29,3 +37,11 @@ class KeptMasks:
         shape, content = self._masks[case_id]
         bits = np.frombuffer(zlib.decompress(content), dtype=np.uint8)
         return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+
+    def probability(self, case_id: str) -> NDArray[np.float32] | None:
+        """The probability (X, Y, Z) of a case, in steps of 1/255; None where it was not kept."""
+        content = (self._probabilities or {}).get(case_id)
+        if content is None:
+            return None
+        steps = np.frombuffer(zlib.decompress(content), dtype=np.uint8).reshape(self._masks[case_id][0])
+        return (steps / 255).astype(np.float32)

@@ -56,13 +56,14 @@ METRICS = {
         Metric("signed_volume_difference", "Signed volume difference", "ml", False, (-float("inf"), float("inf"))),
         Metric("relative_volume_difference", "Relative volume difference", "", False),
         Metric("hd_penalised", "HD, empty masks at the grid's diagonal", "mm", False),
+        Metric("assd_penalised", "ASSD, empty masks at the grid's diagonal", "mm", False),
         Metric("hd_voxels", "HD", "voxels", False),
         Metric("mdsc", "Maximal Dice", "", True, (0.0, 1.0)),
         Metric("micro_dice", "Micro-Dice", "", True, (0.0, 1.0)),
     )
 }
-"""Every metric of the case table by name; ``micro_dice`` is one number per group of cases, from pooled counts, and
-``mdsc`` needs a probability map."""
+"""Every metric of the case table by name; ``micro_dice`` is one number per group of cases, from pooled counts,
+``mdsc`` needs a probability map, ``assd_penalised`` is made from ``assd`` and ``hd_penalised`` where it is shown."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,9 @@ def candidates(table: PaperTable, evaluation: Evaluation) -> list[Candidate]:
         if run.dataset not in table.datasets:
             continue
         cases, remarks = in_terms_of(run.cases, table.protocol.profile, assumed=evaluation.profile)
+        if {"assd", "hd_penalised"} <= {*cases.columns}:  # of an infinite distance the penalty is the grid's diagonal
+            penalised = cases["assd"].where(~np.isinf(cases["assd"].astype(float)), cases["hd_penalised"])
+            cases = cases.assign(assd_penalised=penalised)
         unseen = cases[~cases["site"].isin(run.sites)]
         seen = table.protocol.unseen_sites and unseen.empty
         if table.protocol.unseen_sites and not seen:

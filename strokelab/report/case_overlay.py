@@ -11,8 +11,10 @@ from strokelab.nifti import read_lesion, read_voxels
 from strokelab.report.material import Overlay
 
 
-def overlay_of(label: str, case: Case, mask: NDArray[np.uint8]) -> Overlay:
-    """One case for the report, its mask (X, Y, Z) on the grid of its reference image."""
+def overlay_of(
+    label: str, case: Case, mask: NDArray[np.uint8], probability: NDArray[np.float32] | None = None
+) -> Overlay:
+    """One case for the report, its mask and probability (X, Y, Z) on the grid of its reference image."""
     voxels, grid = read_voxels(case.reference_image)
     reference = read_lesion(case.lesions, grid, case.reference_image)
     orient = Orient(grid)
@@ -26,4 +28,5 @@ def overlay_of(label: str, case: Case, mask: NDArray[np.uint8]) -> Overlay:
         reference=orient.apply(reference),
         prediction=orient.apply(mask),
         spacing=orient.target.spacing,
+        probability=None if probability is None else orient.apply(probability),
     )

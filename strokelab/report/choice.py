@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 WORST = 3
+EACH = 3  # of the largest and of the smallest lesions
 
 
 def cases_to_show(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -27,3 +28,19 @@ def cases_to_show(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
     order = ["best", "median", "worst"]
     shown = sorted(first.items(), key=lambda pair: (order.index(pair[1].split()[0]), pair[1]))
     return [(label, *rows[rank]) for rank, label in shown]
+
+
+def cases_by_size(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The cases of the largest and of the smallest lesions, largest first: (label, run, case), none twice.
+
+    Only scored cases that hold a lesion; of several runs of a case the first by name. Half of few cases are large.
+    """
+    if not {"dice", "lesion_ml"} <= set(cases.columns):
+        return []
+    usable = cases[cases["dice"].notna() & (cases["lesion_ml"] > 0)].sort_values(["run", "case"])
+    falling = usable.drop_duplicates("case").sort_values(["lesion_ml", "case"], ascending=[False, True])
+    rows = [(str(run), str(case)) for run, case in zip(falling["run"], falling["case"], strict=True)]
+    large = min(EACH, (len(rows) + 1) // 2)
+    small = min(EACH, len(rows) - large)
+    shown = [("large", row) for row in rows[:large]] + [("small", row) for row in rows[len(rows) - small :]]
+    return [(label, *row) for label, row in shown]

@@ -95,15 +95,20 @@ def drawn(found: Beside, evaluation: Evaluation) -> Table:
     mine = [key for key in table.columns if any(own and key in own.values for _, own in rows)]
     places = {key: _places(table, key) for key in table.columns}
     header = ["Method", *(GROUPS[key] for key in keys), *table.ticks.values()]
-    for key, heading in table.columns.items():
-        header += [f"{heading}, paper", f"{heading}, ours"] if key in mine else [heading]
+    printed = [key for key in table.columns if any(key in row.values for row in table.rows)]
+    columns = [key for key in table.columns if key in printed or key in mine]
+    for key in columns:
+        heading = table.columns[key]
+        theirs = ([f"{heading}, paper"] if key in mine else [heading]) if key in printed else []
+        header += [*theirs, *([f"{heading}, ours"] if key in mine else [])]
     body = []
     for row, own in rows:
         parts = row.parts if row.parts is not None else _parts(found, row)
         cells = [Cell(row.method, heading=True), *(_group_cell(row, key) for key in keys)]
         cells += [Cell("✓" if parts and part in parts else "") for part in table.ticks]
-        for key in table.columns:
-            cells.append(_cell(row.values.get(key), places[key]))
+        for key in columns:
+            if key in printed:
+                cells.append(_cell(row.values.get(key), places[key]))
             if key in mine:
                 cells.append(_cell(own.values.get(key) if own else None, places[key], ours=True))
         body.append((*cells, Cell(own.basis if own else NOTHING, words=True)))
@@ -243,5 +248,6 @@ def _mean_sd(value: Number, places: int) -> str:
     if value.sd is not None and not math.isnan(value.sd):
         text += f" ± {plain_number(value.sd, places)}"
     if value.low is not None and value.high is not None:
-        text += f" ({plain_number(value.low, places)}–{plain_number(value.high, places)})"
+        between = " to " if min(value.low, value.high) < 0 else "–"
+        text += f" ({plain_number(value.low, places)}{between}{plain_number(value.high, places)})"
     return f"{text} ({value.infinite} inf)" if value.infinite else text

@@ -44,13 +44,14 @@ def digits(metric: str, profile: str = "default", *, single: bool = False) -> in
 class Overlay:
     """One case to look at, on its native grid brought to RAS+ order."""
 
-    label: str  # "best" | "median" | "worst"
+    label: str  # "best" | "median" | "worst"; "large" | "small"
     case: str
     dice: float
     image: NDArray[Any]  # (X, Y, Z)
     reference: NDArray[Any]  # (X, Y, Z), non-zero = lesion
     prediction: NDArray[Any]  # (X, Y, Z), non-zero = lesion
     spacing: tuple[float, float, float]  # mm
+    probability: NDArray[Any] | None = None  # (X, Y, Z), drawn in place of the prediction's mask
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class RunMaterial:
     rates: pd.DataFrame | None = None  # learning rate over epochs: epoch, stage, rate, restart; of a model's first run
     grey_values: GreyValues | None = None
     overlays: tuple[Overlay, ...] = ()
+    size_overlays: tuple[Overlay, ...] = ()  # of the largest and the smallest lesions, with probabilities
     cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured
     probabilities: pd.DataFrame | None = None  # run, case, bin, lesion, healthy, mass: metrics.thresholds
     published: str = ""  # what published tables call the model, where it is not ``model``

@@ -28,6 +28,8 @@ Array = NDArray[Any]
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = "#56B4E9", "#FFB000", "#D55E00"
 KINDS = {"true positive": TRUE_POSITIVE, "false positive": FALSE_POSITIVE, "false negative": FALSE_NEGATIVE}
 _PREDICTION = "#E69F00"
+_REFERENCE, _PROBABLE = "#0072B2", "#E8000B"  # Tomita 2020, figure 2: reference blue, prediction red
+_LEAST = 0.05  # a probability below it is not visible
 _LARGE = 1_000_000  # voxels
 
 
@@ -91,6 +93,8 @@ def three_planes(overlays: Sequence[Overlay]) -> Figure:
             FALSE_POSITIVE: prediction & ~reference,
             FALSE_NEGATIVE: reference & ~prediction,
         }
+        if overlay.probability is not None:
+            paint = {_REFERENCE: reference, _PROBABLE: np.where(overlay.probability < _LEAST, 0, overlay.probability)}
         centre = through_largest_lesion(reference if reference.any() else prediction)
         views.append(_View.of(overlay.image, paint=paint, spacing=overlay.spacing, centre=centre))
         titles.append(f"{overlay.label}: {overlay.case}, Dice {overlay.dice:.3f}")
@@ -100,7 +104,9 @@ def three_planes(overlays: Sequence[Overlay]) -> Figure:
     rows = figure.subfigures(len(views), 1, squeeze=False, height_ratios=heights)[:, 0]
     for row, view, title in zip(rows, views, titles, strict=True):
         view.draw(row, title)
-    handles = [Patch(color=colour, label=name) for name, colour in KINDS.items()]
+    graded = all(overlay.probability is not None for overlay in overlays)
+    kinds = {"reference": _REFERENCE, "prediction, the more probable the redder": _PROBABLE} if graded else KINDS
+    handles = [Patch(color=colour, label=name) for name, colour in kinds.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return figure
 
@@ -139,7 +145,7 @@ class _View:
     """One case cropped to the head, and where it is cut."""
 
     image: Array
-    paint: Mapping[str, Array]  # colour -> mask
+    paint: Mapping[str, Array]  # colour -> mask, or probability
     spacing: Sequence[float]
     place: tuple[int, ...]
 
@@ -151,7 +157,7 @@ class _View:
         if len(shapes) > 1 or np.ndim(image) != 3:
             raise ValueError(f"one shape (X, Y, Z) expected, found {sorted(shapes)}")
         clean = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-        box = head_box(clean, np.logical_or.reduce(list(paint.values())))
+        box = head_box(clean, np.logical_or.reduce([mask >= 0.5 for mask in paint.values()]))
         place = tuple(index - extent.start for index, extent in zip(centre, box, strict=True))
         return cls(clean[box], {colour: mask[box] for colour, mask in paint.items()}, spacing, place)
 
@@ -182,9 +188,11 @@ def _fill(axes: Axes, mask: Array, colour: str, extent: tuple[float, float, floa
     if not mask.any():
         return
     layer = np.zeros((*mask.shape, 4), dtype=np.float32)
-    layer[mask, :3] = to_rgb(colour)
-    layer[mask, 3] = 0.5
+    layer[mask > 0, :3] = to_rgb(colour)
+    layer[..., 3] = mask * (0.5 if mask.dtype == bool else 0.9)
     axes.imshow(layer, extent=extent, interpolation="nearest")
+    if mask.dtype != bool:
+        return  # where a probability ends is seen by its shade
     # One pixel of margin closes the contour of a lesion that touches the border.
     padded = np.pad(mask.astype(float), 1)[::-1]
     rows, columns = mask.shape

@@ -79,6 +79,7 @@ def overlay_section(evaluation: Evaluation) -> Section:
     pictures = [_overlay_picture(run, on_page=run.name in shown) for run in evaluation.runs if run.overlays]
     sentences = [] if pictures else ["No overlays: no case with both a lesion and a prediction came with these runs."]
     further = [picture.name for picture in pictures if not picture.on_page]
+    pictures += [_size_picture(run) for run in evaluation.runs if run.size_overlays]
     if further:
         sentences.append(
             f"Shown are the runs of each model with the lowest Dice, so that this file stays small. In figures/ lie "
@@ -98,6 +99,19 @@ def _overlay_picture(run: RunMaterial, *, on_page: bool) -> Picture:
         wide=True,
         photo=True,
         on_page=on_page,
+    )
+
+
+def _size_picture(run: RunMaterial) -> Picture:
+    rows = listed([f"{overlay.label} {overlay.case} (Dice {overlay.dice:.3f})" for overlay in run.size_overlays])
+    return stored(
+        f"size_overlays_{file_name(run.name)}",
+        three_planes(run.size_overlays),
+        caption=f"{run.name}: the largest and the smallest lesions, cut through the largest of each case. Reference "
+        "blue, prediction red, the more probable the redder. Radiological view: the patient's right is on the left.",
+        alt=f"Axial, coronal and sagittal cut with reference and probability: {rows}.",
+        wide=True,
+        photo=True,
     )
 
 

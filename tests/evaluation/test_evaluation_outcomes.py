@@ -44,6 +44,19 @@ def written(scores: Scores, folder: Path) -> tuple[bytes, bytes]:
     return (folder / "c.csv").read_bytes(), (folder / "p.csv").read_bytes()
 
 
+def test_large_and_small_lesions_come_with_their_probabilities_where_asked_for(member, tmp_path, predictions):
+    plain = scored(member, tmp_path / "a")
+    assert plain.size_overlays == ()
+    for more in ({}, {"rescore": True}):  # predicted for the pictures alone, and for the tables
+        outcome = scored(member, tmp_path / "b", overlays="size", **more)
+        labels = [overlay.label for overlay in outcome.size_overlays]
+        assert labels == sorted(labels)
+        assert {"large", "small"} == set(labels)
+        for overlay in outcome.size_overlays:
+            assert np.array_equal(overlay.probability > 0.5, overlay.prediction != 0)
+        assert [(one.label, one.case) for one in outcome.overlays] == [(one.label, one.case) for one in plain.overlays]
+
+
 def test_own_tables_are_those_of_predicting_again_to_the_last_digit(member, tmp_path, predictions):
     own = scored(member, tmp_path / "own")
     assert own.again == ""

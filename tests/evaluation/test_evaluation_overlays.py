@@ -20,3 +20,16 @@ def test_masks_come_back_as_they_were(shape, seed, order):
     back = masks.mask("x")
     assert back.dtype == np.uint8
     assert np.array_equal(back, mask)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.integers(1, 9)] * 3), st.integers(0, 2**32 - 1), st.sampled_from(["C", "F"]))
+def test_probabilities_come_back_in_steps_of_a_255th_where_they_are_asked_for(shape, seed, order):
+    probability = np.asarray(np.random.default_rng(seed).random(shape), dtype=np.float32, order=order)
+    prediction = Prediction("x", Grid(shape, np.eye(4)), (probability > 0.5).astype(np.uint8), probability, {})
+    masks, plain = KeptMasks(probabilities=True), KeptMasks()
+    masks.keep(prediction)
+    plain.keep(prediction)
+    np.testing.assert_allclose(masks.probability("x"), probability, atol=0.5 / 255 + 1e-6)
+    assert np.array_equal(masks.mask("x"), prediction.mask)
+    assert plain.probability("x") is None

@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strokelab.report.choice import cases_to_show
+from strokelab.report.choice import cases_by_size, cases_to_show
 
 
 def table(*dice, run="a", lesion=1.0):
@@ -21,6 +21,17 @@ def test_best_median_and_three_worst():
         ("worst 2", "a", "c4"),
         ("worst 3", "a", "c3"),
     ]
+
+
+def test_the_largest_and_the_smallest_lesions_none_twice():
+    sizes = table(*[0.5] * 8).assign(lesion_ml=[4.0, 8.0, 1.0, 0.0, 2.0, 6.0, 3.0, 5.0])
+    twice = pd.concat([sizes.assign(run="b"), sizes])
+    assert cases_by_size(twice) == [
+        *(("large", "a", "c1"), ("large", "a", "c5"), ("large", "a", "c7")),
+        *(("small", "a", "c6"), ("small", "a", "c4"), ("small", "a", "c2")),
+    ]
+    assert [label for label, *_ in cases_by_size(sizes[:3])] == ["large", "large", "small"]
+    assert cases_by_size(sizes[3:4]) == []
 
 
 def test_none_is_shown_twice():

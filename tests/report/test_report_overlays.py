@@ -5,6 +5,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.image import AxesImage
 from PIL import Image
 
 from strokelab.report.drawing import png
@@ -88,6 +89,16 @@ def test_each_kind_of_voxel_has_its_colour(overlay, tmp_path):
     # without an error only the legend shows the other two
     assert near(perfect, FALSE_POSITIVE) < near(both, FALSE_POSITIVE)
     assert near(perfect, FALSE_NEGATIVE) < near(both, FALSE_NEGATIVE)
+
+
+def test_a_probable_prediction_is_redder_than_an_unlikely_one(overlay):
+    for p, opacity in ((0.01, 0.0), (0.3, 0.27), (0.9, 0.81)):
+        probability = np.where(overlay.prediction, p, 0.0).astype(np.float32)
+        figure = three_planes([dataclasses.replace(overlay, probability=probability)])
+        layers = [image.get_array() for image in figure.findobj(AxesImage) if image.get_array().ndim == 3]
+        red = [layer for layer in layers if layer[..., 0].max() > layer[..., 2].max()]
+        assert max((float(layer[..., 3].max()) for layer in red), default=0.0) == pytest.approx(opacity)
+        assert len(layers) - len(red) == 3, "the reference is blue"
 
 
 def test_shapes_must_agree(overlay):
