@@ -32,6 +32,7 @@ PARTS = {
     "augmentation": ("benchmarks.augmentation", "rows"),
     "patches": ("benchmarks.patches", "rows"),
     "nnunet_step": ("benchmarks.nnunet_step", "rows"),
+    "volume_step": ("benchmarks.volume_step", "rows"),
     "windows": ("benchmarks.windows", "rows"),
     "dense_patches": ("benchmarks.dense_patches", "rows"),
     "predict": ("benchmarks.case", "predict_rows"),

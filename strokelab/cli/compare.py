@@ -142,8 +142,27 @@ def cost(
         int, typer.Option(help="Slices or patches to compute for that, the rest is reckoned; 0: all.")
     ] = 4,
     device: Annotated[str, typer.Option(help="Where to time: cpu, cuda, cuda:1, ...")] = "cpu",
+    memory: Annotated[
+        bool, typer.Option(help="Also the peak memory of training steps, and the largest crops.")
+    ] = False,
+    measure: Annotated[bool, typer.Option(help="Take these steps as well, each in a process of its own.")] = False,
+    crop: Annotated[
+        list[str] | None, typer.Option(help="Of these steps, e.g. 64x64x64; default: that, 128x128x128, 144x172x168.")
+    ] = None,
 ) -> None:
     """Parameters, multiply-adds, memory and seconds per case of every model, beside SG-Net's Tables IV and V."""
     from strokelab.costs import print_costs
+    from strokelab.costs.memory import CROPS, Training, crop_of
 
-    print_costs(models or (), out=out, seconds=seconds, samples=samples, device=device, console=console)
+    training = None
+    if memory or measure or crop:
+        training = Training(tuple(map(crop_of, crop or ())) or CROPS, measured=measure)
+    print_costs(
+        models or (),
+        out=out,
+        seconds=seconds,
+        samples=samples,
+        device=device,
+        console=console,
+        training=training,
+    )

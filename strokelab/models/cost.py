@@ -44,7 +44,7 @@ def model_cost(model: Segmenter, sample: tuple[int, ...]) -> ModelCost:
     """
     blank = copy.deepcopy(model).to("meta")
     with torch.device("meta"):
-        image = torch.empty(1, _channels(blank.network), *sample)
+        image = torch.empty(1, channels_of(blank.network), *sample)
         brain = torch.ones(1, 1, *sample, dtype=torch.uint8)
     predicted = cost_of(_Prediction(blank), image, brain)
     return ModelCost(
@@ -75,7 +75,7 @@ def slice_costs(model: Segmenter, sample: tuple[int, ...]) -> dict[str, float]:
     """
     with torch.device("meta"):
         network = nn.Sequential(copy.deepcopy(model.network), nn.Sigmoid()).to("meta")
-        channels = _channels(model.network)
+        channels = channels_of(model.network)
         whole = torch.empty(1, channels, *sample)
         seen = whole if model.hemispheres is None else model.hemispheres.split({"image": whole})["image"][:1]
         trunk = torchstat_reading(network, seen)
@@ -125,7 +125,7 @@ class _TrainingForward(nn.Module):
         return trunk.decode(features), model.adversary(features[-1], seen["site"])
 
 
-def _channels(network: nn.Module) -> int:
+def channels_of(network: nn.Module) -> int:
     """Channels of the image, from the first convolution."""
     kinds = (nn.Conv2d, nn.Conv3d)
     return next(layer.in_channels for layer in network.modules() if isinstance(layer, kinds))

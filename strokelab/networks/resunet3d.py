@@ -194,12 +194,12 @@ def _normalised_and_rectified(x: Tensor, norm: nn.Module) -> Tensor:
     """Autocast normalises in float32 on a GPU: there x is kept in half precision, and float32 lives for a moment."""
     if x.device.type == "cpu" or x.dtype not in (torch.bfloat16, torch.float16):
         return functional.relu_(norm(x))
-    if not torch.is_grad_enabled():
-        return functional.relu_(norm(x)).to(x.dtype)
 
     def in_float32(kept: Tensor) -> Tensor:
-        return functional.relu_(norm(kept)).to(kept.dtype)
+        return functional.relu_(norm(kept.float())).to(kept.dtype)
 
+    if not torch.is_grad_enabled():
+        return in_float32(x)
     return cast(Tensor, checkpoint(in_float32, x, use_reentrant=False, preserve_rng_state=False))
 
 
@@ -238,7 +238,7 @@ def _check_size(image: Tensor) -> None:
 
 
 def _check_values(image: Tensor) -> None:
-    if image.is_meta or torch.compiler.is_compiling():
+    if type(image) is not Tensor or image.is_meta or torch.compiler.is_compiling():
         return
     share = (image < 0).float().mean().item()
     if share > _NEGATIVE_SHARE:

@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from strokelab.configuration import bind, build, build_model, compose, conf_folder, plain
 from strokelab.configuration.late_facts import DEFAULT_FACTS
+from strokelab.costs.memory import Step, Training, largest_table, step_table, steps_of
 from strokelab.errors import ConfigError
 from strokelab.files import make_folder
 from strokelab.grid import resample
@@ -44,6 +45,7 @@ class Measured:
     cost: ModelCost
     parts: frozenset[str]  # of SG-Net's that are switched on
     timing: Timing | None = None
+    steps: tuple[Step, ...] = ()  # of training, whose memory was asked for
 
 
 def every_model() -> list[str]:
@@ -51,7 +53,9 @@ def every_model() -> list[str]:
     return sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 
 
-def measure(name: str, *, seconds: bool = True, samples: int = 4, device: str = "cpu") -> Measured:
+def measure(
+    name: str, *, seconds: bool = True, samples: int = 4, device: str = "cpu", training: Training | None = None
+) -> Measured:
     """Build a model with fresh weights, count it, and time it on a synthetic case of its own grid.
 
     Args:
@@ -59,6 +63,7 @@ def measure(name: str, *, seconds: bool = True, samples: int = 4, device: str = 
         seconds: whether to time it.
         samples: how many samples of the case to compute; 0 = all.
         device: where to time.
+        training: of which training steps to reckon the memory; None: of none.
 
     Raises:
         ConfigError: there is no such model, it does not say what it sees, or the device is not there.
@@ -78,7 +83,8 @@ def measure(name: str, *, seconds: bool = True, samples: int = 4, device: str = 
         )
     cost = model_cost(model, sample)
     parts = frozenset(part for part in PARTS if getattr(model, part) is not None)
-    return Measured(name, cost, parts, _time(model, view, samples, device) if seconds else None)
+    steps = () if training is None else steps_of(name, model, sample, training, device=device)
+    return Measured(name, cost, parts, _time(model, view, samples, device) if seconds else None, steps)
 
 
 def cost_table(measured: Sequence[Measured], *, machine: str) -> Table:
@@ -142,7 +148,14 @@ def beside_the_paper(measured: Sequence[Measured]) -> Table | None:
 
 
 def print_costs(
-    names: Sequence[str], *, out: Path | None, seconds: bool, samples: int, device: str, console: Console
+    names: Sequence[str],
+    *,
+    out: Path | None,
+    seconds: bool,
+    samples: int,
+    device: str,
+    console: Console,
+    training: Training | None = None,
 ) -> list[Table]:
     """The command: measure, print, write.
 
@@ -153,6 +166,7 @@ def print_costs(
         samples: see ``measure``.
         device: see ``measure``.
         console: where to print.
+        training: see ``measure``; with it also the largest crop that fits into devices of several sizes.
 
     Raises:
         ConfigError: see ``measure``.
@@ -163,8 +177,13 @@ def print_costs(
     measured = []
     for name in names or every_model():
         with console.status(f"{name}: counting{' and timing' if seconds else ''}"):
-            measured.append(measure(name, seconds=seconds, samples=samples, device=device))
+            measured.append(measure(name, seconds=seconds, samples=samples, device=device, training=training))
     tables = [cost_table(measured, machine=machine_of(device if seconds else "cpu")), beside_the_paper(measured)]
+    if training is not None:
+        steps = [step for item in measured for step in item.steps]
+        machine = machine_of(device) if training.measured else ""
+        with console.status("the largest crops"):
+            tables += [step_table(steps, device=device, machine=machine), largest_table([m.name for m in measured])]
     found = [table for table in tables if table is not None]
     for table in found:
         console.print(_upright(table))

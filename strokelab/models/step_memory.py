@@ -1,0 +1,85 @@
+"""How much memory a training step of a ``Segmenter`` takes: counted on tensors without numbers. Knows no case."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from strokelab.models.cost import channels_of
+from strokelab.models.segmenter import Segmenter, compared, u_shaped
+from strokelab.networks.peak_memory import Ledger, without_numbers
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a training step on one sample, the second and any later one; ``peak`` is what a device must have."""
+
+    weights: int
+    gradients: int
+    optimizer: int  # its state
+    kept: int  # activations at the end of the forward pass
+    peak: int  # of all at one moment, with the workspace of convolutions
+
+
+def step_memory(model: Segmenter, sample: tuple[int, ...], *, half: bool = False, device: str = "cpu") -> StepMemory:
+    """Count a training step; the model is left as it is.
+
+    Args:
+        model: any ``Segmenter``.
+        sample: spatial shape of the only sample of the batch.
+        half: in bf16 by autocast.
+        device: "cpu", or "cuda", which need not be there.
+
+    Raises:
+        ConfigError: the network cannot take a sample of this shape.
+    """
+    blank = copy.deepcopy(model).train()
+    with without_numbers(blank, device, half=half) as forward:
+        ledger = Ledger(blank)
+        weights = ledger.held
+        with ledger:
+            batch = _batch(channels_of(blank.network), sample)
+            given = ledger.held
+            with forward:
+                loss = step_loss(blank, batch)
+            kept = ledger.held - given
+            loss.backward()  # type: ignore[no-untyped-call]
+    state = _state_bytes(model)
+    gradients = sum(_bytes(weight) for weight in model.parameters() if weight.requires_grad)
+    return StepMemory(weights, gradients, state, kept, max(ledger.peak, weights + gradients) + state)
+
+
+def step_loss(model: Segmenter, batch: dict[str, Any]) -> Tensor:
+    """The loss of a training step, site included, without a trainer: scalar."""
+    seen = model.condition(batch)
+    if model.adversary is None:
+        return cast(Tensor, model.loss(model.network(seen["image"]), *compared(seen)))
+    trunk = u_shaped(model.network)
+    features = trunk.encode(seen["image"])
+    loss: Tensor = model.loss(trunk.decode(features), *compared(seen)) + model.adversary(features[-1], seen["site"])[0]
+    return loss
+
+
+def _batch(channels: int, sample: tuple[int, ...]) -> dict[str, Any]:
+    image = torch.empty(1, channels, *sample)
+    mask = torch.ones(1, 1, *sample, dtype=torch.uint8)
+    return {"image": image, "brain": mask, "lesion": mask, "site": torch.zeros(1, dtype=torch.int64)}
+
+
+def _state_bytes(model: Segmenter) -> int:
+    """What the optimizer remembers between steps."""
+    weights = [nn.Parameter(torch.empty_like(weight, device="meta")) for weight in model.parameters()]
+    for weight in weights:
+        weight.grad = torch.empty_like(weight)
+    optimizer = model.optimizer(weights)
+    optimizer.step()
+    states = (value for state in optimizer.state.values() for value in state.values())
+    return sum(_bytes(value) for value in states if isinstance(value, Tensor))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
