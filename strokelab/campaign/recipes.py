@@ -36,7 +36,7 @@ _COLUMNS = ("cases", "epochs", "batch", "precision", "loss", "optimiser", "input
 def experiments(paper: str) -> list[str]:
     """The names of a paper's experiments, without the small ones."""
     names = sorted(path.stem for path in (conf_folder() / "experiment").glob(f"{paper}_*.yaml"))
-    return [name for name in names if not name.endswith("_small")]
+    return [name for name in names if "_small" not in name]
 
 
 @cache

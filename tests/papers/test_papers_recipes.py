@@ -13,6 +13,8 @@ OWN = {
     "sunet_siss": [(21, 0, 7)] * 4,
     "sunet_spes": [(22, 0, 8)] * 3 + [(24, 0, 6)],
     "sunet_isles2022": [(180, 20, 50)] * 5,  # no paper's
+    "resunet3d_atlas": [(182, 26, 31)],
+    "resunet3d_atlas_f": [(182, 26, 31)],
 }
 EVERY = [(paper, name) for paper in PAPERS for name in experiments(paper)]
 
