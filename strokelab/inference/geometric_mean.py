@@ -51,6 +51,13 @@ class GeometricMean:
                 expected=f"one of {', '.join(get_args(Kind))}",
                 remedy="leave it at probabilities",
             )
+        if not isinstance(getattr(self.windows, "skip_outside_brain", None), bool):
+            raise ConfigError(
+                "view.windows.windows",
+                found=f"{type(self.windows).__name__}, with a mean of logits",
+                expected="PatchWindows: a prediction at every voxel, since 0 has no logarithm",
+                remedy="average probabilities: this plan without GeometricMean",
+            )
         if self.windows.skip_outside_brain:
             raise ConfigError(
                 "view.windows.windows.skip_outside_brain",

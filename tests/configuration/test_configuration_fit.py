@@ -108,6 +108,31 @@ def test_windows_are_held_against_the_network(windows, wrong):
     assert caught.value.where == wrong
 
 
+CROPS = ["model=sunet", "view=resunet3d", "view.preparation.normalize=zscore_brain"]
+HALVES = ["view.preparation.crop=[144,null,null]", "view.sampler.size=[144,128,128]", "hemispheres=split"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wrong"),
+    [
+        (["view.windows.window=[144,176,168]"], None),
+        (["view.windows.window=[144,176,168]", "view.preparation.crop=[64,64,64]"], None),  # crops are padded
+        ([], "view.windows.window along y"),
+        (["view.windows.window=[144,176,168]", "view.sampler.size=[128,128,100]"], "view.sampler.size along z"),
+        (["view.windows.window=[144,176,168]", *HALVES], None),
+        (["view.windows.window=[144,176,168]", "hemispheres=split"], "hemispheres"),
+    ],
+)
+def test_crops_and_a_centre_window_are_held_against_the_network(overrides, wrong):
+    composed = settings(*CROPS, *overrides)
+    if wrong is None:
+        check_fit(composed)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_fit(composed)
+    assert caught.value.where == wrong
+
+
 class Silent(torch.nn.Module):
     """Says nothing of itself."""
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from strokelab.errors import ConfigError
+from strokelab.inference.centre_window import CentreWindow
 from strokelab.inference.geometric_mean import GeometricMean
 from strokelab.inference.predict import case_scores
 from strokelab.inference.windows import PatchWindows
@@ -46,3 +47,5 @@ def test_prediction_hands_it_every_class():
 def test_windows_that_leave_voxels_out_are_refused():
     with pytest.raises(ConfigError, match="skip_outside_brain"):
         GeometricMean(PatchWindows((8, 8, 8), skip_outside_brain=True))
+    with pytest.raises(ConfigError, match="CentreWindow"):
+        GeometricMean(CentreWindow((8, 8, 8)))
