@@ -11,6 +11,7 @@ from typing import Any
 
 from strokelab.configuration import Settings
 from strokelab.configuration.late_facts import DEFAULT_FACTS, LENGTHS, MISSING, fact_of
+from strokelab.configuration.stages import STAGES, of_stage, stage_names
 from strokelab.files import digest
 
 FACTS: Mapping[str, tuple[str, ...]] = {
@@ -83,10 +84,11 @@ def kind_of(settings: Settings) -> str:
 def _facts(settings: Settings) -> dict[str, Any]:
     keys = [key for keys in FACTS.values() for key in keys]
     found = {leaf: value for key in keys for leaf, value in _leaves(_at(settings, key), key)}
-    if _at(settings, "model.scheduler_interval") == "step":  # each fold has its own number of steps
-        found = {
-            key: value for key, value in found.items() if key not in [f"model.scheduler.{name}" for name in LENGTHS]
-        }
+    # Each fold has its own number of steps.
+    stages = {f"{STAGES}.{name}.": of_stage(settings, name) for name in stage_names(settings) if name}
+    counted = [at for at, one in {"": settings, **stages}.items() if _at(one, "model.scheduler_interval") == "step"]
+    steps = {f"{at}model.scheduler.{name}" for at in counted for name in LENGTHS}
+    found = {key: value for key, value in found.items() if key not in steps}
     return found | {"dataset": _at(settings, "cohort.dataset"), "validation": bool(_at(settings, "cohort.cases.val"))}
 
 

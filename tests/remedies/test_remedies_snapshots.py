@@ -58,3 +58,14 @@ def test_rows_of_snapshots(trained_unet, tmp_path):
 
     found = mended(rows, alone, "ensemble.alone=false", door="evaluate")
     assert found
+
+
+@executes("strokelab/training/start.py:check_settings")
+def test_a_run_may_be_evaluated_by_its_averaged_weights():
+    from strokelab.training.start import check_settings
+
+    asked = ["model=unet2d", "checkpoint=ema"]
+    assert "callback" in said(check_settings, settings(*asked)).remedy
+    check_settings(settings(*asked, "+callbacks.ema._target_=strokelab.callbacks.averaged_weights.AveragedWeights"))
+    for several in ("snapshots", "snapshot-0050"):  # chosen in an evaluation
+        assert said(check_settings, settings("model=unet2d", f"checkpoint={several}")).where == "checkpoint"

@@ -105,3 +105,17 @@ def test_mirrored_channels_that_are_off_are_what_older_runs_lack(unet):
     mirrored = changed(unet, "view.preparation.mirror.enabled", True)
     assert kind_of(mirrored) != kind_of(unet)
     assert unlike(mirrored, plain(compose("train", ["experiment=sgnet_raw_unet2d"])))
+
+
+def test_folds_differ_in_their_steps_and_are_of_one_recipe(unet):
+    """Steps of an epoch, of the run and of a stage with its own batch; an epoch's schedule is as long as it says."""
+
+    def fold(steps, interval="step", epochs=150):
+        rates = {"scheduler": {"_target_": "x.y", "steps_per_epoch": steps, "T_max": epochs}}
+        stage = {"model": {"scheduler": {"steps_per_epoch": 2 * steps, "T_max": epochs}}}
+        model = {**unet["model"], **rates, "scheduler_interval": interval}
+        return {**unet, "model": model, "stages": {"first": stage, "second": {}}}
+
+    assert differences_of([fold(182), fold(181)]) == ["", ""]
+    assert kind_of(fold(182)) == kind_of(fold(181))
+    assert all(differences_of([fold(182, "epoch"), fold(182, "epoch", epochs=100)]))
