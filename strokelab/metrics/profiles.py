@@ -84,6 +84,7 @@ class Profile:
     hd95_pooled: bool = False  # one percentile over both directions (MedPy), not the larger directed one (MONAI)
     assd_pooled: bool = True  # one mean over both directions (MONAI), not the mean of the two directed ones (MedPy)
     empty_value: float = 1.0  # voxel overlap when both masks are empty; NaN leaves such cases out of means
+    exact_mdsc: bool = False  # maximal Dice over all thresholds, not over 0.01, 0.02, ..., 0.99
     min_overlap: float = 0.0  # share of a true lesion that must be predicted to count as found; 0 = one voxel
     min_size: int = 1  # voxels; smaller components are left out of the lesion-wise metrics, on both sides
 
@@ -119,6 +120,7 @@ PROFILES = {
             "native grid, 1 mm",
             surface="surfels",
             assd_pooled=False,
+            exact_mdsc=True,
         ),
         # Maier et al. 2017
         Profile("isles2015", _OVERLAP_AND_HD, "native grid"),

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strokelab.errors import DataError
+from strokelab.metrics.profiles import Profile, find_profile
 
 THRESHOLDS: NDArray[np.float64] = np.arange(1, 100) / 100
 """The grid of the maximal Dice: 0.01, 0.02 .. 0.99."""
@@ -107,8 +108,12 @@ def max_dice_common(counts: Sequence[ProbabilityCounts], empty_value: float = 1.
     return (dice, threshold) if dice >= 0 else (float("nan"), float("nan"))
 
 
-def max_dice_exact(probability: NDArray[Any], reference: NDArray[Any], empty_value: float = 1.0) -> float:
-    """Maximal Dice over every threshold in (0, 1], not only those of the grid; one sort over the voxels above 0.
+def max_dice_exact(
+    probability: NDArray[Any], reference: NDArray[Any], empty_value: float = 1.0
+) -> tuple[float, float]:
+    """Maximal Dice over every threshold in (0, 1], not only those of the grid, and the highest that reaches it.
+
+    One sort over the voxels above 0 (the profile ``tomita``); 1 is named where no threshold gives a mask.
 
     Args:
         probability: as for ``count_probabilities``.
@@ -123,13 +128,35 @@ def max_dice_exact(probability: NDArray[Any], reference: NDArray[Any], empty_val
     positive = probability > 0
     values, is_lesion = probability[positive], true[positive]
     if total == 0:
-        return 0.0 if values.max(initial=0) >= 1 else empty_value
+        return (0.0, 1.0) if values.max(initial=0) >= 1 else (empty_value, 1.0)
+    if not len(values):
+        return 0.0, 1.0
     order = np.argsort(-values)
     falling = values[order]
     hits = np.cumsum(is_lesion[order])
-    ends = np.append(falling[1:] != falling[:-1], True)[: len(falling)]  # a threshold takes equal voxels together
+    ends = np.append(falling[1:] != falling[:-1], True)  # a threshold takes equal voxels together
     predicted = np.arange(1, len(falling) + 1)
-    return float(np.max(2 * hits[ends] / (predicted[ends] + total), initial=0.0))
+    dice = 2 * hits[ends] / (predicted[ends] + total)
+    best = int(np.argmax(dice))
+    return float(dice[best]), float(falling[ends][best])
+
+
+def of_probabilities(
+    probability: NDArray[Any], reference: NDArray[Any], profile: str | Profile
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """The maximal Dice of a case with its threshold, as the case table names them, and ``to_rows`` of its histogram.
+
+    Args:
+        probability: as for ``count_probabilities``.
+        reference: as for ``count_probabilities``.
+        profile: over which thresholds the maximum runs, and Dice where both are empty.
+    """
+    counts, kind = count_probabilities(probability, reference), find_profile(profile)
+    if kind.exact_mdsc:
+        best, threshold = max_dice_exact(probability, reference, kind.empty_value)
+    else:
+        best, threshold = max_dice(counts, kind.empty_value)
+    return {"mdsc": best, "mdsc_threshold": threshold}, to_rows(counts)
 
 
 def to_rows(counts: ProbabilityCounts) -> pd.DataFrame:

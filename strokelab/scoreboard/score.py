@@ -19,7 +19,7 @@ from strokelab.errors import DataError, StrokelabError
 from strokelab.files import natural_key
 from strokelab.metrics.case import score_row
 from strokelab.metrics.profiles import find_profile
-from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
+from strokelab.metrics.thresholds import of_probabilities
 from strokelab.nifti import read_grid, read_lesion
 from strokelab.scoreboard.masks import MaskRule, ReadMask, bring_to, noted, read_mask
 from strokelab.scoreboard.workers import over_cases
@@ -175,10 +175,9 @@ def _scores(prediction: ReadMask, reference: ReadMask, profile: str) -> tuple[Ro
     row = {"lesion_ml": scores.pop("truth_ml"), **scores}
     if prediction.probability is None:
         return row | {"mdsc": float("nan"), "mdsc_threshold": float("nan")}, None, False
-    counts = count_probabilities(prediction.probability, reference.mask)
-    best, threshold = max_dice(counts, find_profile(profile).empty_value)
+    best, histogram = of_probabilities(prediction.probability, reference.mask, profile)
     graded = bool(((prediction.probability > 0) & (prediction.probability < 1)).any())
-    return row | {"mdsc": best, "mdsc_threshold": threshold}, to_rows(counts), graded
+    return row | best, histogram, graded
 
 
 def _tables(outcomes: Sequence[_Outcome]) -> Scores:

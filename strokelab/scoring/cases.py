@@ -21,7 +21,7 @@ from strokelab.inference.progress import shown_in
 from strokelab.metrics.case import score_row
 from strokelab.metrics.own import OwnMetric, score_own
 from strokelab.metrics.profiles import find_profile
-from strokelab.metrics.thresholds import count_probabilities, max_dice, to_rows
+from strokelab.metrics.thresholds import of_probabilities
 from strokelab.nifti import read_grid, read_lesion
 from strokelab.preparation.progress import advancing, bar
 from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
@@ -211,9 +211,8 @@ def _scores(
         row["lesion_outside"] = outside_share(reference, prediction.covered)
     if prediction.probability is None:
         return row | {"mdsc": float("nan"), "mdsc_threshold": float("nan")}, None
-    counts = count_probabilities(prediction.probability, reference)
-    best, threshold = max_dice(counts, find_profile(profile).empty_value)
-    return row | {"mdsc": best, "mdsc_threshold": threshold}, to_rows(counts)
+    best, histogram = of_probabilities(prediction.probability, reference, profile)
+    return row | best, histogram
 
 
 def outside_share(reference: NDArray[np.uint8], covered: NDArray[np.bool_]) -> float:

@@ -86,9 +86,9 @@ def test_empty_references():
     hopeful, sure = count_probabilities(line(0.3, 0.0), nothing), count_probabilities(line(1, 0), nothing)
     assert max_dice(hopeful) == (1.0, 0.5)  # a threshold leaves nothing
     assert max_dice(sure) == (0.0, 0.5)
-    assert max_dice_exact(line(0.3, 0.0), nothing) == 1
-    assert max_dice_exact(line(1, 0), nothing) == 0
-    assert np.isnan(max_dice_exact(line(0.3, 0.0), nothing, empty_value=np.nan))
+    assert max_dice_exact(line(0.3, 0.0), nothing)[0] == 1
+    assert max_dice_exact(line(1, 0), nothing)[0] == 0
+    assert np.isnan(max_dice_exact(line(0.3, 0.0), nothing, empty_value=np.nan)[0])
     assert np.isnan(max_dice(hopeful, empty_value=np.nan)[0])
     found = count_probabilities(line(0.6, 0.0), line(1, 0))
     assert max_dice_common([hopeful, found], empty_value=np.nan) == (1.0, 0.5)
@@ -105,9 +105,9 @@ def test_one_threshold_for_all_is_worse_than_one_for_each():
 
 
 def test_lesion_voxels_without_probability_count_as_missed():
-    assert max_dice_exact(line(0.9, 0, 0), line(1, 1, 1)) == 0.5
-    assert max_dice_exact(line(0, 0), line(1, 0)) == 0
-    assert max_dice_exact(line(0.5, 0.5, 0.5), line(1, 0, 0)) == 0.5  # equal values stand or fall together
+    assert max_dice_exact(line(0.9, 0, 0), line(1, 1, 1))[0] == 0.5
+    assert max_dice_exact(line(0, 0), line(1, 0))[0] == 0
+    assert max_dice_exact(line(0.5, 0.5, 0.5), line(1, 0, 0))[0] == 0.5  # equal values stand or fall together
 
 
 def test_the_table_gives_the_histogram_back():
