@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from strokelab import build_model
-from strokelab.costs.memory import largest_cube
+from strokelab.costs.memory import largest_cubes
 from strokelab.losses.compound import BCEDiceLoss
 from strokelab.models.segmenter import Segmenter
 from strokelab.models.step_memory import step_memory
@@ -47,10 +47,12 @@ def test_parts_of_a_step():
     model = segmenter()
     full = {how: step_memory(segmenter(recompute=how), (64,) * 3) for how in ("none", "full_resolution", "all")}
     half = step_memory(model, (64,) * 3, half=True, device="cuda")
+    again = step_memory(segmenter(recompute="all"), (64,) * 3, half=True, device="cuda")
     assert full["none"].weights == full["none"].gradients == 4 * 18_438_561
     assert full["none"].optimizer == pytest.approx(2 * full["none"].weights, rel=1e-5)
     assert full["none"].kept == pytest.approx(0.70 * 2**30, rel=0.01)  # an eighth of section 12's 5.7 GiB
     assert half.kept < 0.5 * full["none"].kept
+    assert again.kept < 0.5 * half.kept
     assert full["all"].kept < full["full_resolution"].kept < 0.6 * full["none"].kept
     assert full["all"].peak < full["full_resolution"].peak < full["none"].peak
     assert {weight.device.type for weight in model.parameters()} == {"meta"}
@@ -58,7 +60,8 @@ def test_parts_of_a_step():
 
 def test_the_largest_crop_is_the_last_that_fits():
     model, most = segmenter(), 12 * 10**9
-    side = largest_cube(model, most, half=False)
+    side, none = largest_cubes(model, [most, 10**8], half=False)
+    assert none == 0
     assert step_memory(model, (side,) * 3, device="cuda").peak <= most
     assert step_memory(model, (side + 8,) * 3, device="cuda").peak > most
     assert side >= 128  # what the authors trained on their 12 GB
