@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from torch import nn
 from strokelab import build_model
 from strokelab.costs.memory import largest_cubes
 from strokelab.losses.compound import BCEDiceLoss
+from strokelab.models.adversary import SiteAdversary
 from strokelab.models.segmenter import Segmenter
-from strokelab.models.step_memory import step_memory
+from strokelab.models.step_memory import step_loss, step_memory
+from strokelab.networks.hemispheres import Hemispheres
 from strokelab.networks.peak_memory import Ledger, without_numbers
 from strokelab.networks.resunet3d import ResUNet3D
 
@@ -73,3 +76,26 @@ def test_a_step_takes_what_was_reckoned():
     with torch.device("meta"):
         reckoned = step_memory(build_model("unet2d"), (224, 192)).peak
     assert json.loads(done.stdout)["bytes"] == pytest.approx(reckoned, rel=0.15)
+
+
+def test_a_step_with_hemispheres_and_site_adversary():
+    adversary = partial(SiteAdversary, n_sites=3)
+    model = Segmenter(
+        ResUNet3D(1, base=4), BCEDiceLoss(), torch.optim.Adam, hemispheres=Hemispheres(), adversary=adversary
+    )
+    image = torch.rand(1, 1, 32, 12, 10)
+    mask = torch.ones(1, 1, 32, 12, 10, dtype=torch.uint8)
+    loss = step_loss(
+        model,
+        {
+            "image": image,
+            "brain": mask,
+            "lesion": mask,
+            "site": torch.zeros(1, dtype=torch.int64),
+            "case_id": ["a"],
+            "origin": torch.zeros(1, 3, dtype=torch.int64),
+        },
+    )
+    loss.backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
+    assert model.predict_scores(image, mask).shape == image.shape
