@@ -32,20 +32,28 @@ SMALL = {
     ],
     "strokelab.networks.nnunet.NNUNet": ["model.optimizer.momentum=0.9"],
     "strokelab.networks.sunet.SUNet": ["model.network.base=4", "model.network.depth=3", "model.network.dimensions=2"],
+    "strokelab.networks.resunet3d.ResUNet3D": ["model.network.base=4", "model.network.allow_negative=true"],
 }
+VOLUMES = {"strokelab.networks.resunet3d.ResUNet3D": (8, 16, 16)}  # samples of networks that are built for 3D alone
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 is for GPUs alone, and there is none")
 STEPS = 40
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*log.*", "ignore:MAIN.*")
 
 
-def batch_of(seed: int, size: int = 8) -> dict[str, object]:
+def shape_of(family: str) -> tuple[int, ...]:
+    """What a family's samples look like."""
+    return VOLUMES.get(compose("train", [family]).model.network._target_, PLANE)
+
+
+def batch_of(seed: int, size: int = 8, shape: tuple[int, ...] = PLANE) -> dict[str, object]:
     """Bright blobs in noise, on a brain that leaves a rim."""
     generator = torch.Generator().manual_seed(seed)
-    lesion = torch.nn.functional.max_pool2d((torch.rand(size, 1, *PLANE, generator=generator) > 0.99).float(), 5, 1, 2)
-    brain = torch.zeros(size, 1, *PLANE, dtype=torch.uint8)
+    pool = torch.nn.functional.max_pool2d if len(shape) == 2 else torch.nn.functional.max_pool3d
+    lesion = pool((torch.rand(size, 1, *shape, generator=generator) > 0.99).float(), 5, 1, 2)
+    brain = torch.zeros(size, 1, *shape, dtype=torch.uint8)
     brain[:, :, 1:-1, 2:-2] = 1
-    image = torch.randn(size, 1, *PLANE, generator=generator) + 4 * lesion
+    image = torch.randn(size, 1, *shape, generator=generator) + 4 * lesion
     return {
         "image": image * brain,
         "lesion": (lesion * brain).to(torch.uint8),
@@ -79,6 +87,7 @@ def trained(family: str, precision: str, folder: Path) -> tuple[L.LightningModul
     settings = plain(compose("train", [family, *SMALL[kind]]))["model"]
     if settings["standardizer"]:
         settings["standardizer"]["bn_momentum"] = None  # short runs
+    shape = shape_of(family)
     torch.manual_seed(0)
     model = build(bind(settings, FACTS, at="model"))
     losses = Losses()
@@ -94,7 +103,7 @@ def trained(family: str, precision: str, folder: Path) -> tuple[L.LightningModul
         callbacks=[losses, FiniteLoss()],
         default_root_dir=folder,
     )
-    trainer.fit(model, DataLoader([batch_of(seed) for seed in range(STEPS)], batch_size=None))
+    trainer.fit(model, DataLoader([batch_of(seed, shape=shape) for seed in range(STEPS)], batch_size=None))
     return model.cpu(), losses
 
 
@@ -113,7 +122,7 @@ def gradient(model: L.LightningModule, batch: dict, dtype: torch.dtype | None) -
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_are_finite_and_masks_are_the_same(family, tmp_path):
-    unseen = batch_of(10_000, size=32)
+    unseen = batch_of(10_000, size=32, shape=shape_of(family))
     first, last = [], []
     for precision in ("32-true", "bf16-mixed"):
         model, losses = trained(family, precision, tmp_path)

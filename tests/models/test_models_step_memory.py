@@ -71,10 +71,10 @@ def test_the_largest_crop_is_the_last_that_fits():
 
 
 def test_a_step_takes_what_was_reckoned():
-    words = [sys.executable, "-m", "strokelab.costs.one_step", "unet2d", "224x192", "float32", "cpu"]
+    words = [sys.executable, "-m", "strokelab.costs.one_step", "unet2d", "448x384", "float32", "cpu"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     with torch.device("meta"):
-        reckoned = step_memory(build_model("unet2d"), (224, 192)).peak
+        reckoned = step_memory(build_model("unet2d"), (448, 384)).peak
     assert json.loads(done.stdout)["bytes"] == pytest.approx(reckoned, rel=0.15)
 
 
