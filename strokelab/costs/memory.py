@@ -134,7 +134,7 @@ def largest_table(names: Sequence[str]) -> Table | None:
     for name in names:
         for label, model in _variants(name):
             for precision, half in PRECISIONS.items():
-                sides = [largest_cube(model, gb * 10**9 - 10**9, half=half) for gb in DEVICES_GB]
+                sides = largest_cubes(model, [(gb - 1) * 10**9 for gb in DEVICES_GB], half=half)
                 rows.append(
                     (
                         Cell(label, heading=True),
@@ -153,7 +153,7 @@ def largest_table(names: Sequence[str]) -> Table | None:
     return Table("The largest crop that fits", header, tuple(rows), notes, name="costs_largest")
 
 
-def largest_cube(model: Segmenter, most: int, *, half: bool) -> int:
+def largest_cubes(model: Segmenter, budgets: Sequence[int], *, half: bool) -> list[int]:
     """Side of the largest cube whose training step takes at most so many bytes on a GPU; 0: none.
 
     Memory is a constant and a multiple of the voxels, as long as sides divide through the poolings.
@@ -162,8 +162,8 @@ def largest_cube(model: Segmenter, most: int, *, half: bool) -> int:
     peaks = [step_memory(model, (side,) * 3, half=half, device="cuda").peak for side in _PROBES]
     each = (peaks[1] - peaks[0]) / (voxels[1] - voxels[0])
     step = math.lcm(_STEP, *(getattr(model.network, "divisors", None) or (1,)))
-    room = (most - peaks[0]) / each + voxels[0]
-    return int(max(room, 0) ** (1 / 3) + 1e-9) // step * step
+    rooms = (max((most - peaks[0]) / each + voxels[0], 0) for most in budgets)
+    return [int(room ** (1 / 3) + 1e-9) // step * step for room in rooms]
 
 
 def _variants(name: str) -> list[tuple[str, Segmenter]]:
@@ -190,7 +190,7 @@ def _measured(name: str, sample: tuple[int, ...], precision: str, device: str) -
             f"a training step of {name}, {words[4]} voxels",
             found=(done.stderr.splitlines() or [f"status {done.returncode}"])[-1],
             expected="a step that fits into this machine's memory",
-            remedy="leave --measure out, or measure a smaller --crop",
+            remedy="measure a smaller crop, or reckon without measuring",
         )
     return int(json.loads(done.stdout.splitlines()[-1])["bytes"])
 

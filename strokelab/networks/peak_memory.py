@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, UntypedStorage, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
-# CUDA's lists, as far as networks of ours call them (PyTorch's page on automatic mixed precision).
-_HALF = frozenset(
-    f"conv{kind}{axes}d" for kind in ("", "_transpose") for axes in (1, 2, 3)
-) | {"linear", "matmul", "bmm", "addmm", "prelu"}  # fmt: skip
-_FULL = frozenset({"group_norm", "layer_norm", "softmax", "log_softmax", "cross_entropy", "softplus"})
+from strokelab.networks.blocks import CONVOLUTION, TRANSPOSED
+
+# CUDA's lists, as far as layers of ours are on them (PyTorch's page on automatic mixed precision).
+_HALF = (*CONVOLUTION.values(), *TRANSPOSED.values(), nn.Linear, nn.PReLU)
+_FULL = (nn.GroupNorm, nn.LayerNorm)
 
 
 class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -87,8 +86,8 @@ def without_numbers(module: nn.Module, device: str, *, half: bool = False) -> It
         for part in module.modules():
             for tensors in (part._parameters, part._buffers):
                 tensors.update({name: _blank(tensor) for name, tensor in tensors.items() if tensor is not None})
-        if half and not fake:  # in the backward pass, too, which sees it where it makes activations again
-            stack.enter_context(_CudaAutocast())
+        if half and not fake:
+            _follow_cuda_autocast(module)
         yield torch.autocast("cpu", dtype=torch.bfloat16, enabled=half) if fake else nullcontext()
 
 
@@ -97,23 +96,25 @@ def _blank(tensor: Tensor) -> Any:
     return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
-class _CudaAutocast(TorchFunctionMode):
-    """bf16 as CUDA's autocast has it; weights are cast once."""
+def _follow_cuda_autocast(module: nn.Module) -> None:
+    """Layers compute as under CUDA's autocast from now on, also where activations are made again."""
+    weights: dict[nn.Module, dict[str, Any]] = {}  # of the layers at work
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cast: dict[int, Tensor] = {}
+    def in_half(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        weights[layer] = own = dict(layer._parameters)
+        cast: Any = {name: weight.bfloat16() for name, weight in own.items() if weight is not None}
+        layer._parameters.update(cast)
+        return tuple(tensor.bfloat16() for tensor in inputs)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
-        dtype = torch.bfloat16 if name in _HALF else torch.float32 if name in _FULL else None
-        if dtype is not None:
-            args, kwargs = tree_map(lambda value: self._as(value, dtype), (args, kwargs))
-        return func(*args, **kwargs)
+    def as_before(layer: nn.Module, *_: Any) -> None:
+        layer._parameters.update(weights.pop(layer))
 
-    def _as(self, value: Any, dtype: torch.dtype) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
-            return value
-        if not isinstance(value, nn.Parameter):
-            return value.to(dtype)
-        return self._cast.setdefault(id(value), value.to(dtype))
+    def in_full(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensor.float() for tensor in inputs)
+
+    for layer in module.modules():
+        if isinstance(layer, _HALF):
+            layer.register_forward_pre_hook(in_half)
+            layer.register_forward_hook(as_before)
+        elif isinstance(layer, _FULL):
+            layer.register_forward_pre_hook(in_full)

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from strokelab import cli
 from strokelab.costs import Measured, beside_the_paper, cost_table, every_model, machine_of, measure
+from strokelab.costs.memory import Training, crop_of, step_table
 from strokelab.errors import ConfigError
 from strokelab.inference.timing import Timing
 
@@ -88,3 +89,20 @@ def test_a_model_that_is_not_there_and_a_device_that_is_not(monkeypatch):
 def test_the_machine_is_named_with_its_threads():
     assert "thread" in machine_of("cpu")
     assert "PyTorch" in machine_of("cpu")
+
+
+def test_steps_of_the_crops_that_a_network_can_take():
+    asked = Training(crops=((32, 32, 32), (30, 30, 30), (64, 64)))
+    steps = measure("sunet", seconds=False, training=asked).steps
+    assert [(step.sample, step.precision) for step in steps] == [
+        (crop, precision) for crop in ((24, 24, 16), (32, 32, 32)) for precision in ("float32", "bf16")
+    ]
+    table = step_table(steps, device="cpu", machine="m")
+    assert all(len(row) == len(table.header) for row in table.rows)
+    assert steps[2].memory.kept == pytest.approx(steps[0].memory.kept * 32**3 / (24 * 24 * 16), rel=0.02)
+
+
+def test_a_crop_is_sides():
+    assert crop_of("64x48x32") == (64, 48, 32)
+    with pytest.raises(ConfigError, match="64x64x64"):
+        crop_of("64,64")

@@ -201,7 +201,7 @@ def test_recipes_are_written_into_the_folder_docs(tmp_path, monkeypatch):
         assert f"| {paper} |" in (docs / "methods" / f"{paper}.md").read_text()
 
 
-@executes("strokelab/costs.py:_time")
+@executes("strokelab/costs/__init__.py:_time")
 def test_a_cost_on_a_device_that_is_not_there():
     from strokelab.costs import _time
 
