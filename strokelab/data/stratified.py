@@ -139,7 +139,9 @@ def _reached(sizes: Sequence[Sequence[int]], targets: Sequence[int], total: int,
                 candidate = cost + (count - target) ** 2, (*given, count)
                 further[before + count] = min(further.get(before + count, candidate), candidate)
         best = further
-    return min((abs(reached - total), *costs) for reached, costs in best.items())[2]
+    # A part without a case, or one that leaves none to the others, is the last resort.
+    extreme = {0, sum(map(sum, sizes))}
+    return min((reached in extreme, abs(reached - total), *costs) for reached, costs in best.items())[3]
 
 
 def _sums(sizes: Sequence[int]) -> list[int]:

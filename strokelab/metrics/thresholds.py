@@ -108,9 +108,7 @@ def max_dice_common(counts: Sequence[ProbabilityCounts], empty_value: float = 1.
     return (dice, threshold) if dice >= 0 else (float("nan"), float("nan"))
 
 
-def max_dice_exact(
-    probability: NDArray[Any], reference: NDArray[Any], empty_value: float = 1.0
-) -> tuple[float, float]:
+def max_dice_exact(probability: NDArray[Any], reference: NDArray[Any], empty_value: float = 1.0) -> tuple[float, float]:
     """Maximal Dice over every threshold in (0, 1], not only those of the grid, and the highest that reaches it.
 
     One sort over the voxels above 0 (the profile ``tomita``); 1 is named where no threshold gives a mask.

@@ -15,6 +15,8 @@ from strokelab.nifti import read_voxels
 from strokelab.preparation.adc import PERFUSION, adc_factor, clip_outliers
 from strokelab.preparation.normalize import BRIGHTEST, Normalization, brightest, normalize, of_another_range
 
+_NEGATIVE_SHARE = 0.01  # of the voxels; fewer are interpolation's
+
 
 def physical_units(
     voxels: NDArray[np.float32], brain: NDArray[np.bool_], *, modality: str, path: Path, clip: bool = True
@@ -27,8 +29,8 @@ def physical_units(
 
 
 def normalized(voxels: NDArray[np.float32], region: NDArray[np.bool_], *, path: Path, how: str) -> None:
-    """In place: one channel normalized over a region; warns where grey values are of another range than its rule's."""
-    if how in ("scale255", "max255") and of_another_range(voxels):
+    """In place: one channel normalized over a region; warns where a rule for 0..255 gets other grey values."""
+    if how in ("scale255", "max255"):
         _say_range(voxels, path, how)
     normalize(voxels, region, cast(Normalization, how), out=voxels)
     if how != "none" and not voxels.any():
@@ -41,12 +43,17 @@ def normalized(voxels: NDArray[np.float32], region: NDArray[np.bool_], *, path: 
 
 
 def _say_range(voxels: NDArray[np.float32], path: Path, how: str) -> None:
+    if (below := float(np.mean(voxels < 0))) > _NEGATIVE_SHARE:
+        found = f"{path}: {100 * below:.1f} % of the grey values below 0, where 0 to {BRIGHTEST:g} are expected"
+        warnings.warn(f"{found}; division leaves them there", DataWarning, stacklevel=3)
+    if not of_another_range(voxels):
+        return
     found = f"{path}: grey values up to {float(voxels.max()):g}, where 0 to {BRIGHTEST:g} are expected"
     if how == "max255":
         rule = f"divided by {brightest(voxels):g}, their robust maximum"
     else:
         rule = f"divided by {BRIGHTEST:g} all the same; view.preparation.normalize=max255 takes their robust maximum"
-    warnings.warn(f"{found}; {rule}", DataWarning, stacklevel=2)
+    warnings.warn(f"{found}; {rule}", DataWarning, stacklevel=3)
 
 
 def read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:

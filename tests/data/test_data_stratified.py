@@ -107,3 +107,10 @@ def test_refused():
         HoldOut(stratify="volume")(cases)
     with pytest.raises(DataError, match="no case in train"):
         HoldOut(0.5, 0.45, stratify="volume")(cohort([1, 1]), lambda: {"s0_t0": 1.0, "s1_t0": 2.0})
+
+
+@pytest.mark.parametrize("sizes", [[20, 20, 20], [3, 40, 40]])
+def test_no_part_is_empty_where_few_subjects_have_many_scans(sizes):
+    cases = cohort(sizes)
+    part = divided(cases, {case.case_id: 1.0 for case in cases})
+    assert Counter(part[f"s{n}_t0"] for n in range(3)) == {"train": 1, "val": 1, "test": 1}

@@ -118,3 +118,12 @@ def test_grey_values_of_another_range_are_said(highest, how, said, tmp_path):
     with pytest.warns(DataWarning, match=said):
         normalized(image, brain, path=tmp_path, how=how)
     assert image[1, 1, 1] == pytest.approx(1 if how == "max255" else 1900 / 255)
+
+
+def test_the_scan_with_negative_grey_values_is_named(tmp_path):
+    image = np.full((10, 10, 20), 100, dtype=np.float32)
+    image[0, 0] = -1  # 20 of 2000: 1 %
+    normalized(image.copy(), image > 0, path=tmp_path, how="scale255")
+    image[0, 1, 0] = -1
+    with pytest.warns(DataWarning, match=f"{tmp_path}: 1.1 % of the grey values below 0"):
+        normalized(image, image > 0, path=tmp_path, how="scale255")
