@@ -40,6 +40,8 @@ class OwnMeans:
     def beside(self, entries: Sequence[Entry], settings: Settings) -> tuple[list[Entry], list[str]]:
         """The rows of an evaluation, and in words which runs have none of a kind that others have.
 
+        A row whose model is that of a run is left out: the run's own stands for it.
+
         Args:
             entries: the runs.
             settings: of the evaluation.
@@ -62,6 +64,9 @@ class OwnMeans:
                 expected="checkpoints for one row at least",
                 remedy="set ensemble.alone=false, or name checkpoints of the runs with ensemble.rows",
             )
+        trained = set() if self.alone else {entry.model for entry in entries}
+        notes += [f"No row {row.label}: runs are called {row.model}." for *_, row in made if row.model in trained]
+        made = [one for one in made if one[-1].model not in trained]
         own = [] if self.alone else [(entry, entry) for entry in entries]
         rows = [*own, *((entry, row) for _, entry, row in made)]
         return [row for entry in entries for one, row in rows if one is entry], notes

@@ -68,6 +68,18 @@ def test_rows_beside_those_of_the_runs(sweep, cases, tmp_path, capsys):
     assert {"net", "net_e", "net_ema", "plain"} <= set(metrics.iloc[:, 0]), "repeats of a seed are one model"
 
 
+def test_a_run_of_the_rows_name_stands_for_it(sweep, trained_unet, cases, tmp_path, capsys):
+    """As resunet3d_f, trained on its own, beside the first stage of resunet3d."""
+    tested = [case.case_id for case in cases[:2]]
+    other = sibling(trained_unet, tmp_path / "other", nudge=5, test=tested, name="net_e")
+    chosen = [f"runs=[{sweep / 'net-seed0'},{other}]", f"out={tmp_path / 'out'}", "ensemble=snapshots"]
+    evaluate(compose("evaluate", chosen))
+    table = pd.read_csv(tmp_path / "out/cases.csv")
+    assert table["run"].value_counts().to_dict() == {"net": 2, "net_e": 2}
+    assert set(table["checkpoint"]) == {"last.ckpt"}
+    assert "No row net_e: runs are called net_e." in " ".join(capsys.readouterr().out.split())
+
+
 def test_snapshots_alone_need_no_ensemble(sweep, tmp_path):
     """One run by name; a run without snapshots is an error then."""
     out = compose("evaluate", [f"runs=[{sweep / 'net-seed0'}]", f"out={tmp_path}", "checkpoint=snapshots"])
@@ -111,6 +123,6 @@ def test_no_row_at_all_is_refused_where_the_runs_own_are_left_out(sweep, tmp_pat
     with pytest.raises(RunError):
         evaluate(compose("evaluate", chosen))
     node = plain(compose("evaluate", ["runs=[a]", "out=unused", "ensemble=snapshots"]))["ensemble"]
-    assert dict(build(node).rows) == {"e": "snapshots", "ema": "ema"}
+    assert dict(build(node).rows) == {"e": "snapshots", "f": "zoom_in", "ema": "ema"}
     with pytest.raises(ConfigError):
         build({**node, "rows": {}})
