@@ -246,5 +246,6 @@ def _check_values(image: Tensor) -> None:
             "ResUNet3D input",
             found=f"{100 * share:.1f} % of the values below 0, as z-scored images have",
             expected=f"at most {100 * _NEGATIVE_SHARE:.0f} %: the network begins with a rectifier, which discards them",
-            remedy="use view.preparation.normalize=scale255, or model.network.allow_negative=true",
+            remedy="train on scans without negative values with view.preparation.normalize=scale255, or with "
+            "model.network.allow_negative=true",
         )

@@ -23,6 +23,7 @@ DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 GREY, PALE = "#555555", "#dddddd"  # of reference lines and of the grid
 _FEWEST_TICKS, _MOST_TICKS = 3, 6
 _FIVE = 5  # times a power of the base, where the base is larger
+_LEGEND_LETTERS, _LEGEND_KEY = 80, 6  # letters that a legend holds in a row, and those that a line or mark takes
 WIDTH = 4.9  # inches of a figure: readable on a phone, two abreast on a desk
 
 
@@ -95,11 +96,17 @@ class _FewTicks(Locator):
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 3) -> None:
-    """One legend for the whole figure, under it; replaces one that is there."""
+    """One legend for the whole figure, under it, in fewer columns where labels are long; replaces one that is there."""
     for legend in list(figure.legends):
         legend.remove()
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    fitting = max(1, _LEGEND_LETTERS // (longest + _LEGEND_KEY))
     legend = figure.legend(
-        handles=list(handles), loc="outside lower center", ncols=min(columns, len(handles)), fontsize=8, frameon=False
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=min(columns, fitting, len(handles)),
+        fontsize=8,
+        frameon=False,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name with dollar signs is a name
