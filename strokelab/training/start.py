@@ -5,6 +5,7 @@ Reads run folders; builds nothing and trains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -256,6 +257,7 @@ def check_settings(settings: Settings) -> None:
     check_precision(settings)
     # What could be trained but neither continued nor loaded again should not be trained.
     check_buildable({name: settings.get(name) for name in SECTIONS}, allow=("",), training=True)
+    _check_callbacks(settings["callbacks"])
     written = {"last"} | {str(node.get("filename")) for node in settings["callbacks"].values() if node}
     averages = [str(node["_target_"]).endswith(".AveragedWeights") for node in settings["callbacks"].values() if node]
     written |= {"ema"} if any(averages) else set()
@@ -266,6 +268,18 @@ def check_settings(settings: Settings) -> None:
             expected=f"one of {sorted(written - {'None'})}",
             remedy="set checkpoint=last, or add the callback that writes it",
         )
+
+
+def _check_callbacks(callbacks: Mapping[str, Any]) -> None:
+    """Settings belong to a callback that is there."""
+    for name, node in callbacks.items():
+        if node and "_target_" not in node:
+            raise ConfigError(
+                f"callbacks.{name}",
+                found=f"{', '.join(node)}, and no callback of this name",
+                expected="settings of a callback that is switched on, or a whole one with its _target_",
+                remedy=f"add ~callbacks.{name} to the command, or leave callbacks=none out",
+            )
 
 
 def check_cohort(start: Start, datamodule: CohortDataModule) -> None:

@@ -11,7 +11,7 @@ from strokelab.evaluation.material import _parts
 def entry(*overrides: str, **network: object) -> SimpleNamespace:
     settings = plain(compose("train", list(overrides)))
     settings["model"]["network"] |= network
-    return SimpleNamespace(settings=settings)
+    return SimpleNamespace(settings=settings, averaged=())
 
 
 @pytest.mark.parametrize(

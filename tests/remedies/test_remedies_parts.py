@@ -142,7 +142,7 @@ def test_centred_images_for_a_network_that_begins_with_a_rectifier():
 )
 def test_what_the_3d_resunet_refuses():
     def built(composed):
-        return build(bind(composed["model"], {"in_channels": 1}, at="model")).network
+        return build(bind(composed["model"], {"in_channels": 1, "steps_per_epoch": 1}, at="model")).network
 
     for wrong in ("base=3", "recompute=some"):
         mended(built, ["model=resunet3d", f"model.network.{wrong}"])
