@@ -224,7 +224,8 @@ def _time(model: Segmenter, view: View, samples: int, device: str) -> Timing:
     steps = plan_steps(MNI, view.preparation)
     grid = steps[-1].target if steps else MNI
     brain = resample(template_brain(MNI).astype(np.float32), MNI, grid, "linear") >= 0.5
-    noise = np.random.default_rng(0).standard_normal((len(view.preparation.channels), *grid.shape), dtype=np.float32)
+    shape = len(view.preparation.channels), *grid.shape
+    noise = np.random.default_rng(0).random(shape, dtype=np.float32)  # never negative, which some networks refuse
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there

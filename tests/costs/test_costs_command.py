@@ -5,7 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from strokelab import cli
-from strokelab.costs import Measured, beside_the_paper, cost_table, every_model, machine_of, measure
+from strokelab.configuration import bind, build, compose, plain
+from strokelab.configuration.late_facts import DEFAULT_FACTS
+from strokelab.costs import Measured, _time, beside_the_paper, cost_table, every_model, machine_of, measure
 from strokelab.costs.memory import Training, crop_of, step_table
 from strokelab.errors import ConfigError
 from strokelab.inference.timing import Timing
@@ -84,6 +86,15 @@ def test_a_model_that_is_not_there_and_a_device_that_is_not(monkeypatch):
         measure("sgnett")
     with pytest.raises(ConfigError, match="--device cuda:99"):
         measure("unet2d", device="cuda:99")
+
+
+def test_a_network_that_takes_no_negative_values_is_timed():
+    small = ["view.preparation.spacing=[8,8,8]", "view.windows.window=[16,16,16]", "model.network.base=4", "run_dir=x"]
+    settings = plain(compose("train", ["model=resunet3d", *small]))
+    model = build(bind(settings["model"], DEFAULT_FACTS, at="model"))
+    timing = _time(model, build(settings["view"]), samples=0, device="cpu")
+    assert (timing.samples, timing.timed) == (1, 1)
+    assert timing.seconds > 0
 
 
 def test_the_machine_is_named_with_its_threads():
