@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
 
 from strokelab import terminal
 from strokelab.command_words import setting, word
@@ -48,7 +49,7 @@ def write_cohort(
         spacing: isotropic voxel size in mm of 1 mm releases; releases with coarser voxels keep theirs where coarser.
         sites: number of sites; releases with fewer have what they have.
         cases_per_site: one number for all sites, one per site, or None for the release's own numbers.
-        seed: decides everything; the files are the same, bit for bit, for any number of workers.
+        seed: decides everything; the files are the same, bit for bit, for any number of workers and threads.
         workers: processes.
         progress: show a progress bar.
         overwrite: replace a phantom cohort of other settings.
@@ -142,7 +143,9 @@ def _write_all(layout: str, subjects: Sequence[Any], root: Path, *, workers: int
 
 
 def _write_one(layout: str, root: Path, subject: Any) -> list[Truth]:
-    return layout_module(layout).write(subject, root)
+    with threadpool_limits(1, user_api="blas"):  # sums over more threads are rounded differently
+        rows: list[Truth] = layout_module(layout).write(subject, root)
+    return rows
 
 
 @contextmanager

@@ -5,10 +5,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from strokelab.errors import ConfigError, DataError
-from strokelab.phantoms.cohort import RECORD, TRUTH, read_truth, write_cohort
+from strokelab.phantoms.cohort import RECORD, TRUTH, _write_one, read_truth, write_cohort
 from strokelab.phantoms.layouts import atlas_v1, layout_names
+from strokelab.phantoms.settings import Settings
 
 SMALL = {"spacing": 8.0, "sites": 2, "cases_per_site": 2, "progress": False}
 
@@ -27,6 +29,16 @@ def test_files_are_the_same_bit_for_bit_whoever_writes_them(tmp_path, layout, wo
     one = write_cohort(layout, tmp_path / "one", workers=1, **SMALL)
     again = write_cohort(layout, tmp_path / "again", workers=workers, **SMALL)
     assert prints(one) == prints(again)
+
+
+def test_files_are_the_same_bit_for_bit_on_any_number_of_threads(tmp_path):
+    """Of this subject one grey value was another with two threads of BLAS."""
+    settings = Settings.of("atlas_v1", spacing=4.0, sites=5, cases_per_site=10, seed=0, options={"smallest_mm3": 4000})
+    (subject,) = [one for one in atlas_v1.plan(settings) if "031868" in str(one)]
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            _write_one("atlas_v1", tmp_path / str(threads), subject)
+    assert prints(tmp_path / "1") == prints(tmp_path / "2")
 
 
 def test_another_seed_gives_other_scans(tmp_path):
