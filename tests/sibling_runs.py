@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from strokelab.configuration import build
 from strokelab.data.splits import Split
 
 
@@ -43,4 +44,18 @@ def sibling(
         Split(train, (), tuple(test), old.about).write(folder / "split.csv")
     status = json.loads((folder / "status.json").read_text())
     (folder / "status.json").write_text(json.dumps({**status, "state": "finished"}))
+    return folder
+
+
+def volume_sibling(source: Path, folder: Path, *, seed: int, windows: dict) -> Path:
+    """A run of a 3D network beside ``source``, with windows of its own; untrained, with the weights of a seed."""
+    sibling(source, folder, nudge=seed)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["model"]["network"]["dimensions"] = 3
+    config["view"]["windows"] = windows
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.manual_seed(seed)
+    weights = build(config["model"]).state_dict()
+    for file in (folder / "checkpoints").glob("*.ckpt"):
+        torch.save({**torch.load(file, weights_only=True), "state_dict": weights}, file)
     return folder

@@ -142,8 +142,8 @@ def _facts(settings: Settings) -> dict[str, str]:
         "per_case": "{} patches a case",
         "size": "one crop a case, {}",
     }
-    told = [words.format(_size(sampler[key])) for key, words in lengths.items() if sampler.get(key)]
-    length = f" of {told[0]}" if told else ""
+    counted = [words.format(_size(sampler[key])) for key, words in lengths.items() if sampler.get(key)]
+    length = f" of {counted[0]}" if counted else ""
     stopping = (settings["callbacks"] or {}).get("early_stopping")
     stop = f", until {stopping['patience']} bring no gain in `{stopping['monitor']}`" if stopping else ""
     precision = str(trainer["precision"])

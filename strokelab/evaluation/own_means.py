@@ -95,6 +95,6 @@ class OwnMeans:
 
 
 def _with_ending(entry: Entry, ending: str) -> str:
-    """The model's name with the ending; what else tells it from others stays behind it."""
+    """The model's name with the ending; what else distinguishes it from others stays behind it."""
     words = entry.model.removeprefix(entry.name)
     return f"{entry.name}_{ending}{words}" if entry.model.startswith(entry.name) else f"{entry.model}_{ending}"

@@ -1,4 +1,4 @@
-"""The learning rate that a run's settings give over its epochs, stage by stage. Predicts nothing and draws nothing."""
+"""The learning rate that a run's settings give over its epochs, stage by stage. Predicts nothing and plots nothing."""
 
 from __future__ import annotations
 

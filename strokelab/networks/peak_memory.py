@@ -25,7 +25,7 @@ _FULL = (nn.GroupNorm, nn.LayerNorm)
 
 
 class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, the bytes of all storages that operations make, as long as somebody holds them.
+    """Inside, the bytes of all storages that operations make, as long as anything refers to them.
 
     Attributes:
         held: bytes now.

@@ -51,7 +51,7 @@ class Overlay:
     reference: NDArray[Any]  # (X, Y, Z), non-zero = lesion
     prediction: NDArray[Any]  # (X, Y, Z), non-zero = lesion
     spacing: tuple[float, float, float]  # mm
-    probability: NDArray[Any] | None = None  # (X, Y, Z), drawn in place of the prediction's mask
+    probability: NDArray[Any] | None = None  # (X, Y, Z), shown in place of the prediction's mask
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from strokelab.report.curves import threshold_section
 from strokelab.report.differences import difference_section
 from strokelab.report.figures import box_plots, size_scatter
 from strokelab.report.grey_values import grey_value_section
-from strokelab.report.material import Evaluation, RunMaterial, finite
+from strokelab.report.material import Evaluation, Overlay, RunMaterial, finite
 from strokelab.report.overlays import three_planes
 from strokelab.report.pictures import Picture, Section, file_name, listed, stored
 from strokelab.report.postprocessing import postprocessing_section
@@ -89,29 +89,30 @@ def overlay_section(evaluation: Evaluation) -> Section:
 
 
 def _overlay_picture(run: RunMaterial, *, on_page: bool) -> Picture:
-    rows = listed([f"{overlay.label} {overlay.case} (Dice {overlay.dice:.3f})" for overlay in run.overlays])
-    return stored(
-        f"overlays_{file_name(run.name)}",
-        three_planes(run.overlays),
-        caption=f"{run.name}: {listed([overlay.label for overlay in run.overlays])} case by Dice, cut through the "
-        "largest lesion. Radiological view: the patient's right is on the left.",
-        alt=f"Axial, coronal and sagittal cut with marked voxels: {rows}.",
-        wide=True,
-        photo=True,
-        on_page=on_page,
+    labels = listed([overlay.label for overlay in run.overlays])
+    return _cuts(
+        run, "overlays", run.overlays, f"{labels} case by Dice, cut through the largest lesion.", on_page=on_page
     )
 
 
 def _size_picture(run: RunMaterial) -> Picture:
-    rows = listed([f"{overlay.label} {overlay.case} (Dice {overlay.dice:.3f})" for overlay in run.size_overlays])
+    caption = (
+        "the largest and the smallest lesions, cut through the largest of each case. Reference blue, prediction red, "
+        "the more probable the redder."
+    )
+    return _cuts(run, "size_overlays", run.size_overlays, caption)
+
+
+def _cuts(run: RunMaterial, kind: str, shown: Sequence[Overlay], caption: str, *, on_page: bool = True) -> Picture:
+    rows = listed([f"{overlay.label} {overlay.case} (Dice {overlay.dice:.3f})" for overlay in shown])
     return stored(
-        f"size_overlays_{file_name(run.name)}",
-        three_planes(run.size_overlays),
-        caption=f"{run.name}: the largest and the smallest lesions, cut through the largest of each case. Reference "
-        "blue, prediction red, the more probable the redder. Radiological view: the patient's right is on the left.",
-        alt=f"Axial, coronal and sagittal cut with reference and probability: {rows}.",
+        f"{kind}_{file_name(run.name)}",
+        three_planes(shown),
+        caption=f"{run.name}: {caption} Radiological view: the patient's right is on the left.",
+        alt=f"Axial, coronal and sagittal cut with marked voxels: {rows}.",
         wide=True,
         photo=True,
+        on_page=on_page,
     )
 
 

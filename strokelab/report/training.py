@@ -50,7 +50,7 @@ def training_section(evaluation: Evaluation) -> Section:
             "learning_rate",
             learning_rate(runs),
             "Learning rate as the settings give it, of one run of each model. Triangle: a restart; dot: weights that "
-            "were kept as a snapshot, at the rate of their last step.",
+            "were kept as a snapshot, at the rate of their last step, or at the lower edge where that is lower.",
         ),
         (
             "early_stopping",

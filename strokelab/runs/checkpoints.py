@@ -67,7 +67,8 @@ def each_named(folder: Path, names: Sequence[str | None]) -> list[str | None]:
                 folder / CHECKPOINTS,
                 found="no snapshot",
                 expected="snapshot-<epoch>.ckpt, or snapshot-<stage>-<epoch>.ckpt",
-                remedy="train with callbacks.snapshots, or choose checkpoint=last",
+                remedy="choose checkpoint=last, or train with "
+                "+callbacks.snapshots._target_=strokelab.callbacks.snapshots.Snapshots (docs/inference.md)",
             )
         found += snapshots
     return found

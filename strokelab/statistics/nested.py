@@ -53,7 +53,7 @@ def nested_differences(
         first: a value of ``column``.
         second: another one.
         column: what is compared.
-        repeat: column that tells the repeats of a case apart; where it does not, ``run`` does.
+        repeat: column that distinguishes the repeats of a case; where it does not, ``run`` does.
         cluster: column of the subject, see ``bootstrap.cluster_names``.
         resamples: of the bootstrap.
         seed: of the bootstrap.

@@ -62,7 +62,7 @@ def nested_bootstrap(
             other, as many as it has, for each copy of its cluster.
         owners: (groups,) number of each group's cluster, 0 .. clusters - 1, every number in use.
         resamples: how many.
-        seed: of the draws; one unit per group gives what ``bootstrap`` gives.
+        seed: of the sampling; one unit per group gives what ``bootstrap`` gives.
 
     Returns:
         As ``bootstrap``; the estimate gives the units of a group equal weights.
@@ -78,8 +78,8 @@ def nested_bootstrap(
         for size, generator in streams.items():
             mine = np.flatnonzero(sizes == size)
             copies = weights[:, owners[mine]].astype(np.int64)
-            drawn = generator.multinomial(size * copies, np.full(size, 1 / size))
-            result[:, sizes[groups] == size] = drawn.reshape(len(weights), -1) / size
+            sampled = generator.multinomial(size * copies, np.full(size, 1 / size))
+            result[:, sizes[groups] == size] = sampled.reshape(len(weights), -1) / size
         return result
 
     equal = statistic(1 / sizes[groups][None])[0]

@@ -283,15 +283,6 @@ def test_equal_shares():
     check_shares(settings(word)["data"]["batch_size"], 2)
 
 
-@executes("strokelab/training/start.py:_check_callbacks")
-def test_settings_of_a_callback_that_is_off():
-    from strokelab.training.start import check_settings
-
-    base = ["experiment=sgnet_small", "callbacks=none"]
-    remedy = said(check_settings, settings(*base)).remedy
-    check_settings(settings(*base, *(word for word in remedy.split() if word.startswith("~"))))
-
-
 @executes("strokelab/training/start.py:check_settings")
 def test_checkpoints_that_nothing_writes():
     from strokelab.training.start import check_settings

@@ -43,8 +43,9 @@ def test_rows_of_snapshots(trained_unet, tmp_path):
     from strokelab.evaluation.entries import entries_of
     from strokelab.runs import each_named, load_run
 
-    (word,) = [word for word in told(said(each_named, trained_unet, ["snapshots"]).remedy) if "=" in word]
+    word, callback = told(said(each_named, trained_unet, ["snapshots"]).remedy)
     load_run(trained_unet, checkpoint=settings("runs=[a]", word, door="evaluate")["checkpoint"])
+    assert build(settings(callback)["callbacks"]["snapshots"]).epochs is None
     base = [f"runs=[{trained_unet}]", f"out={tmp_path}", "ensemble=snapshots"]
     alone = [*base, "ensemble.alone=true"]
     mended(
@@ -69,3 +70,12 @@ def test_a_run_may_be_evaluated_by_its_averaged_weights():
     check_settings(settings(*asked, "+callbacks.ema._target_=strokelab.callbacks.averaged_weights.AveragedWeights"))
     for several in ("snapshots", "snapshot-0050"):  # chosen in an evaluation
         assert said(check_settings, settings("model=unet2d", f"checkpoint={several}")).where == "checkpoint"
+
+
+@executes("strokelab/training/start.py:_check_callbacks")
+def test_settings_of_a_callback_that_is_off():
+    from strokelab.training.start import check_settings
+
+    base = ["experiment=sgnet_small", "callbacks=none"]
+    remedy = said(check_settings, settings(*base)).remedy
+    check_settings(settings(*base, *(word for word in remedy.split() if word.startswith("~"))))

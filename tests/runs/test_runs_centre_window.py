@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
-from sibling_runs import sibling
+from sibling_runs import volume_sibling
 
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError
@@ -23,24 +22,9 @@ WINDOWS = {"_target_": "strokelab.inference.centre_window.CentreWindow", "window
 @pytest.fixture(scope="module")
 def members(trained_unet, tmp_path_factory):
     """Two untrained runs of a 3D network with a centre window, and one whose window is another."""
-    import torch
-
-    from strokelab.configuration import build
-
-    place, folders = tmp_path_factory.mktemp("centre"), []
-    for number in range(3):
-        folder = sibling(trained_unet, place / f"m{number}", nudge=number)
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        config["model"]["network"]["dimensions"] = 3
-        config["view"]["windows"] = WINDOWS if number < 2 else {**WINDOWS, "window": [24, 4, 4]}
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        torch.manual_seed(number)
-        weights = build(config["model"]).state_dict()
-        for file in (folder / "checkpoints").glob("*.ckpt"):
-            content = torch.load(file, weights_only=True)
-            torch.save({**content, "state_dict": weights}, file)
-        folders.append(folder)
-    return folders
+    place = tmp_path_factory.mktemp("centre")
+    windows = [WINDOWS, WINDOWS, {**WINDOWS, "window": [24, 4, 4]}]
+    return [volume_sibling(trained_unet, place / f"m{n}", seed=n, windows=one) for n, one in enumerate(windows)]
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import yaml
-from sibling_runs import sibling
+from sibling_runs import volume_sibling
 
 from strokelab.data import read_cases
 from strokelab.inference.dense_patches import DensePatches
@@ -17,24 +16,8 @@ WINDOWS = {"_target_": "strokelab.inference.dense_patches.DensePatches", "patch"
 @pytest.fixture(scope="module")
 def members(trained_unet, tmp_path_factory):
     """Three runs of a 3D network with dense patches; untrained, which is no matter here."""
-    import torch
-
-    from strokelab.configuration import build
-
-    place, folders = tmp_path_factory.mktemp("dense"), []
-    for number in range(3):
-        folder = sibling(trained_unet, place / f"m{number}", nudge=number)
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        config["model"]["network"]["dimensions"] = 3
-        config["view"]["windows"] = WINDOWS
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        torch.manual_seed(number)
-        weights = build(config["model"]).state_dict()
-        for file in (folder / "checkpoints").glob("*.ckpt"):
-            content = torch.load(file, weights_only=True)
-            torch.save({**content, "state_dict": weights}, file)
-        folders.append(folder)
-    return folders
+    place = tmp_path_factory.mktemp("dense")
+    return [volume_sibling(trained_unet, place / f"m{n}", seed=n, windows=WINDOWS) for n in range(3)]
 
 
 @pytest.fixture(scope="module")
