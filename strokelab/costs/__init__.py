@@ -44,6 +44,7 @@ class Measured:
     name: str
     cost: ModelCost
     parts: frozenset[str]  # of SG-Net's that are switched on
+    window_macs: int  # multiply-accumulates of what is predicted at once, which need not be of the sample's size
     timing: Timing | None = None
     steps: tuple[Step, ...] = ()  # of training, whose memory was asked for
 
@@ -82,9 +83,12 @@ def measure(
             remedy="set view.preparation.crop",
         )
     cost = model_cost(model, sample)
+    shape = getattr(view.windows, "sample_shape", lambda crop: None)(view.preparation.crop)
+    window_macs = cost.macs if shape in (None, sample) else model_cost(model, shape).macs
     parts = frozenset(part for part in PARTS if getattr(model, part) is not None)
     steps = () if training is None else steps_of(name, model, sample, training, device=device)
-    return Measured(name, cost, parts, _time(model, view, samples, device) if seconds else None, steps)
+    timing = _time(model, view, samples, device) if seconds else None
+    return Measured(name, cost, parts, window_macs, timing, steps)
 
 
 def cost_table(measured: Sequence[Measured], *, machine: str) -> Table:
@@ -259,7 +263,7 @@ def _row(item: Measured, timed: bool) -> tuple[Cell, ...]:
         approximate = "≈ " if timing.scaled else ""
         cells += [
             Cell(str(timing.samples), float(timing.samples)),
-            number_cell(cost.macs * timing.samples / 1e12, 3),
+            number_cell(item.window_macs * timing.samples / 1e12, 3),
             Cell(f"{approximate}{timing.seconds:.1f}", timing.seconds),
         ]
     return tuple(cells)

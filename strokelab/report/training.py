@@ -163,14 +163,16 @@ def learning_rate(runs: Sequence[RunMaterial]) -> Figure | None:
             axes.plot(stage["epoch"], stage["rate"], DASHES[index % len(DASHES)], color=colour, linewidth=1.2)
         axes.lines[-1].set_label(run.model)
         restarts = run.rates[run.rates["restart"]]
-        axes.plot(restarts["epoch"], restarts["rate"], "^", color=colour, markersize=5, label="restart")
+        if len(restarts):
+            axes.plot(restarts["epoch"], restarts["rate"], "^", color=colour, markersize=5, label="restart")
         kept = pd.Series(dtype=float) if run.history is None else epoch_values(run.history, SNAPSHOT_RATE)
         look: dict[str, Any] = {"color": colour, "markersize": 5, "label": "snapshot", "clip_on": False}
-        axes.plot(kept.index.to_numpy(dtype=float) + 1, kept.clip(lower=lowest), "o", **look)
+        if len(kept):
+            axes.plot(kept.index.to_numpy(dtype=float) + 1, kept.clip(lower=lowest), "o", **look)
     _mark_stages(axes, runs)
     axes.set(xlabel="Epochs done", ylabel="Learning rate")
     axes.grid(color=PALE, linewidth=0.7)
-    handles = {handle.get_label(): handle for handle in axes.get_lines() if np.size(handle.get_xdata())}
+    handles = {handle.get_label(): handle for handle in axes.get_lines()}
     legend_below(figure, [handle for name, handle in handles.items() if not str(name).startswith("_")], columns=2)
     return figure
 
