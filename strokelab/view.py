@@ -58,6 +58,8 @@ class View:
         classes: what the K maps of the network are, for a network that learns more than the lesion (``data.targets``):
             ``background``, ``lesion`` and channels of ``preparation.maps``; None: the lesion alone.
         finish: the grid on which scores become a mask; ``native``: scores are brought back first (SynthStroke).
+        any_contrast: the network has one channel and takes any contrast (SynthStroke): a training sample is of one
+            modality of its case, and whatever image there is can be predicted.
 
     Raises:
         ConfigError: the windows cannot serve such samples, or the sampler needs another order.
@@ -70,6 +72,7 @@ class View:
     order: Order | None = None
     classes: Sequence[str] | None = None
     finish: Where = "prepared"
+    any_contrast: bool = False
 
     def __post_init__(self) -> None:
         check = getattr(self.windows, "check_samples", None)
@@ -97,6 +100,11 @@ class View:
     def input_shape(self) -> tuple[int, ...] | None:
         """Spatial shape S of a sample, (Y, X) for slices; None where it depends on the case."""
         return self.sampler.sample_shape(self.preparation.crop)
+
+    @property
+    def input_channels(self) -> int:
+        """C, of what the network is given."""
+        return 1 if self.any_contrast else len(self.preparation.channels)
 
     @property
     def augments_on_cpu(self) -> bool:

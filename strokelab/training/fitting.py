@@ -43,7 +43,7 @@ class Fit:
 def facts_of(datamodule: CohortDataModule) -> dict[str, Any]:
     """What the data decide of the settings."""
     return {
-        "in_channels": len(datamodule.view.preparation.channels),
+        "in_channels": datamodule.view.input_channels,
         "n_sites": datamodule.n_sites or None,
         "plane": datamodule.view.input_shape,
     }
