@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast, get_args
 from strokelab.contract import Case, MapLayout
 from strokelab.data.making import Maker, Means, Wanted
 from strokelab.data.mixed import JoinedSamples, MixedSamples
+from strokelab.data.one_modality import OneModality
 from strokelab.data.samples import Samples, SampleSet
 from strokelab.data.split_file import Split
 from strokelab.data.targets import check_classes
@@ -187,6 +188,7 @@ def samples_of(
         DataError: a case is not labelled, or there is no sample.
         ConfigError: cases or samples differ in form, or weights with a view that takes every sample in turn.
     """
+    modality = OneModality(len(view.preparation.channels), seed, fixed=part == "val") if view.any_contrast else None
     return Samples(
         cases,
         view.sampler.places(cases, Drawing(part, seed, batch_size, weights)),
@@ -195,6 +197,7 @@ def samples_of(
         augment=view.augment if part == "train" else None,
         deferred=deferred,
         classes=view.classes,
+        modality=modality,
     )
 
 
