@@ -66,7 +66,7 @@ def template_tissues() -> NDArray[np.float32]:
 
     images = (load_mni152_gm_template(resolution=1), load_mni152_wm_template(resolution=1))
     maps = np.stack([np.asarray(_on_mni(image).dataobj, dtype=np.float32) for image in images])
-    return maps / maps.max(axis=(1, 2, 3), keepdims=True)
+    return np.asarray(maps / maps.max(axis=(1, 2, 3), keepdims=True), dtype=np.float32)
 
 
 def template_release() -> str:

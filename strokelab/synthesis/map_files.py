@@ -55,8 +55,7 @@ class MapFiles:
             named = LABELS in self.files and not legend
             raise DataError(
                 next(iter(self.files.values())),
-                found=f"the set {self.name!r} without {' and '.join(missing)}"
-                + (", for want of a legend" if named else ""),
+                found=f"the set {self.name!r} without {' and '.join(missing)}{why}",
                 expected="maps of GM and WM at least",
                 remedy="say what the labels mean with the setting legend, such as {1: GM, 2: WM, 3: CSF}"
                 if LABELS in self.files

@@ -39,7 +39,7 @@ class TissueMaps:
         most_validation: as many at most.
 
     Raises:
-        ConfigError: a number is out of its range, or a name is missing in ``order``.
+        ConfigError: a number is out of its range.
     """
 
     root: str | None = None
@@ -78,7 +78,7 @@ class TissueMaps:
 
     @cached_property
     def channels(self) -> tuple[str, ...]:
-        """The classes of every anatomy: GM, WM, PV, CSF, then the further ones of all sources, empty where one has none.
+        """The classes of every anatomy: GM, WM, PV, CSF, then the further ones of all sources, empty where not there.
 
         Raises:
             DataError: as ``sources``.
