@@ -68,7 +68,7 @@ def check_lesions(masks: Sequence[LesionMask], anatomy: Anatomy) -> None:
             "lesion masks to be pasted",
             found=f"{len(masks)} masks without a lesion voxel" if masks else "an empty list",
             expected="training cases with lesions",
-            remedy="train on a cohort with lesion masks, or switch the synthesis off: synthesis=none",
+            remedy="train on a cohort with lesion masks, or without synthetic samples",
         )
     for mask in filled:
         native = mask.native or mask.grid
@@ -77,8 +77,7 @@ def check_lesions(masks: Sequence[LesionMask], anatomy: Anatomy) -> None:
                 f"the lesion of case {mask.case_id}",
                 found=native.describe(),
                 expected=f"a mask in MNI space, such as {MNI.describe()}",
-                remedy="let the preparation register the cases: data.sources.synthetic.register.enabled=true; or leave "
-                "the case out with data.exclude",
+                remedy="let the cases be registered to MNI space, or leave this one out with data.exclude",
             )
         placed = lesion_on(mask.voxels, mask.grid, anatomy.grid) != 0
         if not (placed & anatomy.brain).any():
@@ -86,6 +85,5 @@ def check_lesions(masks: Sequence[LesionMask], anatomy: Anatomy) -> None:
                 f"the lesion of case {mask.case_id}",
                 found=f"no voxel of it inside the brain of {anatomy.name}",
                 expected="a lesion in the brain",
-                remedy="look whether image and mask are in MNI space: strokelab check; or leave the case out with "
-                "data.exclude",
+                remedy="look whether image and mask are in MNI space, or leave the case out with data.exclude",
             )

@@ -52,7 +52,7 @@ class MapFiles:
             found = tuple(dict.fromkeys(name for name in legend.values() if name != BACKGROUND)) + found
         missing = [name for name in ("GM", "WM") if name not in found]
         if missing:
-            named = LABELS in self.files and not legend
+            why = " (no legend is given)" if LABELS in self.files and not legend else ""
             raise DataError(
                 next(iter(self.files.values())),
                 found=f"the set {self.name!r} without {' and '.join(missing)}{why}",
