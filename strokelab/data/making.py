@@ -50,12 +50,14 @@ class Wanted:
     Args:
         part: training or validation.
         cases: the cohort's labelled cases of this part.
+        aside: its cases that validate or test.
         means: to prepare them with.
         seed: of the stream of samples.
     """
 
     part: Part
     cases: Sequence[Case]
+    aside: Sequence[Case]
     means: Means
     seed: int
 

@@ -136,7 +136,8 @@ class Training:
             means: to prepare cases with.
         """
         cases = [means.cases[case_id] for case_id in (self.own if part == "train" else self.split.val)]
-        return Wanted(part, cases, means, seed_of(means.seed, "source", name))
+        aside = [means.cases[case_id] for case_id in (*self.split.val, *self.split.test)]
+        return Wanted(part, cases, aside, means, seed_of(means.seed, "source", name))
 
     def check(self, means: Means) -> None:
         """Before training: what samples are made of is there.
