@@ -132,7 +132,7 @@ def _check_sign(network: Network, view: Any) -> None:
 
 
 def _check_sides(samples: Samples, network: Network, halves: int) -> None:
-    """Every known side of a sample divides through the known poolings, and left-right also through the hemispheres."""
+    """Every known side divides through the known poolings and is long enough, left-right for each hemisphere."""
     for axis, length in samples.sides.items():
         parts = halves if axis == "x" else 1
         needed = network.divisor(axis) * parts
@@ -143,6 +143,14 @@ def _check_sides(samples: Samples, network: Network, halves: int) -> None:
                 found=f"{length} voxels",
                 expected=f"a multiple of {needed} ({poolings}{', two hemispheres' if parts == 2 else ''})",
                 remedy=f"use {-(-length // needed) * needed}, or a network with fewer poolings (model.network)",
+            )
+        least = network.least(axis) * parts
+        if length is not None and length < least:
+            raise ConfigError(
+                f"{samples.setting} along {axis}",
+                found=f"{length} voxels",
+                expected=f"at least {least}{' for two hemispheres' if parts == 2 else ''}: two of them are left",
+                remedy=f"use {least}, or a network with fewer poolings (model.network)",
             )
 
 
