@@ -62,7 +62,8 @@ class View:
             modality of its case, and whatever image there is can be predicted.
 
     Raises:
-        ConfigError: the windows cannot serve such samples, or the sampler needs another order.
+        ConfigError: the windows cannot serve such samples, the sampler needs another order, or ``any_contrast`` with
+            channels that are no modalities.
     """
 
     preparation: Preparation
@@ -86,6 +87,14 @@ class View:
                 found=repr(self.finish),
                 expected="prepared or native",
                 remedy="leave it out, for prepared",
+            )
+        derived = set(self.preparation.channels) - set(self.preparation.modalities)
+        if self.any_contrast and derived:
+            raise ConfigError(
+                "view.any_contrast",
+                found=f"true, with channels made of the modalities: {sorted(derived)}",
+                expected="modalities alone, of which each sample takes one",
+                remedy="leave out view.preparation.mirror and view.preparation.further",
             )
         wanted = self.sampler.order("train")
         if wanted is not None and self.order not in (None, wanted):

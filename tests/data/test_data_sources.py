@@ -260,7 +260,7 @@ def test_all_processes_are_at_the_same_source(world_size):
     assert world_size > 1 or set(seen) == set(range(10))
 
 
-@pytest.mark.parametrize("ratio", [(1,), (0, 1), (1, 1.5), (True, 1)])
+@pytest.mark.parametrize("ratio", [(), (0, 0), (-1, 1), (1, 1.5), (True, 1)])
 def test_ratios_that_are_none(ratio):
     with pytest.raises(ConfigError, match=r"data\.mixing\.ratio"):
         Alternate(ratio)
