@@ -5,13 +5,14 @@ Knows samples (Chalcroft 2024, SynthStroke); knows no cohort, no run and no file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -22,6 +23,10 @@ from strokelab.grid import Grid
 from strokelab.nifti import write_volume
 from strokelab.report.drawing import COLOURS, legend_below, png
 from strokelab.report.overlays import PLANES, through_largest_lesion
+from strokelab.seeding import stream
+from strokelab.synthesis.anatomy import Anatomy
+from strokelab.synthesis.generator import Generator
+from strokelab.synthesis.lesions import LesionMask, lesion_on
 
 LESION = COLOURS[1]
 _TISSUES = (
@@ -30,7 +35,7 @@ _TISSUES = (
     COLOURS[3],
     COLOURS[5],
     *COLOURS[6:],
-)  # of the classes between background and lesion
+)  # between background and lesion
 _PLANE = PLANES[0]
 _INCHES = 1.35  # of one picture's side
 
@@ -55,6 +60,33 @@ class _Cell:
     image: NDArray[np.float32]  # (rows, columns)
     target: NDArray[np.float32]  # (K, rows, columns)
     title: str
+
+
+def sheet_samples(
+    generator: Generator, heads: Sequence[Anatomy], lesions: Sequence[LesionMask], *, size: int, count: int, seed: int
+) -> Iterator[SheetSample]:
+    """Samples of one channel, each a pure function of the seed and its number.
+
+    Args:
+        generator: its grid is in mm.
+        heads: healthy anatomies of one voxel size.
+        lesions: masks in MNI space.
+        size: side of the cubic crop, voxels.
+        count: how many samples.
+        seed: of everything random.
+    """
+    x, y, z = (max(round(side / mm), size) for side, mm in zip(generator.grid, heads[0].grid.spacing, strict=True))
+    generator = replace(generator, grid=(x, y, z))
+    for number in range(count):
+        rng = stream(seed, "sheet", number)
+        head, mask = heads[int(rng.integers(len(heads)))], lesions[int(rng.integers(len(lesions)))]
+        plan = generator.sampled(rng, size=(size, size, size), channels=len(head.channels))
+        lesion = lesion_on(mask.voxels, mask.grid, head.grid)
+        maps, brain = (torch.from_numpy(np.array(array)) for array in (head.maps, head.brain))
+        made = generator.made(maps, brain, torch.from_numpy(lesion), plan)
+        flips = "".join(axis for axis, flipped in zip("xyz", plan.flips, strict=True) if flipped)
+        facts = {"anatomy": head.name, "lesion": mask.case_id, "stripped": plan.strip is not None, "flips": flips}
+        yield SheetSample(made.image[0].numpy(), made.target.numpy(), facts)
 
 
 def write_sheet(
@@ -151,7 +183,7 @@ def _colours(classes: Sequence[str]) -> dict[str, str]:
 def _coloured(target: NDArray[np.float32]) -> NDArray[np.float32]:
     """Fractions (K, rows, columns) as a picture (rows, columns, 3): the mixture of the classes' colours."""
     colours = [to_rgb(colour) for colour in _colours([str(number) for number in range(len(target))]).values()]
-    return np.clip(np.einsum("kyx,kc->yxc", target[1:], np.asarray(colours)), 0, 1).astype(np.float32)
+    return np.asarray(np.einsum("kyx,kc->yxc", target[1:], np.asarray(colours)).clip(0, 1), dtype=np.float32)
 
 
 def _write_volumes(stem: Path, sample: SheetSample, spacing: float) -> None:
