@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from strokelab.errors import DataError
 from strokelab.grid import Grid, resample, turned
+from strokelab.phantoms.anatomy import template
+from strokelab.phantoms.lesion_law import draw_strokes
+from strokelab.phantoms.lesion_shapes import grow, seed_of_stroke
 from strokelab.preparation.template import MNI, in_mni_space
+from strokelab.seeding import stream
 from strokelab.synthesis.anatomy import Anatomy
 
 
@@ -87,3 +91,24 @@ def check_lesions(masks: Sequence[LesionMask], anatomy: Anatomy) -> None:
                 expected="a lesion in the brain",
                 remedy="look whether image and mask are in MNI space, or leave the case out with data.exclude",
             )
+
+
+def phantom_lesions(count: int, seed: int, spacing: float = 2.0) -> list[LesionMask]:
+    """Lesions of the phantom generator, grown in the template's brain: sizes, numbers and places are those of ATLAS.
+
+    Args:
+        count: how many heads with strokes.
+        seed: of sizes, places and shapes.
+        spacing: of the masks, mm.
+    """
+    head = template(spacing)
+    masks = []
+    for number, strokes in enumerate(draw_strokes(seed, "synthesis", count), start=1):
+        name = f"phantom-lesion-{number}"
+        places = stream(seed, "stroke places", name)
+        mask = np.zeros(head.brain.shape, dtype=bool)
+        for index, stroke in enumerate(strokes):
+            start = seed_of_stroke(stroke, places)
+            mask |= grow(head, stroke, start, key=(seed, f"{name}/{index}"), free=~mask).mask
+        masks.append(LesionMask(name, mask, head.grid))
+    return masks
