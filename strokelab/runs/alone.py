@@ -5,8 +5,9 @@ So is a scan predicted by a model that takes any contrast, and a model of one mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.contract import Case, PreparedCase
+from strokelab.errors import DataError
 from strokelab.grid import Grid, Orient, Resample, Step
 from strokelab.inference.ensemble import MeanScores
 from strokelab.inference.scores import Scores
 from strokelab.nifti import read_grid
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.restore import restore
+from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
 from strokelab.runs.training_scans import Preparer
 
 if TYPE_CHECKING:
-    from strokelab.runs.predictor import Forms
+    from strokelab.runs.predictor import Forms, Predictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,3 +124,88 @@ def _onto(steps: Sequence[Step], native: Grid) -> tuple[Step, ...]:
 
 def _last_resample(steps: Sequence[Step]) -> Resample | None:
     return next((step for step in reversed(steps) if isinstance(step, Resample)), None)
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """A case of which every image is in the store by itself."""
+
+    case: Case
+    images: Mapping[Preparer, StoredCase]
+
+    @property
+    def case_id(self) -> str:
+        """Of the case."""
+        return self.case.case_id
+
+    def load(self) -> dict[Preparer, PreparedCase]:
+        """The arrays, memory-mapped; scores end on the grid of the case's reference image.
+
+        Raises:
+            DataError: the files have gone or shrunk since.
+        """
+        return {preparer: preparer.home(stored.load(), self.case) for preparer, stored in self.images.items()}
+
+
+def store_images(
+    preparer: Preparer,
+    cases: Sequence[Case],
+    store: PreparedStore,
+    *,
+    modalities: Sequence[str],
+    as_trained: bool,
+    workers: int = 1,
+    progress: bool = True,
+) -> list[StoredImages]:
+    """Cases of which every image is prepared by itself, from the store where it is known.
+
+    Args:
+        preparer: of a model of one channel.
+        cases: ids must differ; each has one of the modalities.
+        store: where prepared images lie.
+        modalities: the images that are wanted, in this order, as far as a case has them.
+        as_trained: with the preparation of the training, not brought to it.
+        workers: as for ``PreparedStore.prepare``.
+        progress: as for ``PreparedStore.prepare``.
+
+    Raises:
+        DataError: a case has none of the modalities, or cannot be prepared.
+    """
+    found: dict[str, dict[Preparer, StoredCase]] = {case.case_id: {} for case in cases}
+    for name in modalities:
+        alone, having = preparer.alone(name), [case for case in cases if name in case.images]
+        how: Preparing = alone.own if as_trained else partial(alone, store=store.folder)
+        seen = [alone.seen(case) for case in having]
+        for stored in store.prepare(seen, how, workers=workers, progress=progress) if seen else ():
+            found[stored.case_id][alone] = stored
+    for case in cases:
+        if not found[case.case_id]:
+            raise DataError(
+                f"case {case.case_id}",
+                found=f"images of {', '.join(case.images) or 'no modality'}",
+                expected=f"one of {', '.join(modalities)}",
+                remedy="set data.modalities to what the cases have",
+            )
+    return [StoredImages(case, found[case.case_id]) for case in cases]
+
+
+def as_looked_at(
+    run: Predictor, cases: Sequence[Case], stored: Sequence[StoredCase], store: PreparedStore, *, progress: bool = True
+) -> Sequence[StoredCase | StoredImages]:
+    """The prepared cases of a training as the run looks at them when it predicts: as they are, or image by image.
+
+    Args:
+        run: that was trained on them.
+        cases: on disk.
+        stored: the same cases, same order, prepared for its training.
+        store: where they lie.
+        progress: as for ``PreparedStore.prepare``.
+
+    Raises:
+        DataError: an image cannot be prepared by itself.
+    """
+    if not run.any_contrast:
+        return stored
+    (preparer,) = run.preparers
+    names = run.view.preparation.modalities
+    return store_images(preparer, cases, store, modalities=names, as_trained=True, progress=progress)

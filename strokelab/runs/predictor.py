@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -165,7 +165,7 @@ class Predictor(ABC):
         )
 
 
-def modalities_of(forms: Forms) -> tuple[str, ...]:
+def modalities_of(forms: Iterable[Preparer]) -> tuple[str, ...]:
     """The images of a case that were given to a model each alone; none for other models."""
     names = [preparer.own.modalities[0] for preparer in forms if preparer.base is not None]
     return tuple(dict.fromkeys(names))

@@ -143,8 +143,14 @@ class Preparer:
         return self._alone.setdefault(modality, Alone.of(self, modality))
 
     def part(self, forms: Mapping[Preparer, PreparedCase]) -> dict[Preparer, PreparedCase]:
-        """Of the forms of a case those that were made by this, or by it image by image."""
-        return {one: form for one, form in forms.items() if self in (one, one.base)}
+        """Of the forms of a case those that were made by this, or by it image by image; of a run loaded again, too."""
+        return {one: form for one, form in forms.items() if self._like(one) or self._like(one.base)}
+
+    def _like(self, other: Preparer | None) -> bool:
+        if other is None or other is self:
+            return other is self
+        mine, theirs = ((one.own, one.where, one.any_contrast) for one in (self, other))
+        return mine == theirs
 
     def seen(self, case: Case) -> Case:
         """What is looked at of a case: all of it."""

@@ -75,7 +75,7 @@ def test_two_equal_images_are_one(run, case):
 
 
 def test_logits_are_averaged_where_images_are(run, subject):
-    """By hand: each image's logits in one interpolation onto the grid of the first, the mean of those that are there."""
+    """By hand: each image's logits in one interpolation onto the grid of the first, the mean of those that cover."""
     first, second = subject / "dwi/sub-01_ses-2_dwi.nii.gz", subject / "anat/sub-01_ses-2_acq-2d_FLAIR.nii.gz"
     prediction = run.predict([first, second])
     grid = Grid.of(nib.load(first).shape, nib.load(first).affine)
