@@ -30,7 +30,10 @@ is held against the network; and ``check_samples(sampler)``, which refuses train
 
 
 class Augment(Protocol):
-    """Augmentation in two phases: draw before anything is read, apply to a batch wherever its tensors are."""
+    """Augmentation in two phases: draw before anything is read, apply to a batch wherever its tensors are.
+
+    One may also have ``check_samples(sampler)``, which refuses samples that it cannot change.
+    """
 
     @property
     def pure(self) -> bool:
@@ -62,8 +65,8 @@ class View:
             modality of its case, and whatever image there is can be predicted.
 
     Raises:
-        ConfigError: the windows cannot serve such samples, the sampler needs another order, or ``any_contrast`` with
-            channels that are no modalities.
+        ConfigError: windows or augmentation cannot serve such samples, the sampler needs another order, or
+            ``any_contrast`` comes with channels that are no modalities.
     """
 
     preparation: Preparation
@@ -76,9 +79,10 @@ class View:
     any_contrast: bool = False
 
     def __post_init__(self) -> None:
-        check = getattr(self.windows, "check_samples", None)
-        if check is not None:
-            check(self.sampler)
+        for part in (self.windows, self.augment):
+            check = getattr(part, "check_samples", None)
+            if check is not None:
+                check(self.sampler)
         if self.augment is not None and not (hasattr(self.augment, "draw") and hasattr(self.augment, "apply")):
             object.__setattr__(self, "augment", OnBatch(cast(Any, self.augment)))
         if self.finish not in get_args(Where):

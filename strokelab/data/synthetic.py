@@ -114,10 +114,32 @@ class SyntheticSource:
         """As the cohort is seen.
 
         Raises:
-            ConfigError: the view has channels that cannot be made.
+            ConfigError: as ``check_view``.
         """
-        check_view(view)
+        self.check_view(view)
         return view
+
+    @staticmethod
+    def check_view(view: View) -> None:
+        """Synthetic images have a channel for each modality, RAS axes, and voxels as long along each axis.
+
+        Raises:
+            ConfigError: mirrored or further channels, axes as in the file, or other voxels.
+        """
+        preparation = view.preparation
+        further = preparation.channels[len(preparation.modalities) :]
+        wrong = [
+            ("mirror", f"channels made of real images: {', '.join(further)}", "mirror.enabled=false", bool(further)),
+            ("orientation", "axes as in the file", "orientation=RAS", preparation.orientation != "RAS"),
+            ("spacing", f"{preparation.spacing} mm", "spacing=[1,1,1]", uneven(preparation.spacing or (1, 1, 1))),
+        ]
+        for name, found, remedy in ((name, found, remedy) for name, found, remedy, is_so in wrong if is_so):
+            raise ConfigError(
+                f"view.preparation.{name}",
+                found=f"{found}, with synthetic images",
+                expected="a channel for each modality, RAS axes, voxels as long along each axis",
+                remedy=f"set view.preparation.{remedy}, or leave synthetic images out with synthesis=none",
+            )
 
     def labels(self) -> MapLayout:
         """GM, WM, PV and CSF."""
@@ -200,12 +222,12 @@ class SyntheticSource:
         """The heads of a part, at the view's voxel size; without one at that of its cases."""
         means = wanted.means
         spacing = means.view.preparation.spacing or means.prepared([wanted.cases[0].case_id])[0].grid.spacing
-        if max(spacing) > (1 + _ALIKE) * min(spacing):
+        if uneven(spacing):
             raise ConfigError(
                 "view.preparation.spacing",
-                found=" x ".join(f"{side:.3g}" for side in spacing) + " mm",
-                expected="voxels as long along each axis, as synthetic images have them",
-                remedy="set view.preparation.spacing=[1,1,1], or leave synthetic images out: synthesis=none",
+                found=f"null, and cases of {' x '.join(f'{side:.3g}' for side in spacing)} mm, with synthetic images",
+                expected="voxels as long along each axis",
+                remedy="set view.preparation.spacing=[1,1,1], or leave synthetic images out with synthesis=none",
             )
         mm = round(float(spacing[0]), 3)
         if mm not in self._maps:
@@ -213,27 +235,9 @@ class SyntheticSource:
         return self._maps[mm].anatomies(wanted.part, means.seed, store=means.store, workers=means.workers)
 
 
-def check_view(view: View) -> None:
-    """Synthetic images have as many channels as there are modalities, and axes from left to right, back to front, up.
-
-    Raises:
-        ConfigError: mirrored or further channels, or axes as in the file.
-    """
-    preparation = view.preparation
-    if len(preparation.channels) != len(preparation.modalities):
-        raise ConfigError(
-            "view.preparation.mirror",
-            found=f"channels {', '.join(preparation.channels[len(preparation.modalities) :])}, made of real images",
-            expected="the modalities alone, with synthetic images",
-            remedy="set view.preparation.mirror.enabled=false, or leave synthetic images out: synthesis=none",
-        )
-    if preparation.orientation != "RAS":
-        raise ConfigError(
-            "view.preparation.orientation",
-            found=preparation.orientation,
-            expected="RAS, with synthetic images",
-            remedy="set view.preparation.orientation=RAS, or leave synthetic images out: synthesis=none",
-        )
+def uneven(spacing: Sequence[float]) -> bool:
+    """Whether voxels are longer along some axis than along others."""
+    return max(spacing) > (1 + _ALIKE) * min(spacing)
 
 
 def check_held_out(lesions: Sequence[Case], aside: Sequence[Case]) -> None:

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from strokelab.buildable import buildable
 from strokelab.synthesis.axis_products import Box, gaussian, linear, needed
-from strokelab.synthesis.fields import Floats, Range, checked, points_sampled
+from strokelab.synthesis.fields import Floats, Range, Size, checked, points_sampled
 
-Size = tuple[int, int, int]
 Sizes = tuple[float, float, float]
 
 
@@ -129,11 +128,11 @@ class Appearance:
         slice_p: share of these images with thick slices along one random axis; the others are coarse along all.
         thickness: of slices, shares of their distance.
         noise_p: noise at the lower resolution.
-        noise: its standard deviation, shares of the image's range between ``percentiles``.
+        noise: its standard deviation, shares of the image's range from the 1st to the 99th percentile.
         noise_channels: degrees of freedom of the chi distribution.
         noise_gain: of the field that scales the noise.
         noise_points: its control points along each axis, whole numbers.
-        percentiles: between which the image is clipped and mapped to 0..1.
+        percentiles: between which the image is clipped and mapped to 0..1; None = grey values stay what they are.
 
     Raises:
         ConfigError: a number beyond its limits, a range in the wrong order.
@@ -158,7 +157,7 @@ class Appearance:
     noise_channels: int = 8
     noise_gain: Range = (0.5, 1.5)
     noise_points: Range = (2, 5)
-    percentiles: Range = (1.0, 99.0)
+    percentiles: Range | None = (1.0, 99.0)
 
     def __post_init__(self) -> None:
         shares = tuple(name for name in vars(self) if name.endswith("_p"))
@@ -168,7 +167,7 @@ class Appearance:
         checked(self, least=0, most=32, names=("blur", "noise_gain"))
         checked(self, least=1, most=64, names=("resolution", "noise_channels"))
         checked(self, least=2, most=64, names=("bias_points", "noise_points"))
-        checked(self, least=0, most=100, names=("percentiles",))
+        checked(self, least=0, most=100, names=("percentiles",) if self.percentiles is not None else ())
 
     def sampled(self, stream: np.random.Generator, channels: int) -> Look:
         """Everything that happens to one image.

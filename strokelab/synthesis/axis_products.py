@@ -18,25 +18,39 @@ Span = tuple[int, int]
 Box = tuple[Span, Span, Span]
 _BLOCK = 48
 """Rows of a banded matrix that are multiplied at once: few, so that little of what is multiplied is zero."""
-_SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
+SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
 
 
-def gaussian(side: int, fwhm: float, *, cut: float = 4.0) -> Tensor:
-    """A Gaussian blur along an axis: (side, side) float32.
+def gaussian(side: int, fwhm: float) -> Tensor:
+    """A Gaussian blur along a whole axis: (side, side) float32.
+
+    At the ends what is left of the kernel is scaled to a sum of 1, so that constant volumes stay constant.
 
     Args:
         side: voxels of the axis.
         fwhm: full width at half maximum, voxels; 0 = no blur.
-        cut: standard deviations after which the kernel ends. At the ends of the axis what is left of the kernel is
-            scaled to a sum of 1, so that constant volumes stay constant.
     """
-    if fwhm <= 0:
-        return torch.eye(side)
-    sd = fwhm * _SD_OF_FWHM
-    distance = torch.arange(side, dtype=torch.float64)
-    distance = (distance[:, None] - distance).abs_()
-    kernel = torch.exp(-0.5 * (distance / sd) ** 2).masked_fill_(distance > math.ceil(cut * sd), 0)
-    return (kernel / kernel.sum(1, keepdim=True)).float()
+    inner = gaussian_inside(side, fwhm)
+    beyond = (inner.shape[1] - side) // 2
+    kernel = inner[:, beyond : beyond + side]
+    return kernel / kernel.sum(1, keepdim=True)
+
+
+def gaussian_inside(side: int, fwhm: float, *, cut: float = 4.0) -> Tensor:
+    """A Gaussian blur along a part of an axis: (side, side + 2 reach) float32, rows sum to 1.
+
+    Args:
+        side: voxels wanted; ``reach`` further ones are read on each side.
+        fwhm: full width at half maximum, voxels; 0 = no blur.
+        cut: standard deviations after which the kernel ends.
+    """
+    sd = max(fwhm * SD_OF_FWHM, 1e-6)
+    reach = math.ceil(cut * sd) if fwhm > 0 else 0
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sd) ** 2)
+    out = torch.zeros(side, side + 2 * reach)
+    for step, weight in enumerate((weights / weights.sum()).tolist()):
+        out.diagonal(step).fill_(weight)
+    return out
 
 
 def linear(few: int, many: int) -> Tensor:

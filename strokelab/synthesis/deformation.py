@@ -12,7 +12,7 @@ from torch import Tensor
 from strokelab.augment.warp import rotation_matrix
 from strokelab.buildable import buildable
 from strokelab.synthesis.axis_products import Box
-from strokelab.synthesis.fields import Range, checked, points_sampled, spline_weights
+from strokelab.synthesis.fields import Range, Size, checked, points_sampled, spline_weights
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,16 @@ class Warp:
     shift: NDArray[np.float64]
     elastic: NDArray[np.float64] | None = None
 
-    def positions(self, grid: tuple[int, int, int], box: Box, device: torch.device) -> Tensor:
-        """Where the voxels of a box are read: (3, X, Y, Z) float32, voxels of the grid.
+    def positions(self, grid: Size, box: Box, low: Size, device: torch.device) -> Tensor:
+        """Where the voxels of a box are read: (3, X, Y, Z) float32.
 
-        The last axis of the product is put together with the affine part: one pass over the memory makes both.
+        The last axis of the spline's product is put together with the affine part: one pass over the memory makes both.
+
+        Args:
+            grid: voxels of the whole grid.
+            box: the part wanted.
+            low: the voxel of the grid that positions count from.
+            device: of the result.
         """
         centre = [(side - 1) / 2 for side in grid]
         away = [torch.arange(*span, dtype=torch.float64) - half for span, half in zip(box, centre, strict=True)]
@@ -48,7 +54,7 @@ class Warp:
             wide = (weights[1].to(device) @ (control.to(device) @ weights[2].to(device).T)).flatten(2)
         ones = torch.ones(shape[0], 1)
         for axis in range(3):
-            offset = centre[axis] + float(self.shift[axis]) * grid[axis]
+            offset = centre[axis] + float(self.shift[axis]) * grid[axis] - low[axis]
             plane = matrix[axis, 1] * away[1][:, None] + matrix[axis, 2] * away[2] + offset
             left = [ones, away[0][:, None].float()]
             right = [plane.flatten()[None], torch.full((1, shape[1] * shape[2]), float(matrix[axis, 0]))]

@@ -17,6 +17,7 @@ from strokelab.errors import ConfigError
 from strokelab.synthesis.axis_products import Box, Span
 
 Range = tuple[float, float]
+Size = tuple[int, int, int]
 Floats = NDArray[np.floating[Any]]
 
 
@@ -71,7 +72,7 @@ def spline_weights(points: int, side: int, span: Span) -> Tensor:
     return torch.zeros(len(at), points, dtype=torch.float64).scatter_add_(1, columns, cubic).float()
 
 
-def spline_field(coefficients: Floats, grid: tuple[int, int, int], box: Box, device: torch.device) -> Tensor:
+def spline_field(coefficients: Floats, grid: Size, box: Box, device: torch.device) -> Tensor:
     """Cubic B-spline fields on a box: (..., X, Y, Z) float32.
 
     Args:
@@ -94,7 +95,7 @@ def legendre_terms(degree: int) -> list[tuple[int, int, int]]:
     return [(i, j, k) for i in range(degree + 1) for j in range(degree + 1 - i) for k in range(degree + 1 - i - j)]
 
 
-def legendre_sum(coefficients: Floats, degree: int, grid: tuple[int, int, int], box: Box) -> Tensor:
+def legendre_sum(coefficients: Floats, degree: int, grid: Size, box: Box) -> Tensor:
     """The sum of c_ijk P_i(x) P_j(y) P_k(z) on a box, coordinates -1..1 over the whole grid: (X, Y, Z) float64.
 
     Args:

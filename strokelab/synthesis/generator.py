@@ -7,21 +7,33 @@ as blur and low resolution reach.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
-from strokelab.synthesis.anatomy_rows import Rows, cut, extent, offset_of, united
-from strokelab.synthesis.appearance import Appearance, Look, Size
+from strokelab.synthesis.anatomy_rows import (
+    Rows,
+    extent,
+    flat_in,
+    flat_nonzero,
+    grown,
+    offset_of,
+    places,
+    shifted,
+    united,
+)
+from strokelab.synthesis.appearance import Appearance, Look
 from strokelab.synthesis.axis_products import Box
 from strokelab.synthesis.deformation import Deformation, Warp
-from strokelab.synthesis.fields import Floats, checked
-from strokelab.synthesis.lesion_paste import LesionPaste, grown
+from strokelab.synthesis.fields import Floats, Size, checked
+from strokelab.synthesis.lesion_paste import LesionPaste
 from strokelab.synthesis.rendering import Content, rendered
 from strokelab.synthesis.skull_strip import SkullStrip, Strip
 
@@ -180,109 +192,153 @@ class Generator:
         if not shape == tuple(brain.shape) == tuple(lesion.shape) or len(maps) != plan.channels or tissues > len(maps):
             found = f"maps {tuple(maps.shape)}, brain {tuple(brain.shape)}, lesion {tuple(lesion.shape)}"
             raise ValueError(f"{found}, {tissues} tissues: the plan is for {plan.channels} maps of one shape")
-        with torch.autocast(maps.device.type, enabled=False):
-            rows = self._rows(maps, brain > 0.5, lesion > 0.5, plan.fading, tissues)
+        with torch.autocast(maps.device.type, enabled=False), _one_thread(maps.device):
+            rows = self._rows(*self._placed(maps, brain > 0.5, lesion > 0.5), plan.fading, tissues)
             return self._sample(rows, plan, tissues)
+
+    def _placed(self, maps: Tensor, brain: Tensor, lesion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Without what lies beyond the grid, and with room for the lesion's soft edge as far as the grid has it."""
+        margins: list[int] = []
+        for side, whole in zip(lesion.shape, self.grid, strict=True):
+            room = min(self.paste.reach, (whole - side) // 2) if side <= whole else 0
+            before = -offset_of(side, whole) if side > whole else -room
+            margins = [-before, whole - side + before if side > whole else room, *margins]
+        needed = any(margin < 0 for margin in margins)
+        if not needed and any(margins):
+            spot = flat_nonzero(lesion)
+            box = extent(places(spot, lesion.shape)) if len(spot) else None
+            needed = box is not None and any(
+                low < self.paste.reach or high > side - self.paste.reach
+                for (low, high), side in zip(box, lesion.shape, strict=True)
+            )
+        if not needed:
+            return maps, brain, lesion
+        return pad(maps, margins), pad(brain, margins), pad(lesion, margins)
 
     def _rows(self, maps: Tensor, brain: Tensor, lesion: Tensor, fading: Floats | None, tissues: int) -> Rows:
         """Generator, target and brain, side by side: maps, lesion | tissues, lesion | brain."""
+        shape = lesion.shape
+        spot = flat_nonzero(lesion)
+        spot_box = grown(extent(places(spot, shape)), self.paste.reach, shape) if len(spot) else None
         content = brain.clone()
         for channel in maps:
             content |= channel != 0
-        spot = self._on_grid(extent(lesion), lesion)
-        if spot is not None:
-            spot = grown(spot, self.paste.reach, self.grid)
-        box = united(self._on_grid(extent(content), lesion), spot) or ((0, 1), (0, 1), (0, 1))
-        opacity = torch.zeros([high - low for low, high in box], device=maps.device)
-        if spot is not None:
-            mask = cut(lesion, self.grid, spot)
-            within = tuple(slice(a - b, c - b) for (a, c), (b, _) in zip(spot, box, strict=True))
-            opacity[within] = self.paste.opacity(mask, fading, self.grid, spot)
-        inside = cut(brain, self.grid, box)
-        smooth = self.paste.smoothed_brain(inside, self.grid, box)
-        content = cut(content, self.grid, box) | (opacity > 0)
-        weight = opacity[content]
-        values = torch.empty(len(weight), len(maps) + tissues + 3, device=maps.device)
-        pasted = torch.stack([cut(channel, self.grid, box)[content] for channel in maps]) * (1 - weight)
-        target, struck = self.paste.target(pasted[:tissues], weight, smooth[content])
-        values[:, : len(maps)] = pasted.T
-        values[:, len(maps)] = weight
-        values[:, len(maps) + 1 : -2] = target.T
-        values[:, -2], values[:, -1] = struck, inside[content]
-        return Rows.of(content, values, box)
+        opacity: Tensor | None = None
+        if spot_box is not None:
+            x, y, z = (slice(*span) for span in spot_box)
+            on_grid = shifted(spot_box, self._offset(shape))
+            opacity = self.paste.opacity(lesion[x, y, z], fading, self.grid, on_grid)
+            content[x, y, z] |= opacity > 0
+        voxels = flat_nonzero(content)
+        values = torch.zeros(len(maps) + tissues + 3, 1 + len(voxels), device=maps.device)
+        if not len(voxels):
+            return Rows.of(places(voxels, shape), ((0, 1),) * 3, values.T)
+        at = places(voxels, shape)
+        box = extent(at)
+        generator, target, inside = values[: len(maps) + 1, 1:], values[len(maps) + 1 : -1, 1:], values[-1, 1:]
+        for channel, row in zip(maps, generator, strict=False):
+            torch.index_select(channel.reshape(-1), 0, voxels, out=row)
+        if opacity is not None and spot_box is not None:
+            _paste_(generator, opacity, at, spot_box)
+        x, y, z = (slice(*span) for span in box)
+        smooth = self.paste.smoothed_brain(brain[x, y, z]).view(-1).index_select(0, flat_in(at, box))
+        inside.copy_(brain.reshape(-1).index_select(0, voxels))
+        target[:-1], target[-1] = self.paste.target(generator[:tissues], generator[-1], smooth)
+        first = self._offset(shape)
+        moved = at + torch.tensor(first, dtype=at.dtype, device=at.device)[:, None]
+        return Rows.of(moved, shifted(box, first), values.T.contiguous())
 
-    def _on_grid(self, box: Box | None, like: Tensor) -> Box | None:
-        """A box of a volume as a box of the grid, without what lies beyond that; None where nothing is left."""
-        if box is None:
-            return None
-        spans = []
-        for (low, high), whole, side in zip(box, self.grid, like.shape, strict=True):
-            first = offset_of(side, whole)
-            spans.append((max(0, low + first), min(whole, high + first)))
-        return None if any(low >= high for low, high in spans) else (spans[0], spans[1], spans[2])
+    def _offset(self, shape: Sequence[int]) -> Size:
+        """Where the first voxel of a volume lies on the grid."""
+        x, y, z = (offset_of(side, whole) for side, whole in zip(shape, self.grid, strict=True))
+        return x, y, z
 
     def _sample(self, rows: Rows, plan: Plan, tissues: int) -> Made:
         warp = plan.warp or _IDENTITY
         crop = self._chosen_crop(rows, plan, warp)
         axes = [look.axes(self.grid, crop) for look in plan.looks]
         box = crop
-        for each in axes:
-            box = united(box, (each[0].box, each[1].box, each[2].box)) or box
+        for x, y, z in axes:
+            box = united(box, (x.box, y.box, z.box))
         content, rest = self._read(rows, warp, box, plan.channels + 1)
-        images = []
-        for look, each in zip(plan.looks, axes, strict=True):
-            images.append(rendered(self.appearance, look, content, each, self.grid, crop))
+        pictures = [
+            rendered(self.appearance, look, content, each, self.grid)
+            for look, each in zip(plan.looks, axes, strict=True)
+        ]
+        image = torch.stack(pictures) if len(pictures) > 1 else pictures[0][None]
         target, brain = _target(content, rest, crop, tissues)
-        image = torch.stack(images)
         if plan.strip is not None:
             kept = self.strip.mask(brain, plan.strip)
             image *= kept
             target *= kept
             target[0] += ~kept
-        axes_flipped = [axis - 3 for axis in range(3) if plan.flips[axis]]
-        image, target, brain = (volume.flip(axes_flipped) for volume in (image, target, brain))
-        lesion = (target[-1:] >= 0.5).to(torch.uint8)
-        return Made(image, target, lesion, brain[None].to(torch.uint8))
+        if any(plan.flips):
+            flipped = [axis - 3 for axis in range(3) if plan.flips[axis]]
+            image, target, brain = (volume.flip(flipped) for volume in (image, target, brain))
+        lesion = (target[-1:] >= 0.5).view(torch.uint8)
+        return Made(image, target, lesion, brain[None].view(torch.uint8))
 
     def _chosen_crop(self, rows: Rows, plan: Plan, warp: Warp) -> Box:
         """The first crop with enough lesion, else the last."""
-        for corner in plan.crops:
+        empty = not bool(rows.values[:, -2].any())
+        for number, corner in enumerate(plan.crops, start=1):
             x, y, z = ((low, low + side) for low, side in zip(corner, plan.size, strict=True))
             crop: Box = (x, y, z)
-            if corner == plan.crops[-1] or not bool(rows.values[:, -2].any()):
-                continue
-            _, rest = self._read(rows, warp, crop, plan.channels + 1)
-            if int((rest[:, -2] >= 0.5).sum()) >= self.least_lesion:
-                break
+            if number < len(plan.crops) and not empty:
+                _, rest = self._read(rows, warp, crop, plan.channels + 1)
+                if int((rest[-2] >= 0.5).sum()) >= self.least_lesion:
+                    break
         return crop
 
     def _read(self, rows: Rows, warp: Warp, box: Box, channels: int) -> tuple[Content, Tensor]:
-        """What lies in a box after warping: the generator's channels, and target and brain."""
-        positions = warp.positions(self.grid, box, rows.values.device)
-        voxels = rows.reached(positions)
-        at = positions.flatten(1)[:, voxels]
-        values = torch.empty(len(voxels), rows.values.shape[1], device=at.device)
-        for part, found in rows.read(at):
-            values[part] = found
-        return Content(box, voxels, values[:, :channels]), values[:, channels:]
+        """What lies in a box after warping: the generator's channels, and target and brain (maps, N)."""
+        positions = warp.positions(self.grid, box, rows.low, rows.values.device)
+        voxels, values = rows.read(positions)
+        return Content(box, voxels, places(voxels, positions.shape[1:]), values[:channels]), values[channels:]
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """The last bits of matrix products depend on the number of threads: on a CPU it is one."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _paste_(generator: Tensor, opacity: Tensor, at: Tensor, box: Box) -> None:
+    """Opacity (X, Y, Z) of a box goes into the last channel (C, N), and the others are thinned by it."""
+    inside = torch.ones(at.shape[1], dtype=torch.bool, device=at.device)
+    for place, (low, high) in zip(at, box, strict=True):
+        inside &= (place >= low) & (place < high)
+    rows = flat_nonzero(inside)
+    weight = opacity.flatten().index_select(0, flat_in(at.index_select(1, rows), box))
+    generator[-1, rows] = weight
+    generator[:-1, rows] *= 1 - weight
 
 
 def _target(content: Content, rest: Tensor, crop: Box, tissues: int) -> tuple[Tensor, Tensor]:
     """Target (background, tissues, lesion) and brain mask of the crop, from those voxels of a larger box."""
-    size = [high - low for low, high in crop]
-    rows = torch.arange(len(rest), device=rest.device)
-    places = [
-        place + low - first for place, (low, _), (first, _) in zip(content.places(rows), content.box, crop, strict=True)
-    ]
-    inside = torch.ones_like(rows, dtype=torch.bool)
-    for place, side in zip(places, size, strict=True):
-        inside &= (place >= 0) & (place < side)
-    voxels = ((places[0] * size[1] + places[1]) * size[2] + places[2])[inside]
-    values = rest[inside].T
-    target = torch.zeros(tissues + 2, math.prod(size), device=rest.device)
+    x, y, z = size = [high - low for low, high in crop]
+    corner = torch.tensor([low - first for (low, _), (first, _) in zip(crop, content.box, strict=True)])
+    at, values = content.at, rest
+    if content.box != crop:
+        at = at - corner.to(at)[:, None]
+        inside = torch.ones(at.shape[1], dtype=torch.bool, device=at.device)
+        for place, side in zip(at, size, strict=True):
+            inside &= (place >= 0) & (place < side)
+        rows = flat_nonzero(inside)
+        at, values = at.index_select(1, rows), values.index_select(1, rows)
+    voxels = flat_in(at, ((0, x), (0, y), (0, z))).long()
+    values = values.clamp_(0, 1)
+    target = torch.zeros(tissues + 2, x, y, z, device=rest.device)
     target[0] = 1
-    target[0, voxels] = (1 - values[:-1].sum(0)).clamp_(0, 1)
-    target[1:, voxels] = values[:-1].clamp(0, 1)
-    brain = torch.zeros(math.prod(size), dtype=torch.bool, device=rest.device)
-    brain[voxels] = values[-1] > 0.5
-    return target.view(-1, *size), brain.view(*size)
+    target[0].view(-1)[voxels] = (1 - values[:-1].sum(0)).clamp_(0, 1)
+    for channel, found in zip(target[1:], values, strict=False):
+        channel.view(-1)[voxels] = found
+    brain = torch.zeros(size, dtype=torch.bool, device=rest.device)
+    brain.view(-1)[voxels] = values[-1] > 0.5
+    return target, brain

@@ -5,7 +5,6 @@ Soft edge after Dai 2022 (Soft-CP) as the authors of SynthStroke compute it. Kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +14,11 @@ from torch.nn.functional import avg_pool3d, max_pool3d
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
-from strokelab.synthesis.axis_products import Box, everywhere, gaussian
+from strokelab.synthesis.axis_products import SD_OF_FWHM, Box, everywhere, gaussian_inside
 from strokelab.synthesis.fields import (
     Floats,
     Range,
+    Size,
     checked,
     legendre_sum,
     legendre_terms,
@@ -26,7 +26,6 @@ from strokelab.synthesis.fields import (
     spline_field,
 )
 
-_SD_TO_FWHM = 2.3548200450309493
 _FADES = ("legendre", "spline", "none")
 _EDGES = ("soft_cp", "rings", "none")
 _NOTHING = 1e-5
@@ -109,7 +108,7 @@ class LesionPaste:
             return stream.uniform(0, 1, points_sampled(stream, self.points))
         return None
 
-    def opacity(self, mask: Tensor, fading: Floats | None, grid: tuple[int, int, int], box: Box) -> Tensor:
+    def opacity(self, mask: Tensor, fading: Floats | None, grid: Size, box: Box) -> Tensor:
         """How opaque the lesion is: (X, Y, Z) float32, 0..1.
 
         Args:
@@ -152,10 +151,13 @@ class LesionPaste:
             covered = wider
         return weight
 
-    def smoothed_brain(self, brain: Tensor, grid: tuple[int, int, int], box: Box) -> Tensor:
-        """The brain mask (X, Y, Z) of a box smoothed by a Gaussian; nothing but zeros lies outside the box."""
-        pairs = zip(grid, box, strict=True)
-        kernels = [gaussian(side, self.brain_sd * _SD_TO_FWHM)[slice(*span), slice(*span)] for side, span in pairs]
+    def smoothed_brain(self, brain: Tensor) -> Tensor:
+        """The brain mask (X, Y, Z) of a box smoothed by a Gaussian; nothing lies outside the box."""
+        kernels = []
+        for side in brain.shape:
+            kernel = gaussian_inside(side, self.brain_sd / SD_OF_FWHM)
+            beyond = (kernel.shape[1] - side) // 2
+            kernels.append(kernel[:, beyond : beyond + side])
         return everywhere(brain.float(), kernels)
 
     def target(self, tissues: Tensor, opacity: Tensor, brain: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,9 +181,3 @@ class LesionPaste:
 def _box_mean(volume: Tensor) -> Tensor:
     """3 x 3 x 3 mean of (1, 1, X, Y, Z), zeros outside."""
     return avg_pool3d(volume, 3, 1, 1)
-
-
-def grown(box: Sequence[tuple[int, int]], by: int, grid: tuple[int, int, int]) -> Box:
-    """A box with ``by`` voxels more on each side, as far as the grid goes."""
-    x, y, z = ((max(0, low - by), min(side, high + by)) for (low, high), side in zip(box, grid, strict=True))
-    return x, y, z
