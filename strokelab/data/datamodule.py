@@ -63,8 +63,7 @@ class CohortDataModule(LightningDataModule):
         workers, prepare_workers: loader processes (0, a number, "auto": ``worker_count``); those that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
-        curves: whose curves there are, see ``cohort_checks.curve_cases``.
-        seed: of order, boxes and augmentation.
+        curves, seed: whose curves there are (``cohort_checks.curve_cases``); of order, boxes and augmentation.
         progress: show bars while cases are prepared.
     """
 
@@ -105,7 +104,7 @@ class CohortDataModule(LightningDataModule):
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
         self.drop_last, self.seed, self.progress = drop_last, seed, progress
-        self._stored, self._resumed = dict[str, StoredCase](), (0, 0)
+        self._stored, self._resumed = dict[str, StoredCase | None](), (0, 0)  # None: left out
         check_channels(self.modalities, view.preparation.modalities)
 
     @cached_property
@@ -229,9 +228,10 @@ class CohortDataModule(LightningDataModule):
     def _prepare(self, case_ids: Sequence[str], view: View | None = None) -> list[StoredCase]:
         missing, preparation = set(case_ids) - self._stored.keys(), (view or self.view).preparation
         if wanted := [case for case_id, case in self._by_id.items() if case_id in missing]:
-            ready = self.store.prepare(wanted, preparation, workers=self.prepare_workers, progress=self.progress)
-            self._stored.update({case.case_id: case for case in ready})
-        return [self._stored[case_id] for case_id in case_ids]
+            how: dict[str, Any] = {"workers": self.prepare_workers, "progress": self.progress, "leave_out": True}
+            ready = self.store.prepare(wanted, preparation, **how)
+            self._stored |= dict.fromkeys(case.case_id for case in wanted) | {case.case_id: case for case in ready}
+        return [case for case in map(self._stored.__getitem__, case_ids) if case is not None]
 
     def _loader(self, part: Literal["train", "val"]) -> DataLoader[Batch]:
         trainer = self.trainer

@@ -37,6 +37,16 @@ def template_brain(grid: Grid) -> NDArray[np.bool_]:
     return np.asarray(resample(mask.astype(np.float32), MNI, grid, "linear") >= 0.5)
 
 
+def template_t1() -> NDArray[np.float32]:
+    """The template's T1 image (X, Y, Z) on ``MNI``, 0 outside its brain."""
+    from nilearn.datasets import load_mni152_template
+
+    image = load_mni152_template(resolution=1)
+    if not Grid.of(image.shape, image.affine).matches(MNI):
+        raise RuntimeError(f"nilearn's template lies on {Grid.of(image.shape, image.affine).describe()}")
+    return np.where(_mni_brain(), np.asarray(image.dataobj, dtype=np.float32), np.float32(0))
+
+
 @lru_cache(maxsize=1)
 def _mni_brain() -> NDArray[np.bool_]:
     from nilearn.datasets import load_mni152_brain_mask  # two seconds of imports; only where a template is needed
