@@ -76,6 +76,10 @@ class SlidingWindows:
         """Spatial shape S of the largest that ``predict`` is given."""
         return self.patch
 
+    def padded(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape that a volume is padded to where it is smaller than a window."""
+        return tuple(shape) if self._fits(shape) else tuple(map(max, shape, self.patch))
+
     def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:
         """Scores of a volume.
 

@@ -264,6 +264,44 @@ def test_the_command(tmp_path, scan):
     assert "strokelab predict" in said.output
 
 
+@pytest.mark.parametrize("axes", ["LPI", "SAR"])
+def test_an_oblique_scan_comes_back_on_its_own_grid(tmp_path, scan, axes):
+    """Anisotropic, turned by 20 degrees, axes in another order: shape, affine and codes are the input's."""
+    run = import_synthstroke(folder_of(tmp_path), tmp_path / "run")
+    voxels = np.asarray(nib.load(scan).dataobj)[:, :, ::3]
+    turn = np.deg2rad(20)
+    affine = np.diag([1.1, 1, 3.0, 1])
+    affine[:3, 3] = [5, -7, 3]
+    affine[:2, :2] = [[1.1 * np.cos(turn), -np.sin(turn)], [1.1 * np.sin(turn), np.cos(turn)]]
+    image = nib.Nifti1Image(voxels, affine)
+    image = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(affine), nib.orientations.axcodes2ornt(axes))
+    )
+    image.set_qform(image.affine, 1)
+    image.set_sform(image.affine, 1)
+    nib.save(image, tmp_path / "sub-x_T1w.nii.gz")
+    words = ["predict", run, tmp_path / "sub-x_T1w.nii.gz", "--out", tmp_path / "out", "--classes"]
+    said = CliRunner().invoke(app, [*map(str, words), "--windows", "mirror=x", "--windows", "patch=[32,32,32]"])
+    assert said.exit_code == 0, said.output
+    files = {path.name.removeprefix("sub-x_"): path for path in (tmp_path / "out").rglob("*.nii.gz")}
+    tissues = [f"label-{name}_probseg.nii.gz" for name in ("background", "GM", "WM", "PV", "CSF", "lesion")]
+    assert set(files) == {*tissues, "dseg.nii.gz", "label-lesion_mask.nii.gz"}
+    source = nib.load(tmp_path / "sub-x_T1w.nii.gz")
+    for path in files.values():
+        written = nib.load(path)
+        assert written.shape == source.shape
+        np.testing.assert_array_equal(written.affine, source.affine)
+        assert [int(written.header[code]) for code in ("qform_code", "sform_code")] == [1, 1]
+    maps = np.stack([nib.load(files[name]).get_fdata() for name in tissues])
+    np.testing.assert_allclose(maps.sum(axis=0), 1, atol=1e-4)
+    assert np.array_equal(
+        nib.load(files["dseg.nii.gz"]).get_fdata() == 5, nib.load(files["label-lesion_mask.nii.gz"]).get_fdata()
+    )
+    (row,) = (tmp_path / "out" / "lesions.tsv").read_text().splitlines()[1:]
+    assert "padded" in row
+    assert "32x32x32 voxels" in row
+
+
 def by_hand(predict, image, patch, sd=0.125):
     """MONAI's sliding windows and eight flips in plain words: (C, X, Y, Z) -> mean logits (K, X, Y, Z)."""
     profiles = [torch.exp(-(((torch.arange(n) - (n - 1) / 2) / (sd * n)) ** 2) / 2) for n in patch]
