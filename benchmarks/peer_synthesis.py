@@ -48,10 +48,10 @@ def composition(maps: Tensor, brain: Tensor, lesion: Tensor, size: int, *, late:
         padding_mode="zeros",
         cache_grid=True,
     )
-    fade = SmoothField((5, 5, 5), spatial_size=tuple(lesion.shape), low=0.0, high=2.0)
-    bend = SmoothField((6, 6, 6), spatial_size=(wide,) * 3, low=-0.025, high=0.025, channels=3)
+    fade = SmoothField((5, 5, 5), spatial_size=tuple(lesion.shape), low=0.0, high=2.0, mode="trilinear")
+    bend = SmoothField((6, 6, 6), spatial_size=(wide,) * 3, low=-0.025, high=0.025, channels=3, mode="trilinear")
     corruptions = [
-        RandSmoothFieldAdjustIntensity((wide,) * 3, (5, 5, 5), gamma=(0.5, 1.5), prob=1.0),
+        RandSmoothFieldAdjustIntensity((wide,) * 3, (5, 5, 5), mode="trilinear", gamma=(0.5, 1.5), prob=1.0),
         RandAdjustContrast(prob=1.0, gamma=(0.5, 2.0)),
         lambda image: GaussianSmooth(float(np.random.uniform(0.1, 3) / 2.355))(image),
         RandSimulateLowResolution(prob=1.0, zoom_range=(0.125, 1.0)),
