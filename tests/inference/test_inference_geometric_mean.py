@@ -49,3 +49,16 @@ def test_windows_that_leave_voxels_out_are_refused():
         GeometricMean(PatchWindows((8, 8, 8), skip_outside_brain=True))
     with pytest.raises(ConfigError, match="CentreWindow"):
         GeometricMean(CentreWindow((8, 8, 8)))
+
+
+def test_a_plan_that_averages_logits_itself_gives_the_same_and_is_not_wrapped():
+    image = torch.randn(1, 10, 8, 9, generator=torch.Generator().manual_seed(0))
+
+    def predict(x, brain):
+        return torch.cat([x, -x, x.square()], dim=1).softmax(dim=1)
+
+    plain = GeometricMean(PatchWindows((8, 8, 8)), scores="logits")(image, predict, image[0] == 0)
+    own = PatchWindows((8, 8, 8), scores="logits")
+    assert torch.equal(own(image, predict, image[0] == 0), plain)
+    with pytest.raises(ConfigError, match=r"view\.windows\.windows\.scores"):
+        GeometricMean(own)

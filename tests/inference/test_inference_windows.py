@@ -246,6 +246,8 @@ def test_on_a_gpu_scores_are_those_of_the_cpu(accumulate, home):
         ({"mirror": "lr"}, "mirror"),
         ({"batch_size": 0}, "batch_size"),
         ({"accumulate": "gpu"}, "accumulate"),
+        ({"scores": "odds"}, "scores"),
+        ({"scores": "logits", "skip_outside_brain": True}, "skip_outside_brain"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(setting, name):
