@@ -245,6 +245,7 @@ class Prediction:
     disagreement: NDArray[np.float32] | None = None  # (X, Y, Z) standard deviation over the members of an ensemble
     classes: NDArray[np.float32] | None = None  # (K, X, Y, Z) probabilities of all classes, where asked for
     covered: NDArray[np.bool_] | None = None  # (X, Y, Z) what the windows look at; None: they leave nothing out
+    class_names: tuple[str, ...] = ()  # of the K classes, where the family names them
 
     @property
     def volume_ml(self) -> float:

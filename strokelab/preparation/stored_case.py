@@ -97,7 +97,7 @@ class StoredCase:
     def _map(self, name: str) -> NDArray[Any]:
         path = self.entry / f"{name}.npy"
         try:
-            return _mapped(path)
+            return mapped(path)
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(
                 path,
@@ -119,7 +119,7 @@ def _box_of(brain: NDArray[np.bool_]) -> tuple[Triple, Triple]:
     return (x[0], y[0], z[0]), (x[1], y[1], z[1])
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+def mapped(path: Path) -> NDArray[Any]:
     """An array file as a read-only view of its map.
 
     NumPy's map keeps a file descriptor as long as it lives, of which a process may have few: a thousand cases would
