@@ -35,27 +35,44 @@ _ALIKE = 0.05  # share by which voxel sizes along the axes may differ for maps o
 @buildable(training="data")
 @dataclass(frozen=True)
 class LesionCohort:
-    """Lesion masks of another labelled cohort, pasted in place of those of the training cases.
+    """Whose lesions are pasted.
 
     Args:
-        dataset: a reader's name (``strokelab.data.readers``).
+        dataset: a reader's name (``strokelab.data.readers``); None: the cohort's own training cases.
         root: the dataset's folder.
         options: the reader's own.
-        exclude: ids of cases to be left out.
+        exclude: ids of cases whose lesions are left out.
+
+    Raises:
+        ConfigError: a dataset without a folder, or a folder without a dataset.
     """
 
-    dataset: str
-    root: str
+    dataset: str | None = None
+    root: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     exclude: Sequence[str] = ()
 
-    def cases(self) -> list[Case]:
-        """Its labelled cases.
+    def __post_init__(self) -> None:
+        if (self.dataset is None) != (self.root is None):
+            raise ConfigError(
+                f"{_NODE}.lesions",
+                found=f"dataset {self.dataset} at {self.root}",
+                expected="a dataset with its folder, or neither: the lesions of the training cases",
+                remedy="give both dataset and root, or leave both null",
+            )
+
+    def cases(self, own: Sequence[Case]) -> list[Case]:
+        """The labelled cases.
+
+        Args:
+            own: those of the cohort that train.
 
         Raises:
             StrokelabError: as ``readers.read``.
         """
-        found = readers.read(self.dataset, self.root, **self.options)
+        found = own
+        if self.dataset is not None and self.root is not None:
+            found = readers.read(self.dataset, self.root, **self.options)
         return [case for case in found if case.labelled and case.case_id not in self.exclude]
 
 
@@ -72,7 +89,7 @@ class SyntheticSource:
         generator: how an image is made.
         tissues: healthy heads.
         register: brings lesion masks to MNI space (``Preparation.register``); None: they lie there.
-        lesions: masks of another cohort to train with; None: those of the training cases.
+        lesions: whose are pasted in training.
         slices_per_volume: of models of slices: so many consecutive samples are slices of one image.
         validation: synthetic samples that validate; None: as many as real ones.
         weight: of no meaning: sources that make their samples are mixed in turn (``data.mixing``).
@@ -84,7 +101,7 @@ class SyntheticSource:
     generator: Generator = field(default_factory=Generator)
     tissues: TissueMaps = field(default_factory=TissueMaps)
     register: Any = None
-    lesions: LesionCohort | None = None
+    lesions: LesionCohort = field(default_factory=LesionCohort)
     slices_per_volume: int = 16
     validation: int | None = None
     weight: float = 1.0
@@ -152,14 +169,16 @@ class SyntheticSource:
             split: with the cohort's cases alone.
             cases: none.
         """
-        other = self.lesions
-        ids = split.train if other is None else [case.case_id for case in other.cases()]
+        lesions = self.lesions
+        ids = {*split.train} - {*lesions.exclude}
+        if lesions.dataset is not None:
+            ids = {case.case_id for case in lesions.cases(())}
         return {
             "synthetic": {
                 "tissue_maps": len(self.tissues.sources),
                 "tissue_root": None if self.tissues.root is None else str(Path(self.tissues.root).expanduser()),
                 "channels": list(self.tissues.channels),
-                "lesions_of": "training cases" if other is None else f"{other.dataset}: {other.root}",
+                "lesions_of": f"{lesions.dataset}: {lesions.root}" if lesions.dataset else "training cases",
                 "lesions": len(ids),
                 "lesion_cases": digest(sorted(ids)),
             }
@@ -174,7 +193,8 @@ class SyntheticSource:
         """
         lesions = [case for case in self._lesions(wanted) if case.lesion_voxels]
         if wanted.part == "train" or lesions:
-            with_lesion(lesions, self._heads(wanted)[0], registered=self.register is not None)
+            registers = self.register or getattr(wanted.means.view.preparation, "register", None)
+            with_lesion(lesions, self._heads(wanted)[0], registered=registers is not None)
 
     def made(self, wanted: Wanted, size: Size, *, length: int | None = None) -> SyntheticSamples | None:
         """Samples in the form of the cohort's.
@@ -205,17 +225,18 @@ class SyntheticSource:
 
     def _lesions(self, wanted: Wanted) -> list[StoredCase]:
         """The cases whose lesions are pasted, prepared: as the view has them where they are the cohort's."""
+        means = wanted.means
         register = {} if self.register is None else {"register": self.register}
-        if self.lesions is None or wanted.part == "val":
-            if wanted.part == "train":
-                check_held_out(wanted.cases, wanted.aside)
-            return wanted.means.prepare(wanted.cases, replace(wanted.means.view.preparation, **register))
-        every = self.lesions.cases()
+        if wanted.part == "val":
+            return means.prepare(wanted.cases, replace(means.view.preparation, **register))
+        every = self.lesions.cases(wanted.cases)
         check_held_out(every, wanted.aside)
+        if self.lesions.dataset is None:
+            return means.prepare(every, replace(means.view.preparation, **register))
         found: list[StoredCase] = []
         for modality in sorted({case.reference_modality for case in every}):
             own = Preparation((modality,), normalize="none", **register)
-            found += wanted.means.prepare([case for case in every if case.reference_modality == modality], own)
+            found += means.prepare([case for case in every if case.reference_modality == modality], own)
         return found
 
     def _heads(self, wanted: Wanted) -> Sequence[Anatomy]:
@@ -259,6 +280,5 @@ def check_held_out(lesions: Sequence[Case], aside: Sequence[Case]) -> None:
             found=f"{len(wrong)} lesion masks to be pasted into training images, of subjects that validate or test: "
             f"{wrong[:3]}",
             expected="lesions of subjects that do neither",
-            remedy=f"leave {_NODE}.lesions=null, for those of the training cases; or leave these cases out with "
-            f"{setting(f'{_NODE}.lesions.exclude', wrong)}",
+            remedy=f"leave these cases out with {setting(f'{_NODE}.lesions.exclude', wrong)}",
         )

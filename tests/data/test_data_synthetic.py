@@ -128,6 +128,12 @@ def test_settings_out_of_range(change):
         SyntheticSource(**change)
 
 
+@pytest.mark.parametrize("change", [{"dataset": "atlas_v1"}, {"root": "somewhere"}])
+def test_another_cohort_has_a_name_and_a_folder(change):
+    with pytest.raises(ConfigError, match="lesions"):
+        LesionCohort(**change)
+
+
 # ---------------------------------------------------------------- lesions
 
 
@@ -150,8 +156,11 @@ def test_training_pastes_lesions_of_training_cases_alone(t1_cohort):
     data = cohort(t1_cohort, volumes())
     split = data.split_result
     train, val = made(data), made(data, "val", length=4)
+    less = SyntheticSource(lesions=LesionCohort(exclude=split.train[:1]))
+    without = made(cohort(t1_cohort, volumes(), source=less))
     assert {case.case_id for case in train.cases} <= set(split.train)
     assert {case.case_id for case in val.cases} <= set(split.val)
+    assert {case.case_id for case in without.cases} == {*split.train[1:]}
     assert len({train.rows_of([(0, index)])[0] for index in range(40)}) == len(train.cases)
     assert not same(train.__getitems__([(0, 0)]), val.__getitems__([(0, 0)]))
 
