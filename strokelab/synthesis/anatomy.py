@@ -28,6 +28,7 @@ VERSION = 1
 HEAD = ("skull", "fluid", "soft", "fat")
 """The classes of a phantom's head outside its brain."""
 
+_BRAIN_MM = ((-60.0, -90.0, -40.0), (60.0, 60.0, 70.0))  # well inside the template's brain: every MNI volume has it
 _LEAST_OVERLAP = 0.7  # Dice of a brain with the template's; that of brains brought to MNI is 0.9 and more
 
 
@@ -208,8 +209,7 @@ def _check_grids(files: Mapping[str, Path]) -> None:
                 expected=f"the grid of {first}: {expected.describe()}",
                 remedy="resample the maps of a set onto one grid",
             )
-    low, high = (np.asarray(end) for end in ((-60.0, -90.0, -40.0), (60.0, 60.0, 70.0)))
-    corners = np.linalg.inv(expected.matrix) @ np.append(np.stack([low, high], axis=1), [[1.0, 1.0]], axis=0)
+    corners = np.linalg.inv(expected.matrix) @ np.append(np.asarray(_BRAIN_MM).T, [[1.0, 1.0]], axis=0)
     inside = (corners[:3] > -0.5) & (corners[:3] < np.asarray(expected.shape)[:, None] - 0.5)
     if not is_axis_aligned(expected) or not inside.all():
         raise _not_in_mni(first, expected.describe())
