@@ -30,6 +30,7 @@ PARTS = {
     "scoreboard": ("benchmarks.scoreboard", "rows"),
     "tune": ("benchmarks.tune", "rows"),
     "augmentation": ("benchmarks.augmentation", "rows"),
+    "synthesis": ("benchmarks.synthesis", "rows"),
     "patches": ("benchmarks.patches", "rows"),
     "nnunet_step": ("benchmarks.nnunet_step", "rows"),
     "volume_step": ("benchmarks.volume_step", "rows"),

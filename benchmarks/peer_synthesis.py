@@ -9,7 +9,6 @@ import torch
 from monai.transforms import (
     FillHoles,
     GaussianSmooth,
-    KeepLargestConnectedComponent,
     RandAdjustContrast,
     RandAffine,
     RandFlip,
@@ -111,7 +110,9 @@ def _bent(stack: Tensor, bend: SmoothField) -> Tensor:
 
 
 def _stripped(mask: Tensor) -> Tensor:
-    mask = KeepLargestConnectedComponent()(mask)
+    labels, count = ndimage.label(np.asarray(mask[0]) > 0)  # MONAI's own needs scikit-image
+    largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]) if count else labels > 0
+    mask = torch.from_numpy(largest[None].astype(np.float32))
     for _ in range(3):
         wider = ndimage.binary_dilation(np.asarray(mask[0]) > 0, iterations=2)
         mask = FillHoles()(torch.from_numpy(wider[None].astype(np.float32)))

@@ -123,7 +123,6 @@ def _cornucopia(maps: Tensor, brain: Tensor, lesion: Tensor) -> Work:
     labels = torch.cat([1 - pasted.sum(0, keepdim=True), pasted])
     transform = SynthFromLabelTransform(
         patch=SIZE,
-        one_hot=True,
         rotation=15,
         shears=0.012,
         zooms=0.15,

@@ -193,7 +193,7 @@ class Generator:
             found = f"maps {tuple(maps.shape)}, brain {tuple(brain.shape)}, lesion {tuple(lesion.shape)}"
             raise ValueError(f"{found}, {tissues} tissues: the plan is for {plan.channels} maps of one shape")
         with torch.autocast(maps.device.type, enabled=False), _one_thread(maps.device):
-            rows = self._rows(*self._placed(maps, brain > 0.5, lesion > 0.5), plan.fading, tissues)
+            rows = self._rows(*self._placed(maps, _binary(brain), _binary(lesion)), plan.fading, tissues)
             return self._sample(rows, plan, tissues)
 
     def _placed(self, maps: Tensor, brain: Tensor, lesion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -301,6 +301,11 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _binary(mask: Tensor) -> Tensor:
+    """Inside where above a half; whole numbers are not turned to floats for that."""
+    return mask > 0.5 if mask.is_floating_point() else mask > 0
 
 
 def _paste_(generator: Tensor, opacity: Tensor, at: Tensor, box: Box) -> None:
