@@ -59,3 +59,21 @@ def volume_sibling(source: Path, folder: Path, *, seed: int, windows: dict) -> P
     for file in (folder / "checkpoints").glob("*.ckpt"):
         torch.save({**torch.load(file, weights_only=True), "state_dict": weights}, file)
     return folder
+
+
+LOGITS = {
+    "_target_": "strokelab.inference.geometric_mean.GeometricMean",
+    "windows": {"_target_": "strokelab.inference.windows.PatchWindows", "patch": [16, 16, 16], "mirror": "none"},
+    "scores": "logits",
+}
+
+
+def any_contrast_sibling(source: Path, folder: Path, *, seed: int = 0, **settings) -> Path:
+    """A run of a 3D network that takes any contrast, untrained: windows of logits, finished on the native grid."""
+    volume_sibling(source, folder, seed=seed, windows=LOGITS)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["view"] |= {"any_contrast": True, "finish": "native", "augment": None}
+    config["view"]["preparation"] |= {"spacing": [8.0, 8.0, 8.0], "crop": None, "offset": None, "box": None}
+    config["view"]["preparation"]["normalize"] = "zscore_brain"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | settings))
+    return folder

@@ -64,8 +64,7 @@ class CohortDataModule(LightningDataModule):
         workers, prepare_workers: loader processes (0, a number, "auto": ``worker_count``); those that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
-        curves: whose curves there are, see ``cohort_checks.curve_cases``.
-        seed: of order, boxes and augmentation.
+        curves, seed: whose curves there are (``cohort_checks.curve_cases``); of order, boxes and augmentation.
         progress: show bars while cases are prepared.
     """
 
@@ -101,7 +100,9 @@ class CohortDataModule(LightningDataModule):
         chosen = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
         self.filter = CaseFilter(dataset, self.modalities, *chosen)
         self.view, self.split, self.curves, self.mixing = view, split, curves, mixing
-        self.sources = dict(sources or {}) | ({} if pseudo is None else {"pseudo": pseudo})
+        self.sources = {name: one for name, one in (sources or {}).items() if one} | (
+            {} if pseudo is None else {"pseudo": pseudo}
+        )
         self.release_sites = n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
@@ -238,7 +239,7 @@ class CohortDataModule(LightningDataModule):
         """Cases of any cohort on the grid of a preparation: those known already, the others by the store."""
         keys = [(preparation, case.dataset, case.case_id) for case in cases]
         if wanted := {key: case for key, case in zip(keys, cases, strict=True) if key not in self._stored}:
-            how: dict[str, Any] = {"workers": self.prepare_workers, "progress": self.progress}
+            how: dict[str, Any] = {"workers": self.prepare_workers, "progress": self.progress, "leave_out": True}
             ready = {one.case_id: one for one in self.store.prepare([*wanted.values()], preparation, **how)}
             self._stored |= {key: ready.get(case.case_id) for key, case in wanted.items()}
         return [one for one in map(self._stored.__getitem__, keys) if one is not None]

@@ -49,7 +49,7 @@ def find_scans(
         ConfigError: ``as_modality`` is not the one modality.
     """
     _check_given(as_modality, modalities)
-    named, searched = _files(paths)
+    named, searched = files_of(paths)
     left_out: dict[Path, str] = {}
     scans: list[Path] = []
     for file in dict.fromkeys([*named, *searched]):
@@ -74,7 +74,7 @@ def find_scans(
                     raise _refused(file, modalities, "a name that says no modality")
                 left_out[file] = f"names that say none of {', '.join(modalities)}"
     if not groups:
-        raise _none(where, [*named, *searched], left_out, modalities)
+        raise no_scans(where, [*named, *searched], left_out, modalities)
     leads = [_lead(case_id, files, modalities, label_modality) for case_id, files in groups.items()]
     wanted = contrast_said(modalities[0])
     assumed = [file for file in scans if file not in named and wanted and not as_modality and not contrast_of(file)]
@@ -110,7 +110,7 @@ def _check_given(as_modality: str | None, modalities: Sequence[str]) -> None:
     )
 
 
-def _files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+def files_of(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
     """Files that were named one by one, and all files of the folders, in natural order."""
     named: list[Path] = []
     searched: list[Path] = []
@@ -182,9 +182,28 @@ def _refused(file: Path, modalities: Sequence[str], reason: str) -> DataError:
     )
 
 
-def _none(where: Path, files: Sequence[Path], left_out: Mapping[Path, str], modalities: Sequence[str]) -> DataError:
+def check_scan(file: Path) -> None:
+    """Refuse a file that is named one by one for a model of any contrast and is no scan.
+
+    Raises:
+        DataError: it is a mask by its name.
+    """
+    if is_mask(file):
+        raise _refused(file, ("image",), _MASK)
+
+
+def no_scans(where: Path, files: Sequence[Path], left_out: Mapping[Path, str], modalities: Sequence[str]) -> DataError:
+    """The error where nothing that was named is a scan.
+
+    Args:
+        where: what was named.
+        files: all files that were looked at.
+        left_out: file -> reason.
+        modalities: of the run; (): it takes any contrast.
+    """
     images = [file for file in files if is_volume(file)]
     contrasts = [said for file in images if not is_mask(file) and (said := contrast_of(file))]
+    expected = f"scans called <case>_<modality>.nii.gz of {', '.join(modalities)}, which the run was trained on"
     remedy = "check the path, or rename the files"
     if contrasts and len(modalities) == 1:
         remedy = f"apply a run that was trained on {' or '.join(dict.fromkeys(contrasts))}; "
@@ -192,7 +211,7 @@ def _none(where: Path, files: Sequence[Path], left_out: Mapping[Path, str], moda
     return DataError(
         where,
         found="; ".join(grouped(left_out)) if images else listing(images),
-        expected=f"scans called <case>_<modality>.nii.gz of {', '.join(modalities)}, which the run was trained on",
+        expected=expected if modalities else "scans of any contrast, such as <case>_<contrast>.nii.gz",
         remedy=remedy,
     )
 
@@ -202,6 +221,12 @@ def _ids(scans: Sequence[Path], modality: str) -> dict[Path, str]:
     names = {file: _short(file, modality) for file in scans}
     side_by_side = _repeated({file: (file.parent, name) for file, name in names.items()})
     names |= {file: stem(file) for file in side_by_side if split_name(file, [modality]) is None}
+    return without_repeats(names)
+
+
+def without_repeats(names: Mapping[Path, str]) -> dict[Path, str]:
+    """File -> a name of its own: where two are alike, with those folders before it that differ."""
+    names = dict(names)
     folders = {file: file.absolute().parent.parts for file in _repeated(names)}
     twins: dict[str, list[tuple[str, ...]]] = {}
     for file, parts in folders.items():

@@ -18,12 +18,14 @@ from strokelab.configuration import Settings, bind, build, check_arguments, chec
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.evaluation.averaging import Averaging, assign
+from strokelab.evaluation.by_modality import Modalities, modality_outcomes
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
 from strokelab.evaluation.honesty import doubts
 from strokelab.evaluation.material import evaluation_of, materials_of
 from strokelab.evaluation.outcomes import outcomes_of, own_metrics, save_qc, with_overlays
 from strokelab.evaluation.own_means import OwnMeans
+from strokelab.evaluation.recipes import composed
 from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
 from strokelab.files import make_folder
 from strokelab.metrics.profiles import find_profile
@@ -40,6 +42,7 @@ KEYS = (
     "runs",
     "sweeps",
     "data",
+    "datasets",
     "out",
     "part",
     "checkpoint",
@@ -104,15 +107,18 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     for line in unfinished(sweep.members):
         console.print(f"Not in the tables: {line}", markup=False, highlight=False, soft_wrap=True)
     # What can be wrong with a run or a dataset is found before the first of them is predicted.
-    entries = entries_of(_listed(settings["runs"]), sweep.finished, settings)
-    sweep = replace(sweep, notes=(*sweep.notes, *doubts(entries, settings["part"])))
     asked = _ensemble(settings)
+    entries = _entries(sweep, settings, each=isinstance(asked, Modalities))
+    sweep = replace(sweep, notes=(*sweep.notes, *doubts(entries, settings["part"])))
     averaging = asked if isinstance(asked, Averaging) else None
     assignment = assign(entries, averaging, _checkpoints_of_each(entries, settings)) if averaging else None
     if isinstance(asked, OwnMeans):
         entries, notes = asked.beside(entries, settings)
         sweep = replace(sweep, notes=(*sweep.notes, *notes))
-    outcomes = [] if averaging and averaging.alone else outcomes_of(entries, settings, out)
+    if isinstance(asked, Modalities):
+        outcomes = modality_outcomes(entries, asked, settings, out)
+    else:
+        outcomes = [] if averaging and averaging.alone else outcomes_of(entries, settings, out)
     if averaging and assignment:
         outcomes += ensemble_outcomes(assignment, averaging, settings, out)
         sweep = replace(sweep, notes=(*sweep.notes, *assignment.notes))
@@ -130,10 +136,49 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     return report
 
 
-def _ensemble(settings: Settings) -> Averaging | OwnMeans | None:
+def _entries(sweep: Sweep, settings: Settings, *, each: bool) -> list[Entry]:
+    """The runs on the one data set, or on each of several, which are then told apart by its name.
+
+    Args:
+        sweep: the finished members count.
+        settings: of the evaluation.
+        each: runs of one channel are applied to each modality of a data set.
+    """
+    folders = _listed(settings["runs"])
+    if not settings.get("datasets"):
+        return entries_of(folders, sweep.finished, settings, each=each)
+    found: list[Entry] = []
+    for name, node in data_nodes(settings).items():
+        for entry in entries_of(folders, sweep.finished, {**settings, "data": node}, each=each):
+            label, model, known = f"{entry.label} {name}", f"{entry.model} {name}", entry.published or entry.model
+            found.append(replace(entry, label=label, model=model, published=known))
+    return found
+
+
+def data_nodes(settings: Settings) -> dict[str, Settings]:
+    """Name -> node of each data set of ``datasets``.
+
+    Raises:
+        ConfigError: ``data`` is given, too, or a name is none of ``conf/data``.
+    """
+    if settings.get("data"):
+        raise ConfigError(
+            "datasets",
+            found=f"data and {', '.join(settings['datasets'])}",
+            expected="one data set by data=..., or several by datasets={...}",
+            remedy="leave data out",
+        )
+    roots: dict[str, Any] = settings["datasets"]
+    return {
+        name: composed("evaluate", f"data={name}")["data"] | ({"root": str(root)} if root else {})
+        for name, root in roots.items()
+    }
+
+
+def _ensemble(settings: Settings) -> Averaging | OwnMeans | Modalities | None:
     """The ensemble that was asked for; snapshots without one are those of each run alone."""
     if settings.get("ensemble"):
-        asked: Averaging | OwnMeans = build(settings["ensemble"])
+        asked: Averaging | OwnMeans | Modalities = build(settings["ensemble"])
         return asked
     return OwnMeans({"e": runs.SNAPSHOTS}, alone=True) if settings["checkpoint"] == runs.SNAPSHOTS else None
 
@@ -193,9 +238,11 @@ def _check(settings: Settings) -> None:
     own_metrics(settings)
     if settings.get("ensemble"):
         check_arguments({"ensemble": settings["ensemble"]})
-    if settings.get("data"):
-        bind({"data": settings["data"]}, {})
-        check_arguments({"data": settings["data"]})
+    nodes = data_nodes(settings).values() if settings.get("datasets") else [settings.get("data")]
+    for node in nodes:
+        if node:
+            bind({"data": node}, {})
+            check_arguments({"data": node})
 
 
 def _check_checkpoint(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from strokelab import runs
@@ -14,6 +14,7 @@ from strokelab.data import read_cases
 from strokelab.data.cohort_checks import MissingModalityError
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, RunError
+from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, default_store
 from strokelab.runs import Run
 from strokelab.runs.training_scans import check_contrasts
@@ -29,6 +30,7 @@ class Cohort:
     spacing: str  # of the network's grid, in words
     absent: str = ""  # why there are no cases: the data are elsewhere
     own: bool = True  # a part of the run's own split, prepared as its training prepared it
+    modalities: tuple[str, ...] = ()  # the images that are predicted each alone, where the run does that
 
 
 class Cohorts:
@@ -36,10 +38,11 @@ class Cohorts:
 
     Args:
         settings: of the evaluation; ``data`` and ``part`` are looked at.
+        each: runs of one channel are applied to each modality of a dataset, whatever they were trained on.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, *, each: bool = False) -> None:
+        self.settings, self._each = settings, each
         self._read: dict[str, list[Case]] = {}
         self._chosen: dict[tuple[str, ...], tuple[Settings, list[Case]]] = {}
 
@@ -72,7 +75,17 @@ class Cohorts:
                 remedy="choose part=val or part=train, or a dataset with data=...",
             )
         dataset, phantom = str(described["dataset"]), bool(described.get("phantom"))
-        return Cohort(dataset, phantom, tuple(cases), _spacing(run), own=own_part)
+        images = self._images(run, cases, own=own_part)
+        return Cohort(dataset, phantom, tuple(cases), _spacing(run), own=own_part, modalities=images)
+
+    def _images(self, run: Run, cases: Sequence[Case], *, own: bool) -> tuple[str, ...]:
+        """The images of these cases that the run predicts each alone; none where it is given all at once."""
+        if not applied_to_each(run, self._each):
+            return ()
+        wanted = run.view.preparation.modalities if own else (self.settings.get("data") or {}).get("modalities") or ()
+        if own and self._each:
+            wanted = ()
+        return tuple(wanted) or tuple(dict.fromkeys(name for case in cases for name in case.images))
 
     def elsewhere(self, run: Run, reason: str) -> Cohort:
         """The run's own cohort where its files cannot be read: a name without cases."""
@@ -117,17 +130,30 @@ class Cohorts:
         Raises:
             RunError: it has other images than the run was trained on.
         """
-        if run.modalities not in self._chosen:
-            node = self.settings["data"]
-            named = [str(name) for name in node.get("modalities") or run.modalities]
-            check_contrasts(named, run.modalities, where=run.folder, data=str(node.get("root")))
-            datamodule = build({**node, "modalities": list(run.modalities)}, view=run.view, split=None)
+        node = self.settings["data"]
+        named = tuple(str(name) for name in node.get("modalities") or run.view.preparation.modalities)
+        wanted, view = run.modalities, run.view
+        if applied_to_each(run, self._each):
+            wanted, view = named, replace(view, preparation=Preparation(named, normalize="none"))
+        if wanted not in self._chosen:
+            check_contrasts(named, wanted, where=run.folder, data=str(node.get("root")))
+            datamodule = build({**node, "modalities": list(wanted)}, view=view, split=None)
             try:
-                self._chosen[run.modalities] = (datamodule.describe(), datamodule.cases)
+                self._chosen[wanted] = (datamodule.describe(), datamodule.cases)
             except MissingModalityError as error:
-                check_contrasts(error.images, run.modalities, where=run.folder, data=error.where)
+                check_contrasts(error.images, wanted, where=run.folder, data=error.where)
                 raise
-        return self._chosen[run.modalities]
+        return self._chosen[wanted]
+
+
+def applied_to_each(run: Run, each: bool) -> bool:
+    """Whether a run predicts each image of a case alone.
+
+    Args:
+        run: a run.
+        each: whether this is asked for of runs of one channel that were trained on one modality.
+    """
+    return run.any_contrast or (each and len(run.view.preparation.channels) == 1)
 
 
 def store_of(settings: Settings) -> PreparedStore:

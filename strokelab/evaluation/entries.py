@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from strokelab.configuration import Settings
+from strokelab.contract import Case
 from strokelab.data.splits import Split
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.cohort import Cohort, Cohorts
@@ -21,8 +22,9 @@ from strokelab.evaluation.sweep import Finished
 from strokelab.evaluation.tuning import Tuning
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.tune import Found
-from strokelab.preparation.store import PreparedStore, Preparing
+from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
 from strokelab.runs import SNAPSHOTS, Ensemble, Run, each_named, load_ensemble, load_run
+from strokelab.runs.alone import StoredImages, store_images
 from strokelab.runs.members import Loading, Pool
 from strokelab.runs.recipe import differences_of
 from strokelab.runs.training_scans import Preparer
@@ -60,6 +62,21 @@ class Entry:
     tuned_in: Path | None = None  # where that lies
     epoch: int | None = None  # from 1, of the checkpoint
     averaged: tuple[str, ...] = ()  # checkpoints of the run whose mean it is; () = the one that is evaluated
+    each: Preparer | None = None  # where it predicts each image of a case alone
+    modality: str = ""  # the one image that it is given, or the name of their mean; "" = as it is applied otherwise
+
+    def stored(
+        self, store: PreparedStore, cases: Sequence[Case], *, progress: bool = True
+    ) -> Sequence[StoredCase | StoredImages]:
+        """Cases in the store, as the run looks at them.
+
+        Raises:
+            DataError: cases cannot be prepared.
+        """
+        if self.each is None:
+            return store.prepare(cases, self.preparing(store), progress=progress)
+        names, own = self.cohort.modalities, self.cohort.own
+        return store_images(self.each, cases, store, modalities=names, as_trained=own, progress=progress)
 
     def preparing(self, store: PreparedStore) -> Preparing:
         """How its cases are prepared: those of its own split as in the training, others as the run prepares scans."""
@@ -84,18 +101,21 @@ class Entry:
         return self.pool.run(_loading(self.folder, settings))
 
 
-def entries_of(folders: Sequence[str], finished: Sequence[Finished], settings: Settings) -> list[Entry]:
+def entries_of(
+    folders: Sequence[str], finished: Sequence[Finished], settings: Settings, *, each: bool = False
+) -> list[Entry]:
     """The runs named on the command line and the finished members of sweeps, each checked, all told apart.
 
     Args:
         folders: run folders.
         finished: members of sweeps.
         settings: of the evaluation.
+        each: runs of one channel are applied to each modality of a dataset.
 
     Raises:
         StrokelabError: a run cannot be loaded or its dataset not be read, or a result would count twice.
     """
-    cohorts = Cohorts(settings)
+    cohorts = Cohorts(settings, each=each)
     listed = [Finished(Path(folder).expanduser().resolve(), "", {}) for folder in folders]
     tuning = Tuning(settings, cohorts)
     pool = Pool(lambda asked: tuning.settled(_load(asked.folder, settings, asked.checkpoint)), _KEPT_GB)
@@ -129,6 +149,7 @@ def _entry(one: Finished, cohorts: Cohorts, tuning: Tuning, settings: Settings, 
         member=one.name,
         overrides=one.overrides,
         preparer=None if cohort.own else run.preparation_of.ready(),
+        each=run.preparation_of if cohort.modalities else None,
         pool=pool,
         tuning=found,
         tuned_in=place,

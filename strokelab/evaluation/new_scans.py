@@ -14,7 +14,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.configuration import compose, plain
 from strokelab.contract import Case
-from strokelab.data.new_scans import NewScans, find_scans, grouped
+from strokelab.data.new_scans import NewScans, grouped
 from strokelab.errors import ConfigError, RunError, StrokelabError
 from strokelab.evaluation.outcomes import save_qc
 from strokelab.evaluation.sweep import gather, is_sweep, unfinished
@@ -25,6 +25,7 @@ from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.progress import shown_in
 from strokelab.preparation.progress import advancing, bar
 from strokelab.runs import Ensemble, Run
+from strokelab.runs.given import scans_of
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Weights
@@ -148,7 +149,8 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     trained = applying.load(folders)
     check_settled(trained.postprocess)
     first = next(iter(applying.as_each), "")  # its grid is that of the results
-    found = find_scans(inputs, trained.modalities, label_modality=first, as_modality=applying.as_modality)
+    wanted = None if trained.any_contrast else trained.modalities
+    found = scans_of(inputs, wanted, applying.as_modality, grid=first)
     derivative = Derivative(
         writing.out,
         name="strokelab",
@@ -167,13 +169,14 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
                 rows.append(derivative.write(prediction, image=case.reference_image, modality=case.reference_modality))
                 save_qc(derivative, case, prediction)
                 row = rows[-1]
-                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s)")
+                images = f" from {named}" if (named := prediction.provenance.get("modalities")) else ""
+                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s){images}")
             except StrokelabError as error:  # one damaged scan must not cost the others
                 failures[case.case_id] = error
                 console.print("[red]failed:[/] ", end="")
                 _say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
-    _announce(found, trained.modalities, console)
+    _announce(found, wanted or ["any contrast"], console)
     _say(console, f"Masks: {writing.out}   Volumes: {table}")
     if writing.report is not None:
         writing.report(json.dumps(_account(table, rows, found, cases, failures), indent=2))

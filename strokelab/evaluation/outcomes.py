@@ -24,6 +24,7 @@ from strokelab.report.case_overlay import overlay_of
 from strokelab.report.choice import cases_by_size, cases_to_show
 from strokelab.report.material import Overlay
 from strokelab.report.overlays import qc_picture
+from strokelab.runs.alone import StoredImages
 from strokelab.scoring import Scores, score_cases
 
 FEW = 6
@@ -62,7 +63,7 @@ def outcomes_of(entries: Sequence[Entry], settings: Settings, out: Path) -> list
     own = [_own(entry, settings) for entry in entries]
     store = store_of(settings)
     prepared = [
-        store.prepare(entry.cohort.cases, entry.preparing(store)) if isinstance(known, str) else []
+        entry.stored(store, entry.cohort.cases) if isinstance(known, str) else []
         for entry, known in zip(entries, own, strict=True)
     ]
     outcomes = []
@@ -197,7 +198,7 @@ def _refuse_edited(derivative: Derivative) -> None:
         )
 
 
-def _predicted(entry: Entry, stored: Sequence[StoredCase], settings: Settings, out: Path) -> Outcome:
+def _predicted(entry: Entry, stored: Sequence[StoredCase | StoredImages], settings: Settings, out: Path) -> Outcome:
     run = entry.load(settings)
     keeper = Keeper(entry, settings, out, run.provenance)
     scores = score_cases(
@@ -221,7 +222,7 @@ def _overlays(
     if unseen:
         run = outcome.entry.load(settings)
         store = store_of(settings)
-        for stored in store.prepare(unseen, outcome.entry.preparing(store), progress=False):
+        for stored in outcome.entry.stored(store, unseen, progress=False):
             outcome.masks.keep(run.predict_prepared(stored.load()))
     return [
         overlay_of(

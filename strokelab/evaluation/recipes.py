@@ -54,13 +54,17 @@ def _of_members(entry: Entry, table: PaperTable) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-@cache
 def _recipe(experiment: str, *overrides: str) -> Settings:
-    """The composed experiment; an evaluation's own Hydra is as it was afterwards."""
+    return composed("train", f"experiment={experiment}", *overrides)
+
+
+@cache
+def composed(config: str, *overrides: str) -> Settings:
+    """The composed config of a door; an evaluation's own Hydra is as it was afterwards."""
     from hydra.core.singleton import Singleton
 
     state = Singleton.get_state()
     try:
-        return plain(compose("train", [f"experiment={experiment}", *overrides]))
+        return plain(compose(config, overrides))
     finally:
         Singleton.set_state(state)

@@ -16,6 +16,7 @@ from strokelab.files import digest
 from strokelab.inference.postprocess import no_pair, search_of, with_pair
 from strokelab.inference.tune import Found, Pair, Search
 from strokelab.runs import Run
+from strokelab.runs.alone import as_looked_at
 from strokelab.runs.tuning import read_found, read_pair, write_found
 from strokelab.scoring.tuning import found_of, tune_cases
 
@@ -61,8 +62,9 @@ class Tuning:
         cases = [case for case in part_of(run, every, "val", where=str(cohort["root"])) if case.labelled]
         if not cases:
             raise no_pair(run.folder, "no search of its own training, and no labelled case in its validation part")
-        stored = store_of(self._settings).prepare(cases, run.view.preparation)
-        found = found_of(tune_cases(run, cases, stored, search), search, run.split.test)
+        store = store_of(self._settings)
+        seen = as_looked_at(run, cases, store.prepare(cases, run.view.preparation), store)
+        found = found_of(tune_cases(run, cases, seen, search), search, run.split.test)
         place = self._below_out(run)
         place.mkdir(parents=True, exist_ok=True)
         write_found(place, found, run.digest[:16])

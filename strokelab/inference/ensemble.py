@@ -29,12 +29,17 @@ class RunningMean:
 
     disagreement: bool = False
     dtype: DTypeLike = np.float64
-    weight: float = 0.0  # of all maps so far
+    weight: float | NDArray[Any] = 0.0  # of all maps so far; (X, Y, Z) where some leave voxels out
     _sum: NDArray[Any] | None = field(default=None, repr=False)
     _squares: NDArray[Any] | None = field(default=None, repr=False)
 
-    def add(self, probability: NDArray[Any], weight: float = 1.0) -> None:
+    def add(self, probability: NDArray[Any], weight: float = 1.0, seen: NDArray[np.bool_] | None = None) -> None:
         """Take in one map.
+
+        Args:
+            probability: its values.
+            weight: how much it counts.
+            seen: the voxels (X, Y, Z) at which it counts; None: all.
 
         Raises:
             ValueError: it has another shape than those before, or the weight is not a positive number.
@@ -47,12 +52,14 @@ class RunningMean:
         if self._sum.shape != probability.shape:
             raise ValueError(f"a map of {probability.shape} after maps of {self._sum.shape}: expected one grid")
         term = probability.astype(self.dtype)
+        if seen is not None:
+            term *= seen
         if self._squares is not None:
             self._squares += weight * np.square(term)
         if weight != 1:
             term *= weight
         self._sum += term
-        self.weight += weight
+        self.weight = self.weight + (weight if seen is None else weight * seen)
 
     def mean(self) -> NDArray[np.float32]:
         """The mean so far.
@@ -62,7 +69,7 @@ class RunningMean:
         """
         if self._sum is None:
             raise ValueError("the mean of no map")
-        return (self._sum / self.weight).astype(np.float32, copy=False)
+        return (self._sum / self._counts()).astype(np.float32, copy=False)
 
     def deviation(self) -> NDArray[np.float32]:
         """The maps' weighted standard deviation about their mean: 0 where all agree, of probabilities 0.5 at most.
@@ -72,8 +79,13 @@ class RunningMean:
         """
         if self._sum is None or self._squares is None:
             raise ValueError("the disagreement of no map, or not asked for")
-        variance = self._squares / self.weight - np.square(self._sum / self.weight)
+        counts = self._counts()
+        variance = self._squares / counts - np.square(self._sum / counts)
         return np.sqrt(np.maximum(variance, 0)).astype(np.float32)
+
+    def _counts(self) -> float | NDArray[Any]:
+        """The weights by which sums are divided; 1 where no map counts, whose sum is 0."""
+        return self.weight if isinstance(self.weight, float) else np.where(self.weight > 0, self.weight, 1.0)
 
 
 def means_of(
@@ -97,34 +109,45 @@ def means_of(
     Raises:
         ValueError: scores of different shapes.
     """
-    open_: dict[str, _Mean] = {}
+    open_: dict[str, MeanScores] = {}
     left = {name: len(weights) for name, weights in groups.items()}
     for member, found in scores:
         for name, weights in groups.items():
             if member not in weights:
                 continue
-            mean = open_.setdefault(name, _Mean(found, disagreement, dtype))
+            mean = open_.setdefault(name, MeanScores(found, disagreement, dtype))
             mean.add(found, weights[member])
             left[name] -= 1
             if not left[name]:
                 yield name, open_.pop(name).scores()
 
 
-class _Mean:
-    """A running mean of scores, and of the members' lesion probabilities where these are other numbers."""
+class MeanScores:
+    """A running mean of scores, and of the members' lesion probabilities where these are other numbers.
 
-    def __init__(self, first: Scores, disagreement: bool, dtype: DTypeLike) -> None:
+    Args:
+        first: of the scores, which all others are like; ``add`` takes it in, too.
+        disagreement: as for ``means_of``.
+        dtype: as for ``RunningMean``.
+    """
+
+    def __init__(self, first: Scores, disagreement: bool = False, dtype: DTypeLike = np.float64) -> None:
         self._like = first
         same = first.values.ndim == 3 and first.kind == "probabilities"
         self._total = RunningMean(disagreement and same, dtype)
         self._lesion = RunningMean(True, dtype) if disagreement and not same else None
 
-    def add(self, scores: Scores, weight: float) -> None:
-        self._total.add(scores.values, weight)
+    def add(self, scores: Scores, weight: float = 1.0) -> None:
+        """Take in one member's scores; voxels that its image does not cover (``seen``) are left to the others."""
+        self._total.add(scores.values, weight, scores.seen)
         if self._lesion is not None:
-            self._lesion.add(scores.finished(classes=False).lesion, weight)
+            self._lesion.add(scores.finished(classes=False).lesion, weight, scores.seen)
 
     def scores(self) -> Scores:
+        """The mean so far; what no member covers is as in the first."""
         spread = self._lesion or self._total
         deviation = spread.deviation() if spread.disagreement else None
-        return replace(self._like, values=self._total.mean(), disagreement=deviation)
+        values, counted = self._total.mean(), self._total.weight
+        if not isinstance(counted, float):
+            values = np.where(counted > 0, values, self._like.values)
+        return replace(self._like, values=values, disagreement=deviation, seen=None)

@@ -32,6 +32,7 @@ class Scores:
         lesion_channel: which of the K classes is the lesion.
         disagreement: standard deviation of the members' lesion probabilities (X, Y, Z); None: not known.
         native: they lie on the case's own grid, not on the prepared one.
+        seen: the voxels (X, Y, Z) that the model's image covers, where it is one of several; None: all.
     """
 
     values: NDArray[np.float32]
@@ -39,6 +40,7 @@ class Scores:
     lesion_channel: int = 0
     disagreement: NDArray[np.float32] | None = None
     native: bool = False
+    seen: NDArray[np.bool_] | None = None
 
     @property
     def lesion(self) -> NDArray[np.float32]:

@@ -94,6 +94,11 @@ class PatchWindows:
         """Spatial shape S of what ``predict`` is given: the window, whatever the grid."""
         return self.patch
 
+    def padded(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape that a smaller volume is padded to; said of logits alone, as older tables have no such words."""
+        sides = self.patch if self.scores == "logits" else shape
+        return tuple(max(size, side) for size, side in zip(shape, sides, strict=True))
+
     def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:
         """Scores of a volume.
 

@@ -74,6 +74,14 @@ def template_release() -> str:
     return f"nilearn {version('nilearn')}"
 
 
+def template_t1() -> NDArray[np.float32]:
+    """The template's T1 image (X, Y, Z) on ``MNI``, 0 outside its brain."""
+    from nilearn.datasets import load_mni152_template
+
+    image = _on_mni(load_mni152_template(resolution=1))
+    return np.where(_mni_brain(), np.asarray(image.dataobj, dtype=np.float32), np.float32(0))
+
+
 @lru_cache(maxsize=1)
 def _mni_brain() -> NDArray[np.bool_]:
     from nilearn.datasets import load_mni152_brain_mask  # two seconds of imports; only where a template is needed

@@ -29,7 +29,7 @@ from strokelab.report.cells import (
 from strokelab.report.material import digits, heading
 from strokelab.report.summary import CLUSTER, HEADLINE, RESAMPLES, SEED, measured
 from strokelab.statistics.nested import nested_differences
-from strokelab.statistics.paired import compare
+from strokelab.statistics.paired import compare, holm, stars
 
 _POWER = "80 % power"
 
@@ -37,14 +37,23 @@ _POWER = "80 % power"
 def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
     """Every two models on the cases they share, as ``statistics.paired.compare``, first = the one that appears first.
 
+    Models that were given one modality alone are compared with those that were given the same one.
+
     Args:
         cases: a case table.
         column: what is compared.
         metrics: those that are measured at all are tested; Holm's correction runs over all of them and all pairs.
 
     Returns:
-        One row per pair and metric, in order of appearance; no row for fewer than two models.
+        One row per pair and metric, in order of appearance; no row for fewer than two models. ``modality`` where there
+        are several.
     """
+    if {"modality", "dataset"} <= {*cases.columns} and cases["modality"].nunique(dropna=False) > 1:
+        groups = cases.groupby(["dataset", "modality"], sort=False, dropna=False)
+        parts = [comparisons(rows, column=column, metrics=metrics).assign(modality=key[1]) for key, rows in groups]
+        together = pd.concat(parts, ignore_index=True)
+        corrected = holm(together["p"])
+        return together.assign(p_holm=corrected, stars=[stars(p) for p in corrected])
     order = {name: place for place, name in enumerate(dict.fromkeys(cases[column]))}
     wanted = measured(cases, metrics)
     found = compare(cases, wanted, column=column, cluster=CLUSTER, resamples=RESAMPLES, seed=SEED)
@@ -88,7 +97,7 @@ def with_nested_intervals(found: pd.DataFrame, cases: pd.DataFrame, *, column: s
 
 
 def worth_telling(found: pd.DataFrame, models: Sequence[str], best: Sequence[str]) -> list[pd.Series]:
-    """The Dice rows of the two best models, and of every model against the first.
+    """The Dice rows of the two best models, and of every model against the first; of modalities alone, all.
 
     Args:
         found: of ``comparisons``.
@@ -96,6 +105,8 @@ def worth_telling(found: pd.DataFrame, models: Sequence[str], best: Sequence[str
         best: those with a scored case, best first.
     """
     rows = {frozenset((row["first"], row["second"])): row for _, row in found[found["metric"] == "dice"].iterrows()}
+    if "modality" in found:
+        return list(rows.values())
     pairs = [frozenset(best[:2]), *(frozenset((models[0], other)) for other in models[1:])]
     return [rows[pair] for pair in dict.fromkeys(pairs) if pair in rows]
 

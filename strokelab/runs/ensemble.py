@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ from strokelab.inference.postprocess import search_of
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.predict import Where
 from strokelab.inference.scores import Scores
+from strokelab.runs.alone import each_and_mean, on_case
 from strokelab.runs.members import Loading, Member, Pool, members_of, sharing
 from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.trained import Asked, Run, load_run
@@ -52,7 +54,8 @@ class Ensemble(Predictor):
 
     def __repr__(self) -> str:
         """Name, number of members, modalities; the members are an attribute."""
-        return f"Ensemble({self.name!r}, {len(self.members)} members, {' + '.join(self.modalities)}, {self.weights})"
+        images = " + ".join(self.modalities) or "any contrast"
+        return f"Ensemble({self.name!r}, {len(self.members)} members, {images}, {self.weights})"
 
     @property
     def preparers(self) -> tuple[Preparer, ...]:
@@ -146,11 +149,10 @@ class Ensemble(Predictor):
         return means_of(self._scores(forms, classes), groups, disagreement=disagreement)
 
     def _scores(self, forms: Forms, classes: bool) -> Iterator[tuple[Member, Scores]]:
-        on_one_grid = len({forms[preparer].steps for preparer in self.preparers}) == 1
+        on_one_grid = len({form.steps for one in self.preparers for form in one.part(forms).values()}) == 1
         alike = len({(member.kind, member.lesion_channel) for member in self.members}) == 1
         wanted: tuple[int, int] | None = None
         for member, scores in self._scores_of_members(forms, classes):
-            prepared = forms[member.preparer]
             if not alike:
                 scores = scores.finished(classes=classes)
             if scores.values.ndim == 4:
@@ -158,7 +160,10 @@ class Ensemble(Predictor):
                 wanted = wanted or channels
                 if wanted != channels:
                     raise _other_classes(member, channels, self.members[0], wanted)
-            yield member, scores if on_one_grid else scores.restored(prepared.steps)
+            if not (on_one_grid or scores.native):
+                ((preparer, form),) = member.preparer.part(forms).items()
+                scores = scores.restored(form.steps) if preparer.base is None else on_case(form, scores)
+            yield member, scores
 
     def _scores_of_members(self, forms: Forms, classes: bool) -> Iterator[tuple[Member, Scores]]:
         """Each member's scores as it gives them; neighbours that stay loaded and cut the same samples share these."""
@@ -172,7 +177,13 @@ class Ensemble(Predictor):
                     break
                 others.append(other)
             together, left = left[: len(others) + 1], left[len(others) + 1 :]
-            form = forms[first.preparer]
+            own = first.preparer.part(forms)
+            if len(own) > 1:
+                for member, one in zip(together, (run, *others), strict=True):
+                    *_, (_, mean) = each_and_mean(own, partial(one.scores, classes=classes))
+                    yield member, mean
+                continue
+            (form,) = own.values()
             if others:
                 yield from zip(together, run.scores_beside(others, form, classes=classes), strict=True)
             else:

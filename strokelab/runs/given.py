@@ -10,8 +10,9 @@ from typing import Any
 import nibabel as nib
 
 from strokelab.contract import Case
-from strokelab.data.new_scans import find_scans
-from strokelab.errors import DataError, RunError
+from strokelab.data.any_scans import IMAGE, find_any_scans
+from strokelab.data.new_scans import NewScans, find_scans
+from strokelab.errors import ConfigError, DataError, RunError
 from strokelab.nifti import as_file, is_image
 
 Image = Path | str | nib.spatialimages.SpatialImage
@@ -20,12 +21,12 @@ Given = Case | Image | Sequence[Image] | Mapping[str, Image]
 
 
 @contextmanager
-def given_case(item: Given, modalities: Sequence[str], as_modality: str | None = None) -> Iterator[Case]:
+def given_case(item: Given, modalities: Sequence[str] | None, as_modality: str | None = None) -> Iterator[Case]:
     """One case from whatever names it; see ``Run.predict``. Images in memory lie in files as long as the block runs.
 
     Args:
         item: as for ``Run.predict``.
-        modalities: of the run.
+        modalities: of the run; None: it takes any contrast.
         as_modality: as for ``Run.predict``.
 
     Raises:
@@ -43,11 +44,38 @@ def given_case(item: Given, modalities: Sequence[str], as_modality: str | None =
         return
     with ExitStack() as stack:
         images = {name: _file(part, name, stack) for name, part in _by_modality(item, modalities).items()}
-        yield Case("image", "image", "memory", None, images=images, label_modality=modalities[0])
+        yield Case("image", "image", "memory", None, images=images, label_modality=next(iter(images)))
 
 
-def _one_case(paths: Sequence[str | Path], modalities: Sequence[str], as_modality: str | None) -> Case:
-    cases = find_scans(paths, modalities, as_modality=as_modality).cases
+def scans_of(
+    paths: Sequence[str | Path], modalities: Sequence[str] | None, as_modality: str | None = None, *, grid: str = ""
+) -> NewScans:
+    """The cases among files and folders.
+
+    Args:
+        paths: as for ``find_scans``.
+        modalities: of the run; None: it takes any contrast.
+        as_modality: as for ``find_scans``.
+        grid: the modality on whose grid predictions end; "": the first.
+
+    Raises:
+        DataError: as ``find_scans``.
+        ConfigError: ``as_modality`` is not the modality of the run, or of a run of any contrast.
+    """
+    if modalities is not None:
+        return find_scans(paths, modalities, label_modality=grid, as_modality=as_modality)
+    if as_modality is not None:
+        raise ConfigError(
+            "--as",
+            found=f"{as_modality!r} for a run of any contrast",
+            expected="a run of one modality",
+            remedy="leave it out",
+        )
+    return find_any_scans(paths)
+
+
+def _one_case(paths: Sequence[str | Path], modalities: Sequence[str] | None, as_modality: str | None) -> Case:
+    cases = scans_of(paths, modalities, as_modality).cases
     if len(cases) != 1:
         raise RunError(
             ", ".join(map(str, paths)),
@@ -58,7 +86,9 @@ def _one_case(paths: Sequence[str | Path], modalities: Sequence[str], as_modalit
     return cases[0]
 
 
-def _by_modality(item: Any, modalities: Sequence[str]) -> Mapping[str, Any]:
+def _by_modality(item: Any, modalities: Sequence[str] | None) -> Mapping[str, Any]:
+    if modalities is None:
+        return _any_contrast(item)
     if isinstance(item, Mapping):
         pairs, found = list(item.items()), f"images of {', '.join(map(str, item))}"
     else:
@@ -73,6 +103,16 @@ def _by_modality(item: Any, modalities: Sequence[str]) -> Mapping[str, Any]:
             remedy="give a mapping such as {" + ", ".join(f"{name!r}: image" for name in modalities) + "}",
         )
     return {name: dict(pairs)[name] for name in modalities}
+
+
+def _any_contrast(item: Any) -> Mapping[str, Any]:
+    """Images by modality, or numbered where several have none: ``image1``, ``image2``."""
+    if isinstance(item, Mapping) and item:
+        return {str(name): image for name, image in item.items()}
+    images = list(item) if isinstance(item, Sequence) else [item]
+    if isinstance(item, Mapping) or not images:
+        raise RunError("predict", found="no image", expected="one image or more", remedy="give a file or an image")
+    return {IMAGE if len(images) == 1 else f"{IMAGE}{n}": image for n, image in enumerate(images, start=1)}
 
 
 def _file(image: Any, modality: str, stack: ExitStack) -> Path:

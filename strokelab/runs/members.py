@@ -13,6 +13,7 @@ from strokelab.configuration import Settings
 from strokelab.errors import ConfigError, RunError
 from strokelab.inference.predict import Where
 from strokelab.inference.scores import Kind
+from strokelab.preparation.recipe import Preparation
 from strokelab.runs.checkpoints import each_named
 from strokelab.runs.trained import Asked, Run
 from strokelab.runs.training_scans import Preparer, shared
@@ -165,14 +166,22 @@ def sharing(members: Sequence[Member], name: str) -> tuple[Member, ...]:
         name: of the ensemble, for messages.
     """
     common = {}
-    for own in dict.fromkeys(member.preparer.own for member in members):
-        common[own] = shared([member.preparer for member in members if member.preparer.own == own], name)
+    for seen in dict.fromkeys(_seen(member) for member in members):
+        common[seen] = shared([member.preparer for member in members if _seen(member) == seen], name)
     placed = sorted(members, key=lambda member: member.place)
-    return tuple(replace(member, preparer=common[member.preparer.own] or member.preparer) for member in placed)
+    return tuple(replace(member, preparer=common[_seen(member)] or member.preparer) for member in placed)
+
+
+def _seen(member: Member) -> tuple[Preparation, bool, bool]:
+    """What members have in common that see scans alike, if their trainings did."""
+    preparer = member.preparer
+    return preparer.own, preparer.any_contrast, preparer.base is not None
 
 
 def _fed(member: Member, modalities: Sequence[str]) -> list[Member]:
-    own = member.preparer.own.modalities
+    preparer, own = member.preparer, member.preparer.own.modalities
+    if preparer.any_contrast:
+        return [replace(member, modality=name, preparer=preparer.alone(name)) for name in modalities]
     if len(own) > 1:
         raise ConfigError(
             member.folder,
@@ -180,7 +189,7 @@ def _fed(member: Member, modalities: Sequence[str]) -> list[Member]:
             expected="a run of one modality",
             remedy="leave the modalities out, or name a run that was trained on one",
         )
-    return [replace(member, modality=name, preparer=member.preparer.fed_with(name)) for name in modalities]
+    return [replace(member, modality=name, preparer=preparer.fed_with(name)) for name in modalities]
 
 
 def _check_new(member: Member, members: Sequence[Member]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import RunError
 from strokelab.inference.postprocess import asks_classes, check_settled
-from strokelab.inference.predict import Where, covered_by, to_native
+from strokelab.inference.predict import Where, covered_by, padding_of, to_native
 from strokelab.inference.scores import Scores
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.given import Given, given_case
@@ -64,8 +64,14 @@ class Predictor(ABC):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The images a case must have, in channel order."""
-        return tuple(dict.fromkeys(name for preparer in self.preparers for name in preparer.own.modalities))
+        """The images a case must have, in channel order; none for a model that takes any contrast."""
+        fixed = [preparer for preparer in self.preparers if not preparer.any_contrast]
+        return tuple(dict.fromkeys(name for preparer in fixed for name in preparer.own.modalities))
+
+    @property
+    def any_contrast(self) -> bool:
+        """Whether a member takes whatever images a case has, each alone on its own grid."""
+        return any(preparer.any_contrast for preparer in self.preparers)
 
     @property
     def finish(self) -> Where:
@@ -79,7 +85,8 @@ class Predictor(ABC):
 
         Args:
             item: a ``Case``; the file(s) or folder of one scan session, one file per modality of the run; an image of
-                nibabel; or a mapping from modality to file or image. Neither labels nor a site are needed.
+                nibabel; or a mapping from modality to file or image. Neither labels nor a site are needed. A model of
+                any contrast takes the images there are, each alone; results lie on the grid of the first.
             disagreement: also the standard deviation of the members' lesion probabilities.
             classes: also the probabilities of all classes.
             as_modality: take the file for this modality, the run's, although its name says another contrast.
@@ -88,13 +95,14 @@ class Predictor(ABC):
             DataError: the files are not readable, masks, of another contrast, or no scan like those of the training.
             RunError: they are not exactly one case with the run's modalities, or members have different classes.
         """
-        with given_case(item, self.modalities, as_modality) as case:
+        with given_case(item, None if self.any_contrast else self.modalities, as_modality) as case:
             forms = self.forms_of(case)
         return self.predict_prepared(forms, disagreement=disagreement, classes=classes)
 
     def forms_of(self, case: Case) -> Forms:
         """A case, prepared for all members; arguments and errors as ``Preparer``."""
-        return {preparer: prepare(case, preparer(case)) for preparer in self.preparers}
+        each = [one for preparer in self.preparers for one in preparer.each(case.images)]
+        return {one: one.home(prepare(one.seen(case), one(case)), case) for one in each}
 
     def predict_prepared(
         self, prepared: PreparedCase | Forms, *, disagreement: bool = False, classes: bool = False
@@ -110,18 +118,28 @@ class Predictor(ABC):
             RunError: one form for members that need several, or members have different classes.
             ConfigError: the pair of a tuned post-processing is not known.
         """
-        if not isinstance(prepared, Mapping):
-            if len(self.preparers) > 1:
-                raise RunError(
-                    f"case {prepared.case_id}",
-                    found="one prepared form of the case",
-                    expected=f"{len(self.preparers)} forms: members prepare it differently",
-                    remedy="call predict with the case itself",
-                )
-            prepared = {self.preparers[0]: prepared}
+        forms = self.as_forms(prepared)
         check_settled(self.postprocess)
         every = classes or asks_classes(self.postprocess)
-        return self.finished(prepared, self.average(prepared, disagreement=disagreement, classes=every), classes)
+        return self.finished(forms, self.average(forms, disagreement=disagreement, classes=every), classes)
+
+    def as_forms(self, prepared: PreparedCase | Forms) -> Forms:
+        """A case in every form that members look at, from its only form where there is one.
+
+        Raises:
+            RunError: one form for members that need several.
+        """
+        if isinstance(prepared, Mapping):
+            return prepared
+        preparers = [one for preparer in self.preparers for one in preparer.each(prepared.channels[:1])]
+        if len(preparers) > 1:
+            raise RunError(
+                f"case {prepared.case_id}",
+                found="one prepared form of the case",
+                expected=f"{len(preparers)} forms: members prepare it differently",
+                remedy="call predict with the case itself",
+            )
+        return {preparers[0]: prepared}
 
     def finished(self, forms: Forms, scores: Scores, classes: bool = False) -> Prediction:
         """The prediction that scores make: post-processed, on the case's own grid.
@@ -131,13 +149,24 @@ class Predictor(ABC):
             scores: of ``average``.
             classes: hand out the probabilities of all classes, too.
         """
-        done = dict.fromkeys(preparer.done(forms[preparer].steps) for preparer in self.preparers)
+        own = {one: form for preparer in self.preparers for one, form in preparer.part(forms).items()}
+        seen = [(form, windows) for preparer, windows in self.plans for form in preparer.part(forms).values()]
+        done = dict.fromkeys(preparer.done(form.steps) for preparer, form in own.items())
+        done |= dict.fromkeys(filter(None, (padding_of(form.grid.shape, windows) for form, windows in seen)))
+        images = {"modalities": ", ".join(named)} if (named := modalities_of(own)) else {}
         return to_native(
-            forms[self.preparers[0]],
+            next(iter(own.values())),
             scores,
             postprocess=self.postprocess,
-            provenance={**self.provenance, "preparation": " | ".join(done)},
+            provenance={**self.provenance, **images, "preparation": " | ".join(done)},
             where=self.finish,
             classes=classes,
-            covered=covered_by((forms[preparer], windows) for preparer, windows in self.plans),
+            covered=covered_by(seen),
+            class_names=self.view.classes or (),
         )
+
+
+def modalities_of(forms: Iterable[Preparer]) -> tuple[str, ...]:
+    """The images of a case that were given to a model each alone; none for other models."""
+    names = [preparer.own.modalities[0] for preparer in forms if preparer.base is not None]
+    return tuple(dict.fromkeys(names))

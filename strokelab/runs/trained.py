@@ -24,6 +24,7 @@ from strokelab.inference.predict import scores_together
 from strokelab.inference.scores import Scores
 from strokelab.inference.windows import MEMORY_ONLY
 from strokelab.networks.folding import for_prediction
+from strokelab.runs.alone import each_and_mean
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, own_choice, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 from strokelab.runs.own import own_classes
@@ -62,7 +63,8 @@ class Run(Predictor):
 
     def __repr__(self) -> str:
         """Name, modalities, checkpoint; the settings are an attribute."""
-        return f"Run({self.name!r}, {' + '.join(self.modalities)}, {str(self.checkpoint)!r}, on {self.model.device})"
+        images = " + ".join(self.modalities) or "any contrast"
+        return f"Run({self.name!r}, {images}, {str(self.checkpoint)!r}, on {self.model.device})"
 
     @property
     def split(self) -> Split:
@@ -82,7 +84,8 @@ class Run(Predictor):
     def preparation_of(self) -> Preparer:
         """How a scan is prepared: as the training's were, or brought to them (``preparation.adaptation``)."""
         own, halves = self.view.preparation, self.model.hemispheres is not None
-        return Preparer(own, self.folder, halves, partial(read_training_scans, self.folder, self.settings, own))
+        read = partial(read_training_scans, self.folder, self.settings, own)
+        return Preparer(own, self.folder, halves, read, any_contrast=self.view.any_contrast)
 
     @property
     def preparers(self) -> tuple[Preparer, ...]:
@@ -126,8 +129,13 @@ class Run(Predictor):
         return getattr(self.view.windows, "many", False) and how[0] == how[1]
 
     def average(self, forms: Forms, *, disagreement: bool = False, classes: bool = False) -> Scores:
-        """Its scores; a single member disagrees with nothing."""
-        scores = self.scores(forms[self.preparation_of], classes=classes)
+        """Its scores, of several images alone their mean; a single map disagrees with nothing."""
+        own = self.preparation_of.part(forms)
+        if len(own) > 1:
+            *_, (_, mean) = each_and_mean(own, partial(self.scores, classes=classes), disagreement=disagreement)
+            return mean
+        (form,) = own.values()
+        scores = self.scores(form, classes=classes)
         return replace(scores, disagreement=np.zeros_like(scores.lesion)) if disagreement else scores
 
 

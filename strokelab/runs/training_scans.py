@@ -6,15 +6,15 @@ Runs of versions that wrote no such file are known by the headers of their train
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strokelab.contract import Case
+from strokelab.contract import Case, PreparedCase
 from strokelab.errors import DataWarning, RunError, StrokelabError
 from strokelab.files import write_json
 from strokelab.preparation.adaptation import done_to, preparation_for
@@ -52,7 +52,7 @@ def write_training_scans(
         return None
     trained = TrainedOn.of(cases, preparation)
     write_json(folder / TRAINING_SCANS, trained.to_json())
-    if preparation.spacing is None:
+    if preparation.spacing is None and preparation.register is None:
         _say_others(volumes, trained)
     return trained
 
@@ -95,12 +95,17 @@ class Preparer:
         where: the run, for messages.
         halves: the model parts the volume at its middle.
         read: gives what was trained on, None where that is unknown; called once, and only where it matters.
+        any_contrast: whatever images a case has are given to the model, each alone (``runs.alone``).
+        base: of which this is the preparation of one image alone; None: of all that the model is given at once.
     """
 
     own: Preparation
     where: str | Path
     halves: bool
     read: Callable[[], TrainedOn | None]
+    any_contrast: bool = False
+    base: Preparer | None = None
+    _alone: dict[str, Preparer] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def trained_on(self) -> TrainedOn | None:
@@ -126,6 +131,34 @@ class Preparer:
         if self.trained_on is None:
             return self.own
         return preparation_for(case, self.own, self.trained_on, halves=self.halves, store=store)
+
+    def each(self, modalities: Iterable[str]) -> tuple[Preparer, ...]:
+        """How a case with these images is prepared: at once, or by a model of any contrast image by image."""
+        return tuple(self.alone(name) for name in modalities) if self.any_contrast else (self,)
+
+    def alone(self, modality: str) -> Preparer:
+        """How one image of a case is prepared on a grid of its own (``runs.alone``); equal calls give one object."""
+        from strokelab.runs.alone import Alone
+
+        return self._alone.setdefault(modality, Alone.of(self, modality))
+
+    def part(self, forms: Mapping[Preparer, PreparedCase]) -> dict[Preparer, PreparedCase]:
+        """Of the forms of a case those that were made by this, or by it image by image; of a run loaded again, too."""
+        return {one: form for one, form in forms.items() if self._like(one) or self._like(one.base)}
+
+    def _like(self, other: Preparer | None) -> bool:
+        if other is None or other is self:
+            return other is self
+        mine, theirs = ((one.own, one.where, one.any_contrast) for one in (self, other))
+        return mine == theirs
+
+    def seen(self, case: Case) -> Case:
+        """What is looked at of a case: all of it."""
+        return case
+
+    def home(self, prepared: PreparedCase, case: Case) -> PreparedCase:
+        """A prepared case whose scores end on the grid of the case's reference image: as it is."""
+        return prepared
 
     def ready(self) -> Preparer:
         """Itself, once its record has been read: what is wrong with that is found before anything is predicted."""
@@ -163,7 +196,8 @@ def shared(preparers: Sequence[Preparer], where: str) -> Preparer | None:
     if not _alike([record for record in records if record is not None], own):
         return None
     together = united(records, own)
-    return Preparer(own, where, any(one.halves for one in preparers), lambda: together)
+    halves = any(one.halves for one in preparers)
+    return replace(preparers[0], where=where, halves=halves, read=lambda: together)
 
 
 def check_contrasts(found: Sequence[str], wanted: Sequence[str], *, where: str | Path, data: str) -> None:

@@ -29,6 +29,7 @@ from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
 if TYPE_CHECKING:
     from strokelab.preparation.store import StoredCase
     from strokelab.runs import Ensemble, Run
+    from strokelab.runs.alone import StoredImages
 
 Row = dict[str, Any]
 Scored = tuple[Row | None, pd.DataFrame | None]  # a row of either table; None: no mask was drawn
@@ -39,7 +40,7 @@ _AHEAD = 2  # predictions that may wait to be scored: memory stays flat
 def score_cases(
     run: Run | Ensemble,
     cases: Sequence[Case],
-    prepared: Iterable[StoredCase],
+    prepared: Iterable[StoredCase | StoredImages],
     *,
     profile: str = "default",
     name: str | None = None,
@@ -75,7 +76,7 @@ def score_cases(
     return scorer.scores()
 
 
-def predicted(run: Run | Ensemble, stored: StoredCase) -> Prediction | DataError:
+def predicted(run: Run | Ensemble, stored: StoredCase | StoredImages) -> Prediction | DataError:
     """The prediction of a case, or what is wrong with its files."""
     try:
         return run.predict_prepared(stored.load())

@@ -31,9 +31,9 @@ class KeptRun(Run):
 
     def average(self, forms: Forms, *, disagreement: bool = False, classes: bool = False) -> Scores:
         """See ``Run.average``; what is asked for besides the lesion is computed as ever."""
-        if disagreement or classes:
+        if disagreement or classes or len(self.preparation_of.part(forms)) > 1:
             return super().average(forms, disagreement=disagreement, classes=classes)
-        prepared = forms[self.preparation_of]
+        ((_, prepared),) = self.preparation_of.part(forms).items()
         path = self.maps / f"{digest([self.digest, self.provenance['inference'], prepared.case_id])}.npy"
         kept = self._read(path, prepared)
         if kept is not None:

@@ -18,7 +18,14 @@ RECIPE = ("checkpoint", "weights", "inference", "postprocessing", "profile", "ve
 """Columns that say how it was predicted and scored; equal recipes give equal rows."""
 PROBABILITY_COLUMNS = ("run", "case", "bin", "lesion", "healthy", "mass")
 
-_WORDS = (*(name for name in (*ORIGIN, *RECIPE) if name != "seed"), "note", "error", "prediction", "reference")
+_WORDS = (
+    *(name for name in (*ORIGIN, *RECIPE) if name != "seed"),
+    "note",
+    "error",
+    "prediction",
+    "reference",
+    "modality",
+)
 
 
 @dataclass(frozen=True, eq=False)

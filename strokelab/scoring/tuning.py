@@ -19,10 +19,16 @@ from strokelab.preparation.progress import advancing, bar
 if TYPE_CHECKING:
     from strokelab.preparation.store import StoredCase
     from strokelab.runs import Run
+    from strokelab.runs.alone import StoredImages
 
 
 def tune_cases(
-    run: Run, cases: Sequence[Case], prepared: Iterable[StoredCase], search: Search, *, progress: bool = True
+    run: Run,
+    cases: Sequence[Case],
+    prepared: Iterable[StoredCase | StoredImages],
+    search: Search,
+    *,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Predict labelled cases and try every pair on each, scored on the native grid of its reference.
 
@@ -73,9 +79,10 @@ def found_of(table: pd.DataFrame, search: Search, tested: Collection[str]) -> Fo
     return Found(search, table, best_pair(table, search), tested=bool({*table["case"]} & {*tested}))
 
 
-def _of_case(run: Run, case: Case, stored: StoredCase, search: Search) -> list[dict[str, float]]:
-    prepared = stored.load()
-    scores, grid = where_finished(prepared, run.average({run.preparation_of: prepared}), run.finish)
+def _of_case(run: Run, case: Case, stored: StoredCase | StoredImages, search: Search) -> list[dict[str, float]]:
+    forms = run.as_forms(stored.load())
+    prepared = next(iter(forms.values()))
+    scores, grid = where_finished(prepared, run.average(forms), run.finish)
     image = case.reference_image
     native = read_grid(image)
     reference = read_lesion(case.lesions, native, image)

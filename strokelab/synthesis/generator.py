@@ -29,7 +29,7 @@ from strokelab.synthesis.anatomy_rows import (
     shifted,
     united,
 )
-from strokelab.synthesis.appearance import Appearance, Look
+from strokelab.synthesis.appearance import Appearance, Axis, Look
 from strokelab.synthesis.axis_products import Box
 from strokelab.synthesis.deformation import Deformation, Warp
 from strokelab.synthesis.fields import Floats, Size, checked
@@ -186,7 +186,7 @@ class Generator:
             tissues: how many of the maps are tissues of the target; the others are background there.
 
         Raises:
-            ValueError: maps, brain and lesion differ in shape, or the plan is for another number of maps.
+            ValueError: the maps, brain and lesion differ in shape, or the plan is for another number of maps.
         """
         shape = tuple(maps.shape[1:])
         if not shape == tuple(brain.shape) == tuple(lesion.shape) or len(maps) != plan.channels or tissues > len(maps):
@@ -254,46 +254,40 @@ class Generator:
         return x, y, z
 
     def _sample(self, rows: Rows, plan: Plan, tissues: int) -> Made:
-        warp = plan.warp or _IDENTITY
-        crop = self._chosen_crop(rows, plan, warp)
-        axes = [look.axes(self.grid, crop) for look in plan.looks]
-        box = crop
-        for x, y, z in axes:
-            box = united(box, (x.box, y.box, z.box))
-        content, rest = self._read(rows, warp, box, plan.channels + 1)
-        pictures = [
-            rendered(self.appearance, look, content, each, self.grid)
-            for look, each in zip(plan.looks, axes, strict=True)
-        ]
-        image = torch.stack(pictures) if len(pictures) > 1 else pictures[0][None]
-        target, brain = _target(content, rest, crop, tissues)
+        crops = plan.crops if bool(rows.values[:, -2].any()) else plan.crops[-1:]
+        for number, corner in enumerate(crops, start=1):
+            x, y, z = ((low, low + side) for low, side in zip(corner, plan.size, strict=True))
+            crop: Box = (x, y, z)
+            axes = [look.axes(self.grid, crop) for look in plan.looks]
+            content, rest = self._read(rows, plan, crop, axes)
+            target, brain = _target(content, rest, crop, tissues, plan.flips)
+            lesion = target[-1:] >= 0.5
+            if number == len(crops) or int(lesion.sum()) >= self.least_lesion:
+                break
+        image = torch.stack(
+            [
+                rendered(self.appearance, look, content, each, self.grid)
+                for look, each in zip(plan.looks, axes, strict=True)
+            ]
+        )
+        if any(plan.flips):
+            image = image.flip([axis - 3 for axis in range(3) if plan.flips[axis]])
         if plan.strip is not None:
             kept = self.strip.mask(brain, plan.strip)
             image *= kept
             target *= kept
             target[0] += ~kept
-        if any(plan.flips):
-            flipped = [axis - 3 for axis in range(3) if plan.flips[axis]]
-            image, target, brain = (volume.flip(flipped) for volume in (image, target, brain))
-        lesion = (target[-1:] >= 0.5).view(torch.uint8)
-        return Made(image, target, lesion, brain[None].view(torch.uint8))
+            lesion &= kept
+        return Made(image, target, lesion.view(torch.uint8), brain[None].view(torch.uint8))
 
-    def _chosen_crop(self, rows: Rows, plan: Plan, warp: Warp) -> Box:
-        """The first crop with enough lesion, else the last."""
-        empty = not bool(rows.values[:, -2].any())
-        for number, corner in enumerate(plan.crops, start=1):
-            x, y, z = ((low, low + side) for low, side in zip(corner, plan.size, strict=True))
-            crop: Box = (x, y, z)
-            if number < len(plan.crops) and not empty:
-                _, rest = self._read(rows, warp, crop, plan.channels + 1)
-                if int((rest[-2] >= 0.5).sum()) >= self.least_lesion:
-                    break
-        return crop
-
-    def _read(self, rows: Rows, warp: Warp, box: Box, channels: int) -> tuple[Content, Tensor]:
-        """What lies in a box after warping: the generator's channels, and target and brain (maps, N)."""
-        positions = warp.positions(self.grid, box, rows.low, rows.values.device)
+    def _read(self, rows: Rows, plan: Plan, crop: Box, axes: list[list[Axis]]) -> tuple[Content, Tensor]:
+        """What lies in the crop and around it after warping: generator, and target and brain (maps, N)."""
+        box = crop
+        for x, y, z in axes:
+            box = united(box, (x.box, y.box, z.box))
+        positions = (plan.warp or _IDENTITY).positions(self.grid, box, rows.low, rows.values.device)
         voxels, values = rows.read(positions)
+        channels = plan.channels + 1
         return Content(box, voxels, places(voxels, positions.shape[1:]), values[:channels]), values[channels:]
 
 
@@ -320,18 +314,22 @@ def _paste_(generator: Tensor, opacity: Tensor, at: Tensor, box: Box) -> None:
     generator[:-1, rows] *= 1 - weight
 
 
-def _target(content: Content, rest: Tensor, crop: Box, tissues: int) -> tuple[Tensor, Tensor]:
-    """Target (background, tissues, lesion) and brain mask of the crop, from those voxels of a larger box."""
+def _target(
+    content: Content, rest: Tensor, crop: Box, tissues: int, flips: tuple[bool, bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """Target (background, tissues, lesion) and brain mask of the flipped crop, from those voxels of a larger box."""
     x, y, z = size = [high - low for low, high in crop]
     corner = torch.tensor([low - first for (low, _), (first, _) in zip(crop, content.box, strict=True)])
-    at, values = content.at, rest
+    at, values = content.at - corner.to(content.at)[:, None], rest
     if content.box != crop:
-        at = at - corner.to(at)[:, None]
         inside = torch.ones(at.shape[1], dtype=torch.bool, device=at.device)
         for place, side in zip(at, size, strict=True):
             inside &= (place >= 0) & (place < side)
         rows = flat_nonzero(inside)
         at, values = at.index_select(1, rows), values.index_select(1, rows)
+    for place, side, flipped in zip(at, size, flips, strict=True):
+        if flipped:
+            place.neg_().add_(side - 1)
     voxels = flat_in(at, ((0, x), (0, y), (0, z))).long()
     values = values.clamp_(0, 1)
     target = torch.zeros(tissues + 2, x, y, z, device=rest.device)

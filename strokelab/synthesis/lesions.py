@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from strokelab.errors import DataError
-from strokelab.grid import Grid, resample, turned
+from strokelab.grid import Grid, places_in, resample, turned
 from strokelab.phantoms.anatomy import template
 from strokelab.phantoms.lesion_law import draw_strokes
 from strokelab.phantoms.lesion_shapes import grow, seed_of_stroke
@@ -40,7 +41,7 @@ def lesion_on(lesion: NDArray[Any], source: Grid, grid: Grid) -> NDArray[np.uint
     """A lesion mask (X, Y, Z) on the grid of an anatomy, 0/1: as it is where the grids are one, turned where only axes
     differ, else interpolated linearly through both affines and cut at one half.
 
-    A lesion that the coarser voxels would lose keeps those that hold most of it, if any holds some.
+    A lesion that coarser voxels would lose keeps those that hold most of it.
 
     Args:
         lesion: non-zero = lesion.
@@ -53,7 +54,19 @@ def lesion_on(lesion: NDArray[Any], source: Grid, grid: Grid) -> NDArray[np.uint
         return np.asarray(same, dtype=np.uint8)
     shares = resample(mask.astype(np.float32), source, grid, "linear")
     highest = float(shares.max())
+    if highest == 0:
+        shares, highest = _counted(mask, source, grid)
     return np.asarray((shares >= min(0.5, highest)) & (highest > 0), dtype=np.uint8)
+
+
+def _counted(mask: NDArray[np.bool_], source: Grid, grid: Grid) -> tuple[NDArray[np.float32], float]:
+    """How many voxels of a mask lie in each voxel of a grid (X, Y, Z), and the highest number."""
+    voxels = np.rint(places_in(mask, source, grid)).astype(int)
+    voxels = voxels[((voxels >= 0) & (voxels < grid.shape)).all(axis=1)]
+    counts = np.zeros(grid.shape, dtype=np.float32)
+    np.add.at(counts, tuple(voxels.T), 1)
+    highest = float(counts.max())
+    return counts / max(highest, 1), min(highest, 1.0)
 
 
 def check_lesions(masks: Sequence[LesionMask], anatomy: Anatomy) -> None:
@@ -83,8 +96,9 @@ def check_lesions(masks: Sequence[LesionMask], anatomy: Anatomy) -> None:
                 expected=f"a mask in MNI space, such as {MNI.describe()}",
                 remedy="let the cases be registered to MNI space, or leave this one out with data.exclude",
             )
-        placed = lesion_on(mask.voxels, mask.grid, anatomy.grid) != 0
-        if not (placed & anatomy.brain).any():
+        places = places_in(mask.voxels != 0, mask.grid, anatomy.grid).T
+        brain = ndimage.map_coordinates(anatomy.brain.view(np.uint8), places, np.float32, order=1, mode="constant")
+        if not brain.any():
             raise DataError(
                 f"the lesion of case {mask.case_id}",
                 found=f"no voxel of it inside the brain of {anatomy.name}",

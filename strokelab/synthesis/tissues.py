@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -44,7 +44,7 @@ class TissueMaps:
 
     root: str | None = None
     order: Sequence[str] = TISSUES
-    legend: Mapping[int, str] = field(default_factory=dict)
+    legend: Mapping[int, str] | None = None
     spacing: float = 1.0
     phantoms: int = 0
     validation: float = 0.1
@@ -71,7 +71,7 @@ class TissueMaps:
         """
         own: list[AnatomySource] = [TemplateAnatomy(self.spacing)]
         if self.root is not None:
-            legend = {int(key): str(name) for key, name in self.legend.items()}
+            legend = {int(key): str(name) for key, name in (self.legend or {}).items()}
             found = sets_of(Path(self.root).expanduser().absolute())
             own = [FileAnatomy(files, tuple(self.order), legend, self.spacing) for files in found]
         return (*own, *(PhantomAnatomy(number, self.spacing) for number in range(1, self.phantoms + 1)))

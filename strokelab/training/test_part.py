@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from lightning.pytorch import Trainer
+from numpy.typing import NDArray
 from rich.console import Console
 
 from strokelab import runs
@@ -12,6 +14,7 @@ from strokelab.configuration import Settings
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.distributed import gathered, together
 from strokelab.report.terminal import results_table
+from strokelab.runs.alone import as_looked_at
 from strokelab.scoring import Scores, joined, score_cases, write_scores
 from strokelab.training.boards import log_results
 from strokelab.training.tuning import trained
@@ -39,7 +42,8 @@ def score_test(
         run = trained(settings, folder, trainer)
         mine = stored[trainer.global_rank :: trainer.world_size]
         cases, phantom = [by_id[item.case_id] for item in mine], bool(settings["cohort"].get("phantom"))
-        return run, score_cases(run, cases, mine, phantom=phantom, progress=trainer.is_global_zero)
+        seen = as_looked_at(run, cases, mine, datamodule.store, progress=trainer.is_global_zero)
+        return run, score_cases(run, cases, seen, phantom=phantom, progress=trainer.is_global_zero)
 
     run, mine = together(share)
     scores = joined(gathered(mine), [item.case_id for item in stored])
@@ -49,10 +53,11 @@ def score_test(
     write_scores(scores, folder / runs.CASES, folder / runs.PROBABILITIES)
     console.print(results_table(table, title=f"{settings['name']}: {len(table)} test cases, native grid"))
     by_id_stored = {item.case_id: item for item in stored}
-    log_results(
-        trainer.loggers,
-        scores,
-        cases=by_id,
-        predict=lambda case_id: run.predict_prepared(by_id_stored[case_id].load()).mask,
-    )
+
+    def predict(case_id: str) -> NDArray[np.uint8]:
+        case, item = by_id[case_id], by_id_stored[case_id]
+        (seen,) = as_looked_at(run, [case], [item], datamodule.store, progress=False)
+        return run.predict_prepared(seen.load()).mask
+
+    log_results(trainer.loggers, scores, cases=by_id, predict=predict)
     return float(table["dice"].mean()) if "dice" in table else None  # no column where every case failed

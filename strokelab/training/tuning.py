@@ -15,6 +15,7 @@ from strokelab.distributed import gathered, together
 from strokelab.errors import ConfigError
 from strokelab.inference.postprocess import search_of
 from strokelab.preparation.store import StoredCase
+from strokelab.runs.alone import as_looked_at
 from strokelab.runs.tuning import read_pair, write_found
 from strokelab.scoring.kept import KeptRun
 from strokelab.scoring.tuning import found_of, tune_cases
@@ -63,7 +64,8 @@ def find_pair(
             return weights, pd.DataFrame()
         mine = stored[trainer.global_rank :: trainer.world_size]
         cases = [by_id[item.case_id] for item in mine]
-        return weights, tune_cases(run, cases, mine, search, progress=trainer.is_global_zero)
+        seen = as_looked_at(run, cases, mine, datamodule.store, progress=trainer.is_global_zero)
+        return weights, tune_cases(run, cases, seen, search, progress=trainer.is_global_zero)
 
     weights, mine = together(share)
     table = pd.concat(gathered(mine), ignore_index=True)

@@ -197,7 +197,6 @@ def test_augmentations_serve_slices_and_patches(model, augment):
     ("overrides", "words"),
     [
         (["model=unet2d", "view=nnunet"], "view of patches"),
-        (["model=unet2d", "augment=synthstroke"], "expected: volumes"),
         (["model=nnunet", "view=sgnet"], "a planner, which plans patches"),
         (["model=nnunet", "adversary=site", "data=isles2015_siss"], "of one site"),
         (["model=nnunet", "view.sampler.patch=[48,48,50]", "model.network.strides=[[1,1,1],[4,4,4]]"], "along z"),

@@ -42,6 +42,8 @@ def test_a_lesion_smaller_than_a_coarse_voxel_is_not_lost():
     mask = box(fine, (30, 36, 42), (31, 37, 43))
     mask[31, 37, 43] = 1
     assert lesion_on(mask, fine, GRID).sum() == 1
+    lone = box(fine, (30, 36, 42), (31, 37, 43))  # in a corner of voxel 10, 12, 14, no neighbour of its centre
+    np.testing.assert_array_equal(np.argwhere(lesion_on(lone, fine, GRID)), [[10, 12, 14]])
     assert lesion_on(0 * mask, fine, GRID).sum() == 0
 
 

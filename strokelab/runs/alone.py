@@ -1,0 +1,211 @@
+"""One image of a case alone: prepared on a grid of its own, its scores brought to the case's grid in one interpolation.
+
+So is a scan predicted by a model that takes any contrast, and a model of one modality where it is applied to others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strokelab.contract import Case, PreparedCase
+from strokelab.errors import DataError
+from strokelab.grid import Grid, Orient, Resample, Step
+from strokelab.inference.ensemble import MeanScores
+from strokelab.inference.scores import Scores
+from strokelab.nifti import read_grid
+from strokelab.preparation.recipe import Preparation
+from strokelab.preparation.restore import restore
+from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
+from strokelab.runs.training_scans import Preparer
+
+if TYPE_CHECKING:
+    from strokelab.runs.predictor import Forms, Predictor
+
+
+@dataclass(frozen=True, eq=False)
+class Alone(Preparer):
+    """How one image of a case is prepared by itself.
+
+    Args:
+        modality: of the image.
+    """
+
+    modality: str = ""
+
+    @classmethod
+    def of(cls, base: Preparer, modality: str) -> Alone:
+        """The same for one image of a case, whichever it is.
+
+        Args:
+            base: of a model of one channel.
+            modality: of the image. Its rule of normalisation is its own where the training had this modality, else
+                that of the first.
+        """
+        own = base.own if base.own.modalities == (modality,) else base.fed_with(modality).own
+        return cls(own, base.where, base.halves, lambda: base.trained_on, base=base, modality=modality)
+
+    def __call__(self, case: Case, store: Path | None = None) -> Preparation:
+        """As ``Preparer``, for the image alone."""
+        return super().__call__(self.seen(case), store)
+
+    def seen(self, case: Case) -> Case:
+        """The case as if it had no other image; lesion and further maps lie on the grid of the reference image."""
+        if self.modality not in case.images or [*case.images] == [self.modality]:
+            return case
+        only = replace(case, images={self.modality: case.images[self.modality]}, label_modality=self.modality)
+        if self.modality == case.reference_modality:
+            return only
+        same = read_grid(only.reference_image).matches(read_grid(case.reference_image))
+        return replace(only, lesions=(), maps={}, brain=case.brain if same else None)
+
+    def home(self, prepared: PreparedCase, case: Case) -> PreparedCase:
+        """The image's prepared form, whose scores end on the grid of the case's reference image."""
+        if self.modality == case.reference_modality:
+            return prepared
+        native = read_grid(case.reference_image)
+        return replace(prepared, native=native, steps=_onto(prepared.steps, native))
+
+    def done(self, steps: Sequence[Step]) -> str:
+        """What was done to the image, in words, behind its modality."""
+        last = _last_resample(steps)
+        if last is None or last.target.matches(last.source.resized(last.target.spacing)):
+            return f"{self.modality}: {super().done(steps)}"
+        size = "x".join(f"{side:.3g}" for side in last.target.spacing)
+        return f"{self.modality}: at {size} mm on its own grid, scores resampled"
+
+
+def each_and_mean(
+    forms: Forms, score: Callable[[PreparedCase], Scores], *, disagreement: bool = False
+) -> Iterator[tuple[Forms, Scores]]:
+    """The scores of every image of a case as a model gives them, then their mean; each image is predicted once.
+
+    The mean is taken on the prepared grid where all images have one, else on the case's own. An image says nothing of
+    voxels outside its field of view: there the mean is that of the others.
+
+    Args:
+        forms: the case, image by image.
+        score: a prepared image -> its scores.
+        disagreement: also the standard deviation of the lesion probabilities, of the mean.
+    """
+    together = len({form.steps for form in forms.values()}) == 1
+    mean: MeanScores | None = None
+    for preparer, form in forms.items():
+        scores = score(form)
+        yield {preparer: form}, scores
+        placed = scores if together else on_case(form, scores)
+        mean = mean or MeanScores(placed, disagreement)
+        mean.add(placed)
+    assert mean is not None  # a case has an image
+    yield forms, mean.scores()
+
+
+def on_case(prepared: PreparedCase, scores: Scores) -> Scores:
+    """Scores on the case's own grid, with the voxels that the image covers, unless it covers all."""
+    seen: NDArray[np.bool_] = restore(np.ones(prepared.grid.shape, np.uint8), prepared.steps, "nearest") != 0
+    return replace(scores.restored(prepared.steps), seen=None if seen.all() else seen)
+
+
+def _onto(steps: Sequence[Step], native: Grid) -> tuple[Step, ...]:
+    """The steps of an image whose way back ends on another grid, in one interpolation; unchanged on an equal grid."""
+    if steps[0].source.matches(native):
+        return tuple(steps)
+    last = _last_resample(steps)
+    before, rest = (steps[0], steps[1:]) if last is None else (last, steps[[*steps].index(last) + 1 :])
+    orient = Orient(native)
+    return (orient, Resample(orient.target, before.target), *rest)
+
+
+def _last_resample(steps: Sequence[Step]) -> Resample | None:
+    return next((step for step in reversed(steps) if isinstance(step, Resample)), None)
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """A case of which every image is in the store by itself."""
+
+    case: Case
+    images: Mapping[Preparer, StoredCase]
+
+    @property
+    def case_id(self) -> str:
+        """Of the case."""
+        return self.case.case_id
+
+    def load(self) -> dict[Preparer, PreparedCase]:
+        """The arrays, memory-mapped; scores end on the grid of the case's reference image.
+
+        Raises:
+            DataError: the files have gone or shrunk since.
+        """
+        return {preparer: preparer.home(stored.load(), self.case) for preparer, stored in self.images.items()}
+
+
+def store_images(
+    preparer: Preparer,
+    cases: Sequence[Case],
+    store: PreparedStore,
+    *,
+    modalities: Sequence[str],
+    as_trained: bool,
+    workers: int = 1,
+    progress: bool = True,
+) -> list[StoredImages]:
+    """Cases of which every image is prepared by itself, from the store where it is known.
+
+    Args:
+        preparer: of a model of one channel.
+        cases: ids must differ; each has one of the modalities.
+        store: where prepared images lie.
+        modalities: the images that are wanted, in this order, as far as a case has them.
+        as_trained: with the preparation of the training, not brought to it.
+        workers: as for ``PreparedStore.prepare``.
+        progress: as for ``PreparedStore.prepare``.
+
+    Raises:
+        DataError: a case has none of the modalities, or cannot be prepared.
+    """
+    found: dict[str, dict[Preparer, StoredCase]] = {case.case_id: {} for case in cases}
+    for name in modalities:
+        alone, having = preparer.alone(name), [case for case in cases if name in case.images]
+        how: Preparing = alone.own if as_trained else partial(alone, store=store.folder)
+        seen = [alone.seen(case) for case in having]
+        for stored in store.prepare(seen, how, workers=workers, progress=progress) if seen else ():
+            found[stored.case_id][alone] = stored
+    for case in cases:
+        if not found[case.case_id]:
+            raise DataError(
+                f"case {case.case_id}",
+                found=f"images of {', '.join(case.images) or 'no modality'}",
+                expected=f"one of {', '.join(modalities)}",
+                remedy="set data.modalities to what the cases have",
+            )
+    return [StoredImages(case, found[case.case_id]) for case in cases]
+
+
+def as_looked_at(
+    run: Predictor, cases: Sequence[Case], stored: Sequence[StoredCase], store: PreparedStore, *, progress: bool = True
+) -> Sequence[StoredCase | StoredImages]:
+    """The prepared cases of a training as the run looks at them when it predicts: as they are, or image by image.
+
+    Args:
+        run: that was trained on them.
+        cases: on disk.
+        stored: the same cases, same order, prepared for its training.
+        store: where they lie.
+        progress: as for ``PreparedStore.prepare``.
+
+    Raises:
+        DataError: an image cannot be prepared by itself.
+    """
+    if not run.any_contrast:
+        return stored
+    (preparer,) = run.preparers
+    names = run.view.preparation.modalities
+    return store_images(preparer, cases, store, modalities=names, as_trained=True, progress=progress)
