@@ -81,7 +81,9 @@ def test_models_are_compared_on_the_same_input_alone(evaluated):
 
 def test_chosen_modalities_keep_predictions_of_their_own(runs, isles_cohort, tmp_path):
     chosen = [f"runs=[{runs[0]}]", f"out={tmp_path}", "data=isles2022", f"data.root={isles_cohort}"]
-    evaluate(compose("evaluate", [*chosen, "data.limit_per_site=1", "ensemble=modalities", "ensemble.only=[FLAIR,ADC]"]))
+    evaluate(
+        compose("evaluate", [*chosen, "data.limit_per_site=1", "ensemble=modalities", "ensemble.only=[FLAIR,ADC]"])
+    )
     kept = {folder.name: len([*folder.glob("**/*_mask.nii.gz")]) for folder in (tmp_path / "predictions").iterdir()}
     assert kept == {f"strokelab-synthstroke-{name}": 2 for name in ("ADC", "FLAIR", "ensemble")}
 
