@@ -19,7 +19,7 @@ from strokelab.files import write_json
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
-GROUPS = ("family", "held_out", "dataset", "sweep", "stage_names", "fold", "seed")
+GROUPS = ("family", "held_out", "dataset", "sweep", "stage_names", "classes", "synthetic_ratio", "fold", "seed")
 
 
 @dataclass(frozen=True)

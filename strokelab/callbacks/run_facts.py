@@ -69,9 +69,23 @@ class RunFacts:
             "seed": self.seed,
             "sweep": self.sweep,
             "stage_names": ", ".join(self.settings.get("stages") or ()),
+            "classes": len((self.settings.get("view") or {}).get("classes") or ()) or 1,
+            "synthetic_ratio": synthetic_ratio(self.settings),
             "commit": str(self.environment.get("commit", "")),
         }
 
 
-KEYS = ("family", "dataset", "phantom", "split_rule", "fold", "held_out", "seed", "sweep", "stage_names", "commit")
+KEYS = (
+    *("family", "dataset", "phantom", "split_rule", "fold", "held_out", "seed", "sweep", "stage_names"),
+    *("classes", "synthetic_ratio", "commit"),
+)
 """Flat config keys of every run on a board, beside its settings under their own names."""
+
+
+def synthetic_ratio(settings: Mapping[str, Any]) -> str:
+    """Samples of synthetic images to samples of scans, e.g. ``1:1``; ``0`` where none are synthesised."""
+    data = settings.get("data") or {}
+    if not (data.get("sources") or {}).get("synthetic"):
+        return "0"
+    ratio = (data.get("mixing") or {}).get("ratio")
+    return ":".join(map(str, ratio)) if isinstance(ratio, list | tuple) else str(ratio or "by weight")

@@ -33,6 +33,7 @@ def materials_of(outcomes: Sequence[Outcome], settings: Settings) -> list[RunMat
     """Everything the report shows of each run. Of many runs, grey values and cost are those of a model's first."""
     cohorts = Cohorts(settings)
     seen: dict[str, RunMaterial] = {}
+    told: set[Path] = set()  # whose curves are shown
     materials = []
     for outcome in outcomes:
         entry = outcome.entry
@@ -45,6 +46,9 @@ def materials_of(outcomes: Sequence[Outcome], settings: Settings) -> list[RunMat
         material = _material(outcome, grey, cost)
         if entry.model not in seen and not entry.members:
             material = replace(material, rates=rates_of(entry.settings, material.history))
+        if entry.modality and entry.folder in told:
+            material = replace(material, history=None)
+        told.add(entry.folder)
         seen.setdefault(entry.model, material)
         materials.append(material)
     return materials

@@ -58,6 +58,7 @@ def score_case(
         labels=labels,
         reference_labels=reference_labels,
         without_spacing=True,
+        cubes_mm=rules.spacing_mm,
     )
     return _metrics(pair, _counts(pair), _lesions(pair, rules, rules.neighbours), rules)
 
@@ -108,6 +109,7 @@ def score_row(
         threshold=threshold,
         labels=labels,
         reference_labels=reference_labels,
+        cubes_mm=rules.spacing_mm,
     )
     counts = _counts(pair)
     wanted: set[Neighbours] = {6, 26, rules.neighbours}

@@ -48,6 +48,7 @@ def read_pair(
     labels: Sequence[int] | None = None,
     reference_labels: Sequence[int] | None = None,
     without_spacing: bool = False,
+    cubes_mm: float | None = None,
 ) -> Pair:
     """Bring two masks of any form onto one grid.
 
@@ -63,6 +64,8 @@ def read_pair(
         labels: either map may hold labels, of which these are lesion.
         reference_labels: the reference's own, where they differ from the prediction's; (1,) for a 0/1 mask.
         without_spacing: where there is no spacing at all, go on with NaN and a warning.
+        cubes_mm: side of the voxels that both are brought to, each taking the value of the voxel its centre lies in;
+            the edges of the volume keep their place. None: as they are.
 
     Raises:
         DataError: a file cannot be read, a map is no mask (``masks.binary_mask``), shapes or grids differ, the spacing
@@ -87,6 +90,9 @@ def read_pair(
         spacing: Spacing = (float("nan"),) * 3
     else:
         spacing = _spacing(spacing_mm, grid)
+    if cubes_mm is not None and not np.isnan(spacing[0]) and not _same(spacing, (cubes_mm,) * 3):
+        predicted, true = (_in_cubes(mask, spacing, cubes_mm) for mask in (predicted, true))
+        spacing, voxel_volume_mm3, grid = (cubes_mm,) * 3, cubes_mm**3, None
     box = common_box(predicted, true) or (slice(0, 0),) * 3
     x, y, z = true.shape
     if voxel_volume_mm3 is None:
@@ -99,6 +105,15 @@ def read_pair(
         spacing_mm=spacing,
         voxel_mm3=voxel_volume_mm3,
     )
+
+
+def _in_cubes(mask: Mask, spacing: Spacing, side: float) -> Mask:
+    """A mask (X, Y, Z) at the centres of cubes over the same field of view, nearest neighbour."""
+    places = []
+    for size, own in zip(mask.shape, spacing, strict=True):
+        centres = (np.arange(max(1, round(size * own / side))) + 0.5) * side / own - 0.5
+        places.append(np.clip(np.rint(centres).astype(np.intp), 0, size - 1))
+    return np.asarray(mask[np.ix_(*places)])
 
 
 def common_box(one: Mask, other: Mask) -> _Box | None:

@@ -86,6 +86,7 @@ class Profile:
     empty_value: float = 1.0  # voxel overlap when both masks are empty; NaN leaves such cases out of means
     exact_mdsc: bool = False  # maximal Dice over all thresholds, not over 0.01, 0.02, ..., 0.99
     min_overlap: float = 0.0  # share of a true lesion that must be predicted to count as found; 0 = one voxel
+    spacing_mm: float | None = None  # voxels that both masks are brought to, nearest neighbour; None: their own
     min_size: int = 1  # voxels; smaller components are left out of the lesion-wise metrics, on both sides
 
     def unit(self, metric: str) -> str:
@@ -112,7 +113,7 @@ PROFILES = {
         # ezequieldlrosa/isles22
         Profile("isles22", _CHALLENGE, "DWI grid"),
         # Chalcroft et al. 2024; their tables average finite HD95 only
-        Profile("synthstroke", (*_CHALLENGE, "hd95"), "1 mm, padded to 256^3", volume_unit="mm^3"),
+        Profile("synthstroke", (*_CHALLENGE, "hd95"), "1 mm, padded to 256^3", volume_unit="mm^3", spacing_mm=1.0),
         # Tomita et al. 2020, surface-distance library; their ASSD is the mean of its two directed means
         Profile(
             "tomita",

@@ -176,7 +176,8 @@ def _within(candidate: Candidate, where: Mapping[str, str]) -> pd.DataFrame:
             rows = rows[rows["site"].map(lambda name: site_number(None if pd.isna(name) else str(name))) == wanted]
         elif key != "quarter":  # quarters are cut over all cases beside a row, not run by run
             known = rows[key] if key in rows.columns else pd.Series(index=rows.index, dtype=object)
-            rows = rows[known.astype(str) == wanted]
+            named = known.astype(str)
+            rows = rows[(named == wanted) | ((key == "modality") & (named == f"{wanted}w"))]  # T1w is the paper's T1
     return rows
 
 

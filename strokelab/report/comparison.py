@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from strokelab.report.beside import Candidate, Ours, candidates, difference, fits, is_kind, ours
+from strokelab.metrics.profiles import METRICS
+from strokelab.report.beside import Candidate, Ours, candidates, difference, fits, is_kind, metric_of, ours
 from strokelab.report.cells import NOTHING, Cell, Table, listed, plain_number
 from strokelab.report.material import Evaluation
 from strokelab.report.paper_tables import GROUPS, Number, PaperRow, PaperTable, site_number
 from strokelab.report.protocols import differences, in_words, statistic
 from strokelab.statistics.aggregate import over_sites
+from strokelab.statistics.paired import compare, stars
 
+_MIDDLE, _HIGH = 0.3, 0.6  # of Dice, between which the SynthStroke paper counts cases
 _TUNED_SITE = "5"  # the site the SG-Net paper chose its settings on
 
 
@@ -117,6 +120,32 @@ def drawn(found: Beside, evaluation: Evaluation) -> Table:
     return Table(caption, tuple(header), tuple(body), notes=_notes(found, evaluation), name=f"paper_{table.name}")
 
 
+def tested(found: Beside) -> list[str]:
+    """For each input of a table of modalities: marks of the paired test of ours, and in how many cases Dice is high."""
+    notes, shares = [], []
+    for where in _groups(found.table):
+        own = {row.method: one.cases for row, one in found.rows if one and row.values and dict(row.where) == where}
+        if "modality" not in where or not own:
+            continue
+        shares += [f"{where['modality']} {method}: {_shares(cases['dice'])}" for method, cases in own.items()]
+        metrics = [name for column in found.table.columns if (name := metric_of(column)) is not None]
+        rows = pd.concat([cases.assign(method=method) for method, cases in own.items()], ignore_index=True)
+        marks = compare(rows, [name for name in metrics if name in rows], column="method", resamples=1)
+        for (first, second), lines in marks.groupby(["first", "second"], sort=False):
+            words = [f"{METRICS[row['metric']].title} {stars(row['p']) or NOTHING}" for _, row in lines.iterrows()]
+            notes.append(f"{where['modality']}, {first} against {second}: {', '.join(words)}")
+    if notes:
+        rule = "ns p > 0.05, * ≤ 0.05, ** ≤ 0.01, *** ≤ 0.001, **** ≤ 0.0001"
+        notes = [f"Wilcoxon signed-rank test of ours, each p by itself ({rule}): {'; '.join(notes)}."]
+    return [*notes, *([f"Our cases by Dice: {'; '.join(shares)}."] if shares else [])]
+
+
+def _shares(dice: pd.Series) -> str:
+    known = dice.dropna()
+    high, middle = int((known > _HIGH).sum()), int(((known >= _MIDDLE) & (known <= _HIGH)).sum())
+    return f"{high} of {len(known)} above {_HIGH:g}, {middle} from {_MIDDLE:g} to {_HIGH:g}"
+
+
 def without_site(tables: Sequence[pd.DataFrame], site: str, metric: str = "dice") -> Number | None:
     """Macro mean and SD over the sites other than one; None when that one, or every other one, is absent.
 
@@ -185,6 +214,7 @@ def _notes(found: Beside, evaluation: Evaluation) -> tuple[str, ...]:
             "and, within each, its seeds (two-level bootstrap, 1000 resamples, both methods' seeds in pairs where they "
             "are the same)."
         )
+    notes += tested(found)
     if hidden := _left_out(found):
         notes.append(f"Not shown: {hidden}.")
     if table.over == "sites":
