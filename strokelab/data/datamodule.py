@@ -100,9 +100,7 @@ class CohortDataModule(LightningDataModule):
         chosen = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
         self.filter = CaseFilter(dataset, self.modalities, *chosen)
         self.view, self.split, self.curves, self.mixing = view, split, curves, mixing
-        self.sources = {name: one for name, one in (sources or {}).items() if one} | (
-            {} if pseudo is None else {"pseudo": pseudo}
-        )
+        self.sources = {name: one for name, one in {**(sources or {}), "pseudo": pseudo}.items() if one}
         self.release_sites = n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers

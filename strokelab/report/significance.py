@@ -50,7 +50,10 @@ def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence
     """
     if {"modality", "dataset"} <= {*cases.columns} and cases["modality"].nunique(dropna=False) > 1:
         groups = cases.groupby(["dataset", "modality"], sort=False, dropna=False)
-        parts = [comparisons(rows, column=column, metrics=metrics).assign(modality=key[1]) for key, rows in groups]
+        parts = [
+            comparisons(rows, column=column, metrics=metrics).assign(modality=rows["modality"].iloc[0])
+            for _, rows in groups
+        ]
         together = pd.concat(parts, ignore_index=True)
         corrected = holm(together["p"])
         return together.assign(p_holm=corrected, stars=[stars(p) for p in corrected])
