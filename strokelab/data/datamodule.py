@@ -56,7 +56,7 @@ class CohortDataModule(LightningDataModule):
         options: the reader's own.
         exclude, labelled_only, only_sites, limit_per_site: which cases there are, see ``CaseFilter``.
         pseudo: masks by models for the unlabelled cases, which then train as well: a source; None = none do.
-        sources: further sources of training samples, by name.
+        sources: further sources of training samples, by name; None = none of this name.
         mixing: ``sampling.alternate.Alternate``, strictly in turn; None: one stream, cases sampled by weight.
         n_sites: sites the release has, for sweeps over them; a ``DataWarning`` says when the files hold others.
         store: folder of the prepared store; None: ``STROKELAB_STORE``, or ``~/.cache/strokelab/prepared``.
@@ -82,7 +82,7 @@ class CohortDataModule(LightningDataModule):
         only_sites: Sequence[str] | None = None,
         limit_per_site: int | None = None,
         pseudo: Source | None = None,
-        sources: Mapping[str, Source] | None = None,
+        sources: Mapping[str, Source | None] | None = None,
         mixing: Alternate | None = None,
         n_sites: int | None = None,
         store: str | Path | None = None,
@@ -104,9 +104,8 @@ class CohortDataModule(LightningDataModule):
         self.release_sites = n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
-        self.drop_last, self.seed, self.progress = drop_last, seed, progress
+        self.drop_last, self.seed, self.progress, self._resumed = drop_last, seed, progress, (0, 0)
         self._stored = dict[tuple[Preparation, str, str], StoredCase | None]()  # None: left out
-        self._resumed = (0, 0)
         check_channels(self.modalities, view.preparation.modalities)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from strokelab.sampling.order import Key
 _PASS = 2**32  # no epoch is as late: the samples of a further pass of an epoch are those of such a number
 
 
-class Together(Dataset[Batch]):
+class Together(Dataset[Batch], ABC):
     """What a loader asks of several sets (``samples.SampleSet``).
 
     Args:
@@ -61,9 +62,9 @@ class Together(Dataset[Batch]):
         number, own = self._own(key)
         return self.sets[number][own]
 
+    @abstractmethod
     def _own(self, key: Key) -> tuple[int, Key]:
         """The set that a key is of, and the key as it numbers them."""
-        raise NotImplementedError
 
 
 class MixedSamples(Together):

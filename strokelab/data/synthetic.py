@@ -20,6 +20,7 @@ from strokelab.data.synthetic_samples import SyntheticSamples, with_lesion
 from strokelab.errors import ConfigError, DataError
 from strokelab.files import digest
 from strokelab.preparation.recipe import Preparation
+from strokelab.preparation.register import Register
 from strokelab.preparation.store import StoredCase
 from strokelab.sampling.boxes import Size
 from strokelab.synthesis.anatomy import Anatomy
@@ -100,7 +101,7 @@ class SyntheticSource:
 
     generator: Generator = field(default_factory=Generator)
     tissues: TissueMaps = field(default_factory=TissueMaps)
-    register: Any = None
+    register: Register | None = None
     lesions: LesionCohort = field(default_factory=LesionCohort)
     slices_per_volume: int = 16
     validation: int | None = None
@@ -193,7 +194,7 @@ class SyntheticSource:
         """
         lesions = [case for case in self._lesions(wanted) if case.lesion_voxels]
         if wanted.part == "train" or lesions:
-            registers = self.register or getattr(wanted.means.view.preparation, "register", None)
+            registers = self.register or wanted.means.view.preparation.register
             with_lesion(lesions, self._heads(wanted)[0], registered=registers is not None)
 
     def made(self, wanted: Wanted, size: Size, *, length: int | None = None) -> SyntheticSamples | None:
@@ -226,23 +227,25 @@ class SyntheticSource:
     def _lesions(self, wanted: Wanted) -> list[StoredCase]:
         """The cases whose lesions are pasted, prepared: as the view has them where they are the cohort's."""
         means = wanted.means
-        register = {} if self.register is None else {"register": self.register}
+        register = self.register or means.view.preparation.register
+        seen = replace(means.view.preparation, register=register)
         if wanted.part == "val":
-            return means.prepare(wanted.cases, replace(means.view.preparation, **register))
+            return means.prepare(wanted.cases, seen)
         every = self.lesions.cases(wanted.cases)
         check_held_out(every, wanted.aside)
         if self.lesions.dataset is None:
-            return means.prepare(every, replace(means.view.preparation, **register))
+            return means.prepare(every, seen)
         found: list[StoredCase] = []
         for modality in sorted({case.reference_modality for case in every}):
-            own = Preparation((modality,), normalize="none", **register)
+            own = Preparation((modality,), normalize="none", register=register)
             found += means.prepare([case for case in every if case.reference_modality == modality], own)
         return found
 
     def _heads(self, wanted: Wanted) -> Sequence[Anatomy]:
         """The heads of a part, at the view's voxel size; without one at that of its cases."""
         means = wanted.means
-        spacing = means.view.preparation.spacing or means.prepared([wanted.cases[0].case_id])[0].grid.spacing
+        ids = [case.case_id for case in wanted.cases]
+        spacing = means.view.preparation.spacing or means.prepared(ids)[0].grid.spacing
         if uneven(spacing):
             raise ConfigError(
                 "view.preparation.spacing",

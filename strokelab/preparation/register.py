@@ -39,7 +39,7 @@ class RegistrationError(DataError):
     """A case that could not be registered; a training leaves it out."""
 
 
-@buildable("view")
+@buildable("view", training="data")
 @dataclass(frozen=True)
 class Register:
     """Settings of the registration; a part of ``Preparation``.

@@ -38,7 +38,9 @@ _IMMATERIAL = (
 _MIRROR_OFF = {"_target_": "strokelab.preparation.mirror.Mirror", "enabled": False, "reference": None, "dof": 12}
 # Settings that older runs lack; at this value they change nothing.
 _ADDED: Mapping[str, Any] = {
+    "data.mixing": None,
     "data.options.values": None,
+    "data.sources": {"synthetic": None},
     "init_weights": None,
     "stages": {},
     "split.contiguous": False,

@@ -61,6 +61,7 @@ BASES = (
         ["data=atlas_v1"],
         ["data=folder"],
         ["logger=tensorboard"],
+        ["synthesis=synthstroke"],
     ),
     *(["model=nnunet", "view=resunet3d"], ["model=nnunet", "augment=strong"], ["experiment=mapping_selftraining"]),
     *(["split=all"], ["postprocess=small_components"]),
