@@ -163,6 +163,35 @@ class Mirrored:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """How a case was brought into a template's space (``preparation.register``).
+
+    Args:
+        to: the template.
+        transform: (4, 4), from a point of the case's world to one of the template's, both RAS+ mm.
+        metric: Mattes mutual information at the end of the registration, negative.
+        start: the same where it began.
+        correlation: Pearson's, of the registered image with the template inside the template's brain.
+        overlap: Dice of the registered brain with the template's.
+        volume_factor: by which the transform changes volumes.
+        seconds: that it took; no comparison looks at them.
+    """
+
+    to: str
+    transform: tuple[tuple[float, ...], ...]
+    metric: float
+    start: float
+    correlation: float
+    overlap: float
+    volume_factor: float
+    seconds: float = field(compare=False)
+
+    def carried(self, grid: Grid) -> Grid:
+        """A grid of the case's world as it lies in the template's."""
+        return grid.moved(np.asarray(self.transform, dtype=np.float64))
+
+
+@dataclass(frozen=True)
 class PreparedCase:
     """The case on the model's grid, memory-mapped and read-only. Made by ``preparation.store``."""
 
@@ -180,6 +209,7 @@ class PreparedCase:
     maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # further ones, (C, X, Y, Z) each
     layouts: Mapping[str, MapLayout] = field(default_factory=dict)  # of these
     mirrored: Mirrored | None = None  # of its mirrored channels, where there are any
+    registered: Registered | None = None  # where it was registered; ``steps`` then begin where the template has it
 
 
 class Sample(TypedDict):
@@ -215,6 +245,7 @@ class Prediction:
     disagreement: NDArray[np.float32] | None = None  # (X, Y, Z) standard deviation over the members of an ensemble
     classes: NDArray[np.float32] | None = None  # (K, X, Y, Z) probabilities of all classes, where asked for
     covered: NDArray[np.bool_] | None = None  # (X, Y, Z) what the windows look at; None: they leave nothing out
+    class_names: tuple[str, ...] = ()  # of the K classes, where the family names them
 
     @property
     def volume_ml(self) -> float:

@@ -153,6 +153,10 @@ class Grid:
         matrix[:3, 3] = (self.matrix @ np.append(ratio / 2 - 0.5, 1.0))[:3]
         return Grid.of(shape, matrix)
 
+    def moved(self, matrix: NDArray[np.float64]) -> Grid:
+        """The same voxels where a matrix (4, 4) of the world, mm, takes them."""
+        return Grid.of(self.shape, matrix @ self.matrix)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data that ``from_json`` reads back exactly."""
         content: dict[str, Any] = {"shape": list(self.shape), "affine": [list(row) for row in self.affine]}

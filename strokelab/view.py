@@ -30,7 +30,10 @@ is held against the network; and ``check_samples(sampler)``, which refuses train
 
 
 class Augment(Protocol):
-    """Augmentation in two phases: draw before anything is read, apply to a batch wherever its tensors are."""
+    """Augmentation in two phases: draw before anything is read, apply to a batch wherever its tensors are.
+
+    One may also have ``check_samples(sampler)``, which refuses samples that it cannot change.
+    """
 
     @property
     def pure(self) -> bool:
@@ -62,7 +65,8 @@ class View:
             modality of its case, and whatever image there is can be predicted.
 
     Raises:
-        ConfigError: the windows cannot serve such samples, or the sampler needs another order.
+        ConfigError: windows or augmentation cannot serve such samples, the sampler needs another order, or
+            ``any_contrast`` comes with channels that are no modalities.
     """
 
     preparation: Preparation
@@ -75,9 +79,10 @@ class View:
     any_contrast: bool = False
 
     def __post_init__(self) -> None:
-        check = getattr(self.windows, "check_samples", None)
-        if check is not None:
-            check(self.sampler)
+        for part in (self.windows, self.augment):
+            check = getattr(part, "check_samples", None)
+            if check is not None:
+                check(self.sampler)
         if self.augment is not None and not (hasattr(self.augment, "draw") and hasattr(self.augment, "apply")):
             object.__setattr__(self, "augment", OnBatch(cast(Any, self.augment)))
         if self.finish not in get_args(Where):
@@ -86,6 +91,14 @@ class View:
                 found=repr(self.finish),
                 expected="prepared or native",
                 remedy="leave it out, for prepared",
+            )
+        derived = set(self.preparation.channels) - set(self.preparation.modalities)
+        if self.any_contrast and derived:
+            raise ConfigError(
+                "view.any_contrast",
+                found=f"true, with channels made of the modalities: {sorted(derived)}",
+                expected="modalities alone, of which each sample takes one",
+                remedy="leave out view.preparation.mirror and view.preparation.further",
             )
         wanted = self.sampler.order("train")
         if wanted is not None and self.order not in (None, wanted):

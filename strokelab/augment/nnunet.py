@@ -8,7 +8,7 @@ repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +19,15 @@ from torch.nn.functional import pad
 
 from strokelab.augment.axis_filters import blur, low_resolution
 from strokelab.augment.intensity import contrast_, gamma_, half_and_half, noise_
-from strokelab.augment.interpolation import Positions, corner_bits, cubic, linear, linear_mask, nearest
+from strokelab.augment.moving import TAPS, Boxes, move, seed_of, z_first
 from strokelab.augment.patch_plan import PatchPlan, PerChannel
-from strokelab.augment.warp import Elastic, Warp, rotation_matrix, sampling_positions
+from strokelab.augment.warp import Elastic, Warp, rotation_matrix
 from strokelab.buildable import buildable
 from strokelab.contract import Batch, Kind, kinds_of
 from strokelab.errors import ConfigError
 
 Range = tuple[float, float]
 Size = tuple[int, int, int]
-Boxes = dict[str, Tensor]
-"""Maps by name, (C, ...)."""
-_TAPS = {"linear": 2, "cubic": 4}
 
 
 @buildable(training="view", most={"zoom": 2, "elastic_scale": 0.5, "elastic_shift": 1})
@@ -124,7 +121,7 @@ class NNUNetAugmentation:
                 _refuse(name, [low, high], "a range around 1, above 0")
         if not set(self.mirror) <= set("xyz"):
             _refuse("mirror", self.mirror, "some of the letters x, y and z")
-        if self.interpolation not in _TAPS:
+        if self.interpolation not in TAPS:
             _refuse("interpolation", self.interpolation, "linear or cubic")
 
     @property
@@ -163,9 +160,9 @@ class NNUNetAugmentation:
 
         return PatchPlan(
             patch=size,
-            source=size if warp is None or size[2] == 1 else warp.source(size, _TAPS[self.interpolation]),
+            source=size if warp is None or size[2] == 1 else warp.source(size, TAPS[self.interpolation]),
             warp=warp,
-            noise=(float(stream.uniform(0, self.noise_sd)), _seed(stream)) if happens(self.noise_p) else None,
+            noise=(float(stream.uniform(0, self.noise_sd)), seed_of(stream)) if happens(self.noise_p) else None,
             blur=each(uniform(self.blur_sd), self.blur_channel_p) if happens(self.blur_p) else (),
             brightness=each(uniform(self.brightness)) if happens(self.brightness_p) else (),
             contrast=each(around_one(self.contrast)) if happens(self.contrast_p) else (),
@@ -196,7 +193,7 @@ class NNUNetAugmentation:
         """
         sources, kinds = batch.get("sources") or {}, kinds_of(batch)
         flat = batch["image"].ndim == 4
-        volumes = {key: batch[key].unsqueeze(2).contiguous() if flat else _z_first(batch[key]) for key in kinds}
+        volumes = {key: batch[key].unsqueeze(2).contiguous() if flat else z_first(batch[key]) for key in kinds}
         with torch.autocast(volumes["image"].device.type, enabled=False):  # grey values and positions are float32
             for index, plan in enumerate(plans):
                 sample = {key: volume[index] for key, volume in volumes.items()}
@@ -209,8 +206,9 @@ class NNUNetAugmentation:
         self, sample: Boxes, kinds: Mapping[str, Kind], source: Boxes | None, plan: PatchPlan, index: int
     ) -> None:
         if plan.warp is not None:
-            reach = plan.warp.source(plan.patch, _TAPS[self.interpolation])
-            self._move(sample, kinds, _read(sample, source, plan, reach, index), plan.warp, plan.patch, reach)
+            reach = plan.warp.source(plan.patch, TAPS[self.interpolation])
+            box = _read(sample, source, plan, reach, index)
+            move(sample, kinds, box, plan.warp, interpolation=self.interpolation)
         self._change_values(sample["image"], plan)
         if plan.mirror:
             axes = ["zyx".index(axis) + 1 for axis in plan.mirror]
@@ -224,7 +222,7 @@ class NNUNetAugmentation:
             scale = stream.uniform(*self.elastic_scale)
             sigma = [float(scale * side) for side in patch]
             shift = [float(stream.uniform(*self.elastic_shift) * sd) for sd in sigma]
-            seed = _seed(stream)
+            seed = seed_of(stream)
             elastic = Elastic((sigma[0], sigma[1], sigma[2]), (shift[0], shift[1], shift[2]), seed)
         flat = patch[2] == 1
         if stream.random() < self.rotation_p:
@@ -239,26 +237,6 @@ class NNUNetAugmentation:
             elastic = None
         warp = Warp.of(matrix, elastic)
         return None if warp == Warp() else warp
-
-    def _move(
-        self, sample: Boxes, kinds: Mapping[str, Kind], source: Boxes, warp: Warp, patch: Size, reach: Size
-    ) -> None:
-        readers: dict[Kind, Callable[[Tensor, Positions], Tensor]] = {
-            "intensity": cubic if self.interpolation == "cubic" else linear,
-            "fraction": linear,
-            "label": nearest,
-            "mask": linear_mask,
-        }
-        # A mask's corners are packed once; all else is read as it lies.
-        flat = {
-            key: [corner_bits(channel) if kind == "mask" else channel.flatten() for channel in source[key]]
-            for key, kind in kinds.items()
-        }
-        for part, coordinates in sampling_positions(warp, patch, reach, sample["image"].device):
-            at = Positions.of(coordinates, reach)
-            for key, kind in kinds.items():
-                for channel, values in zip(sample[key], flat[key], strict=True):
-                    channel[part] = readers[kind](values, at).view_as(channel[part])
 
     def _change_values(self, image: Tensor, plan: PatchPlan) -> None:
         """Steps after the change of place, on (C, Z, Y, X), in place."""
@@ -304,15 +282,6 @@ def _with_border(volume: Tensor, patch: Size, reach: Size) -> Tensor:
     margins = [(long - side) // 2 for long, side in zip(reach, patch, strict=True) for _ in range(2)]
     padded = pad(volume[None].float(), margins, mode="replicate")[0]
     return padded.to(volume.dtype).contiguous()
-
-
-def _z_first(batch: Tensor) -> Tensor:
-    """(B, C, X, Y, Z) as dense (B, C, Z, Y, X); a view where x runs fastest in memory already."""
-    return batch.permute(0, 1, 4, 3, 2).contiguous()
-
-
-def _seed(stream: np.random.Generator) -> int:
-    return int(stream.integers(2**63))
 
 
 def _refuse(name: str, found: object, expected: str) -> None:

@@ -28,13 +28,16 @@ class Elastic:
 
     Args:
         sigma: standard deviation of the smoothing, voxels (x, y, z).
-        shift: the largest shift along each axis, voxels.
+        shift: the largest shift along each axis, voxels; unused where there is a ``magnitude``.
         seed: of the noise that is smoothed.
+        magnitude: what the smoothed noise is multiplied by, voxels: U(-1, 1) at every voxel, under a Gaussian of unit
+            sum (MONAI's ``Rand3DElastic``); None: it is rescaled to ``shift``.
     """
 
     sigma: tuple[float, float, float]
     shift: tuple[float, float, float]
     seed: int
+    magnitude: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def sampling_positions(
 
 
 def smooth_shift(elastic: Elastic, patch: tuple[int, int, int], device: torch.device) -> Tensor:
-    """Uniform noise, smoothed by a Gaussian and rescaled to the largest shift of each axis.
+    """Uniform noise, smoothed by a Gaussian and rescaled to the largest shift of each axis, or by the magnitude.
 
     Noise lies on a lattice as coarse as the smoothing allows (one standard deviation), beyond the borders, too, so
     that shifts are as strong there as inside; kernel and interpolation are one small matrix product per axis.
@@ -127,6 +130,8 @@ def smooth_shift(elastic: Elastic, patch: tuple[int, int, int], device: torch.de
     field = field @ kernels[2].T
     field = kernels[1] @ field
     field = (kernels[0] @ field.flatten(2)).view(3, patch[2], patch[1], patch[0])
+    if elastic.magnitude is not None:
+        return field.mul_(_as_of_each_voxel(elastic))
     flat = field.flatten(1)
     low, high = flat.aminmax(dim=1)
     largest = torch.maximum(-low, high).clamp_min(1e-12)
@@ -134,9 +139,25 @@ def smooth_shift(elastic: Elastic, patch: tuple[int, int, int], device: torch.de
     return field.mul_(factor[:, None, None, None])
 
 
+def _as_of_each_voxel(elastic: Elastic) -> float:
+    """The factor on lattice noise under a Gaussian of height 1 that gives noise at each voxel under one of sum 1.
+
+    On a lattice as coarse as the Gaussian is wide, squared weights add up to the same everywhere, to 1 in 10,000, so
+    that the factor is the root of the lattice's spacing over the Gaussian's sum, along each axis.
+    """
+    return (elastic.magnitude or 0) * math.prod(
+        math.sqrt(_spacing(sigma)) / (math.sqrt(2 * math.pi) * sigma) for sigma in elastic.sigma
+    )
+
+
+def _spacing(sigma: float) -> float:
+    """Voxels between the points of the lattice: sigma, but not below 1."""
+    return max(1.0, sigma)
+
+
 def _smoothing(side: int, sigma: float, device: torch.device) -> Tensor:
-    """(side, lattice points): a Gaussian around each lattice point; spacing sigma, but not below a voxel."""
-    spacing = max(1.0, sigma)
+    """(side, lattice points): a Gaussian around each lattice point."""
+    spacing = _spacing(sigma)
     beyond = math.ceil(3 * sigma / spacing)
     points = (torch.arange(-beyond, math.ceil((side - 1) / spacing) + beyond + 1, device=device)) * spacing
     distance = torch.arange(side, dtype=torch.float32, device=device)[:, None] - points

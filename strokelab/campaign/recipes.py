@@ -24,6 +24,7 @@ PAPERS: Mapping[str, str] = {
     "mapping": "mapping_table1",
     "sunet": "sunet_table1",
     "resunet3d": "resunet3d_table2",
+    "synthstroke": "synthstroke_table1",
 }
 """Prefix of experiments, and name of the page in ``docs/methods`` -> the table in ``conf/paper`` with its words."""
 _ATLAS_V1 = dict(enumerate((55, 34, 27, 12, 27, 14, 11, 35, 14), start=1))  # scans of the INDI release; site 8: 9 twice
@@ -143,6 +144,9 @@ def _facts(settings: Settings) -> dict[str, str]:
         "size": "one crop a case, {}",
     }
     counted = [words.format(_size(sampler[key])) for key, words in lengths.items() if sampler.get(key)]
+    mixing = settings["data"].get("mixing") or {}
+    if mixing.get("steps"):
+        counted = [f"{mixing['steps']} steps{_turns(settings)}, crops of {_size(sampler.get('size'))}"]
     length = f" of {counted[0]}" if counted else ""
     stopping = (settings["callbacks"] or {}).get("early_stopping")
     stop = f", until {stopping['patience']} bring no gain in `{stopping['monitor']}`" if stopping else ""
@@ -168,6 +172,12 @@ def _counts(settings: Settings) -> str:
     words = [str(one[0]) if len(set(one)) == 1 else ", ".join(map(str, one)) for one in parts]
     pseudo = f" + {_UNLABELLED} pseudo-labelled" if settings["data"].get("pseudo") else ""
     return f"{words[0]}{pseudo}; {words[1]}; {words[2]}"
+
+
+def _turns(settings: Settings) -> str:
+    """Steps of each source before the next one's turn, where there are several."""
+    names, ratio = ("real", *(settings["data"].get("sources") or {})), settings["data"]["mixing"]["ratio"]
+    return f" ({' : '.join(names)} = {':'.join(map(str, ratio))})" if len(ratio) > 1 else ""
 
 
 def _size(value: Any) -> str:

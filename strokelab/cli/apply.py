@@ -25,7 +25,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,
-    classes: Annotated[bool, typer.Option("--classes", help="Also write the probabilities of all classes.")] = False,
+    classes: Annotated[bool, typer.Option("--classes", help="Also write the maps of all classes.")] = False,
     disagreement: Annotated[bool, typer.Option(help="Of several maps: also write their standard deviation.")] = False,
     postprocess: Annotated[
         list[str] | None, typer.Option(help="Name in conf/postprocess; repeated, its settings: size_limit=2000.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from strokelab.configuration.building import target_of
@@ -45,6 +46,7 @@ def check_fit(settings: Settings) -> None:
     for part in filter(None, (samples, windows)):
         _check_sides(part, network, halves)
     _check_sites(target_of(model.get("adversary")), settings.get("data") or {})
+    _check_made(model, node, view, settings.get("data") or {})
 
 
 def check_loss(model: Mapping[str, Any]) -> None:
@@ -130,7 +132,7 @@ def _check_sign(network: Network, view: Any) -> None:
 
 
 def _check_sides(samples: Samples, network: Network, halves: int) -> None:
-    """Every known side of a sample divides through the known poolings, and left-right also through the hemispheres."""
+    """Every known side divides through the known poolings and is long enough, left-right for each hemisphere."""
     for axis, length in samples.sides.items():
         parts = halves if axis == "x" else 1
         needed = network.divisor(axis) * parts
@@ -141,6 +143,14 @@ def _check_sides(samples: Samples, network: Network, halves: int) -> None:
                 found=f"{length} voxels",
                 expected=f"a multiple of {needed} ({poolings}{', two hemispheres' if parts == 2 else ''})",
                 remedy=f"use {-(-length // needed) * needed}, or a network with fewer poolings (model.network)",
+            )
+        least = network.least(axis) * parts
+        if length is not None and length < least:
+            raise ConfigError(
+                f"{samples.setting} along {axis}",
+                found=f"{length} voxels",
+                expected=f"at least {least}{' for two hemispheres' if parts == 2 else ''}: two of them are left",
+                remedy=f"use {least}, or a network with fewer poolings (model.network)",
             )
 
 
@@ -218,6 +228,24 @@ def _check_sites(adversary: Any, data: Mapping[str, Any]) -> None:
             found=f"a site adversary on a dataset {'of one site' if few else 'without sites'}",
             expected="at least two training sites",
             remedy="switch it off with adversary=none",
+        )
+
+
+def _check_made(model: Mapping[str, Any], node: Mapping[str, Any], view: Any, data: Mapping[str, Any]) -> None:
+    """A source that makes samples can make those of the view, and real ones, which lack its tissues, suit the loss."""
+    makers = [made for one in (data.get("sources") or {}).values() if hasattr(made := target_of(one), "check_view")]
+    for maker in makers if view else ():
+        maker.check_view(view)
+    classes = {*(node.get("classes") or ())} - {"background", "lesion"}
+    loss = model.get("loss") or {}
+    takes = getattr(target_of(loss.get("each") or loss), "forward", None)
+    partial = bool(classes) and not (node.get("preparation") or {}).get("maps")
+    if makers and partial and takes and "labelled_classes" not in signature(takes).parameters:
+        raise ConfigError(
+            "model.loss",
+            found=f"a loss that compares all classes, with real images that are labelled without {sorted(classes)}",
+            expected="a loss that takes labelled_classes as a third argument",
+            remedy="choose loss=dice_ce, or leave the tissues out with view.classes=null",
         )
 
 

@@ -1,8 +1,9 @@
 """What the objects of a config say of themselves, asked before any data are read: built on shapes alone.
 
-A network may say its ``dimensions`` (2 or 3), ``divisors`` (what each axis of a sample must be a multiple of) and
-whether it takes ``non_negative`` images alone; samplers and windows say their ``sample_shape``. What an object does not
-say is unknown, and not checked. Axes are those of a sample: (rows, columns) of slices, (x, y, z) of patches.
+A network may say its ``dimensions`` (2 or 3), ``divisors`` (what each axis of a sample must be a multiple of),
+``shortest`` (the least length of each axis) and whether it takes ``non_negative`` images alone; samplers and windows
+say their ``sample_shape``. What an object does not say is unknown, and not checked. Axes are those of a sample: (rows,
+columns) of slices, (x, y, z) of patches.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ class Network:
         divisors: of each axis of a sample.
         planned: whether a plan is still to decide what it divides by; ``divisors`` are then the least.
         non_negative: whether it refuses images below 0.
+        shortest: the least length of each axis of a sample.
     """
 
     dimensions: int | None = None
     divisors: tuple[int, ...] | None = None
     planned: bool = False
     non_negative: bool = False
+    shortest: tuple[int, ...] | None = None
 
     def divisor(self, axis: str) -> int:
         """What a sample's side along x, y or z is divided by; 1 where that is unknown."""
-        axes = AXES.get(len(self.divisors or ()), "")
-        return self.divisors[axes.index(axis)] if self.divisors and axis in axes else 1
+        return _along(axis, self.divisors)
+
+    def least(self, axis: str) -> int:
+        """The least length of a sample along x, y or z; 1 where that is unknown."""
+        return _along(axis, self.shortest)
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,24 @@ def network_of(node: Mapping[str, Any] | None) -> Network:
 def _network(node: str, *, planned: bool) -> Network:
     network = build_form(json.loads(node))
     dimensions: Any = getattr(network, "dimensions", None)
-    divisors: Any = getattr(network, "divisors", None)
-    known = isinstance(divisors, (list, tuple)) and len(divisors) in AXES
     return Network(
         dimensions if isinstance(dimensions, int) and dimensions in AXES else None,
-        tuple(int(by) for by in divisors) if known else None,
+        _lengths(getattr(network, "divisors", None)),
         planned,
         getattr(network, "non_negative", False) is True,
+        _lengths(getattr(network, "shortest", None)),
     )
+
+
+def _lengths(said: Any) -> tuple[int, ...] | None:
+    """One number for each axis, as a network says it; None: nothing that can be used."""
+    known = isinstance(said, (list, tuple)) and len(said) in AXES
+    return tuple(int(length) for length in said) if known else None
+
+
+def _along(axis: str, lengths: tuple[int, ...] | None) -> int:
+    axes = AXES.get(len(lengths or ()), "")
+    return lengths[axes.index(axis)] if lengths and axis in axes else 1
 
 
 def view_of(node: Mapping[str, Any]) -> Any:

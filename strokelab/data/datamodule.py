@@ -20,19 +20,20 @@ from strokelab.contract import HELD_OUT_SELECTS, Batch, Case
 from strokelab.data.case_filter import CaseFilter
 from strokelab.data.cohort_checks import check_channels, check_site_count, curve_cases, existing_root
 from strokelab.data.description import described_use
-from strokelab.data.loaders import batch_loader
+from strokelab.data.making import Means
 from strokelab.data.progress import progress_of
-from strokelab.data.samples import SampleSet, completed
-from strokelab.data.sources import Source, Training, samples_of, training_samples
+from strokelab.data.samples import completed
+from strokelab.data.served import served
+from strokelab.data.sources import Source, Training, training_samples, validation_samples
 from strokelab.data.splits import Split
 from strokelab.data.subjects import Volumes
 from strokelab.data.volumes import lesion_volumes_ml
-from strokelab.data.worker_count import Workers, fitting_workers
+from strokelab.data.worker_count import Workers
 from strokelab.errors import ConfigError
 from strokelab.files import natural_key
+from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, StoredCase, default_store
 from strokelab.sampling.alternate import Alternate
-from strokelab.sampling.order import EpochBatchSampler
 from strokelab.view import View
 
 Part = Literal["train", "val", "test", "curves"]
@@ -63,8 +64,7 @@ class CohortDataModule(LightningDataModule):
         workers, prepare_workers: loader processes (0, a number, "auto": ``worker_count``); those that prepare cases.
         drop_last: leave out a last step that is not full.
         val_fraction: what ``conf/split`` refers to: 0 where the cohort's papers set no validation part aside.
-        curves: whose curves there are, see ``cohort_checks.curve_cases``.
-        seed: of order, boxes and augmentation.
+        curves, seed: whose curves there are (``cohort_checks.curve_cases``); of order, boxes and augmentation.
         progress: show bars while cases are prepared.
     """
 
@@ -100,12 +100,13 @@ class CohortDataModule(LightningDataModule):
         chosen = (dict(options or {}), tuple(exclude), labelled_only, only_sites, limit_per_site)
         self.filter = CaseFilter(dataset, self.modalities, *chosen)
         self.view, self.split, self.curves, self.mixing = view, split, curves, mixing
-        self.sources = dict(sources or {}) | ({} if pseudo is None else {"pseudo": pseudo})
+        self.sources = {name: one for name, one in {**(sources or {}), "pseudo": pseudo}.items() if one}
         self.release_sites = n_sites if only_sites is None else len(only_sites)
         self.store = PreparedStore(default_store() if store is None else Path(store).expanduser())
         self.batch_size, self.workers, self.prepare_workers = batch_size, workers, prepare_workers
         self.drop_last, self.seed, self.progress = drop_last, seed, progress
-        self._stored, self._resumed = dict[str, StoredCase](), (0, 0)
+        self._stored = dict[tuple[Preparation, str, str], StoredCase | None]()  # None: left out
+        self._resumed = (0, 0)
         check_channels(self.modalities, view.preparation.modalities)
 
     @cached_property
@@ -173,12 +174,14 @@ class CohortDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and prepare everything, so that a DataError or ConfigError comes before training starts."""
-        self.training.sourced(self.view, self._prepare)
-        self._prepare([*self.split_result.val, *self.split_result.test])
+        means = self._means
+        self.training.sourced(means)
+        means.prepared([*self.split_result.val, *self.split_result.test])
+        self.training.check(means)
 
     def volumes(self, part: Part) -> list[StoredCase]:
         """The prepared cases of a part, or those that the curves are of, for whole-volume prediction."""
-        return self._prepare(self._curve_cases if part == "curves" else getattr(self.split_result, part))
+        return self._means.prepared(self._curve_cases if part == "curves" else getattr(self.split_result, part))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training cases, in the view's order, augmented."""
@@ -226,46 +229,42 @@ class CohortDataModule(LightningDataModule):
     def _root(self) -> Path:
         return existing_root(self.root, self.dataset)
 
-    def _prepare(self, case_ids: Sequence[str], view: View | None = None) -> list[StoredCase]:
-        missing, preparation = set(case_ids) - self._stored.keys(), (view or self.view).preparation
-        if wanted := [case for case_id, case in self._by_id.items() if case_id in missing]:
-            ready = self.store.prepare(wanted, preparation, workers=self.prepare_workers, progress=self.progress)
-            self._stored.update({case.case_id: case for case in ready})
-        return [self._stored[case_id] for case_id in case_ids]
+    @property
+    def _means(self) -> Means:
+        return Means(self.view, self._by_id, self._prepared, self.store.folder, self.seed, self.prepare_workers)
+
+    def _prepared(self, cases: Sequence[Case], preparation: Preparation) -> list[StoredCase]:
+        """Cases of any cohort on the grid of a preparation: those known already, the others by the store."""
+        keys = [(preparation, case.dataset, case.case_id) for case in cases]
+        if wanted := {key: case for key, case in zip(keys, cases, strict=True) if key not in self._stored}:
+            how: dict[str, Any] = {"workers": self.prepare_workers, "progress": self.progress, "leave_out": True}
+            ready = {one.case_id: one for one in self.store.prepare([*wanted.values()], preparation, **how)}
+            self._stored |= {key: ready.get(case.case_id) for key, case in wanted.items()}
+        return [one for one in map(self._stored.__getitem__, keys) if one is not None]
 
     def _loader(self, part: Literal["train", "val"]) -> DataLoader[Batch]:
-        trainer = self.trainer
+        trainer, means = self.trainer, self._means
         on_device = bool(trainer and trainer.strategy.root_device.type != "cpu")
         settings: dict[str, Any] = {"batch_size": self.batch_size, "sites": self.sites, "seed": self.seed}
-        samples: SampleSet
         if part == "train":
-            sourced = self.training.sourced(self.view, self._prepare)
+            sourced = self.training.sourced(means)
             samples, order = training_samples(sourced, self.mixing, deferred=on_device, **settings)
         else:
-            samples = samples_of(self._prepare(self._curve_cases), "val", view=self.view, **settings)
-            order = self.view.order_of("val")
-        batches = EpochBatchSampler(
-            len(samples),
-            self.batch_size,
-            self.seed,
-            order=order,
-            sites=samples.sites,
+            samples, order = validation_samples(self._curve_cases, self.training, means, **settings)
+        loader, reason = served(
+            samples,
+            order,
+            batch_size=self.batch_size,
+            seed=self.seed,
             drop_last=self.drop_last and part == "train",
-            same_every_epoch=bool(getattr(trainer, "overfit_batches", 0)),
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-        )
-        if part == "train":
-            batches.resume(*self._resumed)
-        workers, reason = fitting_workers(
-            self.workers,
-            samples.sample_bytes * -(-self.batch_size // batches.world_size),
+            workers=self.workers,
+            useful=on_device and (self.view.augments_on_cpu or bool(self.training.makers)),
             loaders=2 if self._curve_cases else 1,
-            processes=trainer.num_devices if trainer else 1,
-            useful=on_device and self.view.augments_on_cpu,
+            resumed=self._resumed if part == "train" else None,
+            trainer=trainer,
         )
         self._say(reason if part == "train" and trainer else None)
-        return batch_loader(samples, batches, workers=workers)
+        return loader
 
     def _say(self, words: str | None) -> None:
         if words and self.progress:

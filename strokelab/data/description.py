@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from strokelab.contract import Case
+from strokelab.data.making import Maker
 from strokelab.data.sources import Training
 from strokelab.data.split_file import PARTS
 
@@ -25,5 +27,6 @@ def described_use(cohort: Sequence[Case], training: Training | None, sites: Mapp
     scans = [case.site for case in (*cohort, *training.further) if case.case_id in train]
     use: dict[str, Any] = {"cases": {part: len(getattr(split, part)) for part in PARTS}}
     for name, source in training.sources.items():
-        use |= source.described(split, training.cases[name])
+        told = replace(split, train=training.own) if isinstance(source, Maker) else split
+        use |= source.described(told, training.cases[name])
     return use | {"training_scans": {site: scans.count(site) for site in sites}}

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from strokelab.contract import Batch, PreparedCase, plane_axis
 from strokelab.data.case_cache import OPEN_CASES, OpenCases, check_cases, cut
+from strokelab.data.one_modality import OneModality, only
 from strokelab.data.read_ahead import announce, disk_reads
 from strokelab.data.targets import Targets
 from strokelab.preparation.background import background_of
@@ -114,6 +115,7 @@ class Samples(Dataset[Batch]):
             batch then has ``later``, and ``sources`` with the larger boxes of some samples, whose places in the maps
             are not filled.
         classes: names of the target's K maps, for networks that learn more than the lesion; None: the lesion alone.
+        modality: of which channel of its case each sample is; None: of all.
         open_cases: how many cases stay mapped.
 
     Raises:
@@ -131,11 +133,12 @@ class Samples(Dataset[Batch]):
         augment: Augment | None = None,
         deferred: bool = False,
         classes: Sequence[str] | None = None,
+        modality: OneModality | None = None,
         open_cases: int = OPEN_CASES,
     ) -> None:
         self.cases = list(cases)
         self.layouts = check_cases(self.cases, maps_suffice=classes is not None)
-        self.places, self.seed, self.augment = places, seed, augment
+        self.places, self.seed, self.augment, self.modality = places, seed, augment, modality
         self.deferred = deferred and augment is not None and is_pure(augment) and plane_axis(places.size) is None
         self.axis = plane_axis(places.size)
         self.targets = None if classes is None else Targets(tuple(classes), self.layouts)
@@ -145,7 +148,7 @@ class Samples(Dataset[Batch]):
         )
         self.case_sites = np.array([sites.get(case.site or "", -1) for case in self.cases], dtype=np.int64)
         self._opened = OpenCases(self.cases, open_cases)
-        self._backgrounds: dict[int, NDArray[np.float32]] = {}
+        self._backgrounds: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._disk_reads: int | None = None
 
     def __len__(self) -> int:
@@ -163,6 +166,11 @@ class Samples(Dataset[Batch]):
         size, plans = self.places.size, self._plans([(0, index) for index in range(16)])
         voxels = max(math.prod(one) for one in (size, *(_read_for(plan, size) for plan in plans)))
         return voxels * sum(length * np.dtype(kind).itemsize for length, kind in self._forms().values())
+
+    @property
+    def channels(self) -> int:
+        """Of a sample's image."""
+        return len(self.cases[0].channels) if self.modality is None else 1
 
     @property
     def in_thread(self) -> bool:
@@ -199,7 +207,8 @@ class Samples(Dataset[Batch]):
             sizes = [swapped(read, turn) for read, turn in zip(sizes, turns, strict=True)]
         # A larger box lies around its sample; both are even or both odd.
         corners = [start - (np.array(read) - size) // 2 for start, read in zip(starts, sizes, strict=True)]
-        boxes, sources = self._cut(rows, corners, sizes, turns)
+        chosen = [-1] * len(keys) if self.modality is None else self.modality.at(keys)
+        boxes, sources = self._cut(rows, chosen, corners, sizes, turns)
         batch: Batch = {name: self._as_samples(box) for name, box in boxes.items()}
         batch |= {
             "site": torch.from_numpy(self.case_sites[rows]),
@@ -220,12 +229,15 @@ class Samples(Dataset[Batch]):
     def _cut(
         self,
         rows: Sequence[int],
+        chosen: Sequence[int],
         corners: Sequence[NDArray[np.int64]],
         sizes: Sequence[Size],
         turns: NDArray[np.uint8] | None,
     ) -> tuple[Boxes, dict[int, dict[str, Tensor]]]:
-        """The maps of all samples, and those of samples that are read in a larger box."""
+        """The maps of all samples, and those of samples that are read in a larger box; of one channel, -1: of all."""
         opened = [self._opened[row] for row in rows]
+        if self.modality is not None:
+            opened = [only(case, channel) for case, channel in zip(opened, chosen, strict=True)]
         if self.axis is None and self._reads_from_disk():
             for case, corner, size in zip(opened, corners, sizes, strict=True):
                 for array in _arrays(case).values():
@@ -236,7 +248,7 @@ class Samples(Dataset[Batch]):
         def fill(places: Sequence[int]) -> None:
             for place in places:
                 case, corner, size = opened[place], corners[place], sizes[place]
-                outside = self._outside(rows[place], case)
+                outside = self._outside((rows[place], chosen[place]), case)
                 if size == self.places.size:
                     _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside)
                     continue
@@ -267,21 +279,21 @@ class Samples(Dataset[Batch]):
     @property
     def _small(self) -> bool:
         """Whether samples are volumes of a few hundred kilobytes."""
-        return self.axis is None and 4 * len(self.cases[0].channels) * math.prod(self.places.size) < _LARGE
+        return self.axis is None and 4 * self.channels * math.prod(self.places.size) < _LARGE
 
-    def _outside(self, row: int, case: PreparedCase) -> Any:
+    def _outside(self, key: tuple[int, int], case: PreparedCase) -> Any:
         """What an image is beyond its border: 0, or the background (C, 1, 1, 1) of each channel."""
         if not getattr(self.places, "background", False):
             return 0
-        if row not in self._backgrounds:
-            self._backgrounds[row] = background_of(case.image)[:, None, None, None]
-        return self._backgrounds[row]
+        if key not in self._backgrounds:
+            self._backgrounds[key] = background_of(case.image)[:, None, None, None]
+        return self._backgrounds[key]
 
     def _forms(self) -> dict[str, tuple[int, type[Any]]]:
         """Channels and dtype of each map."""
         further = {name: (layout.length, layout.dtype) for name, layout in self.layouts.items()}
         return {
-            "image": (len(self.cases[0].channels), np.float32),
+            "image": (self.channels, np.float32),
             "lesion": (1, np.uint8),
             "brain": (1, np.uint8),
             **further,
@@ -296,8 +308,8 @@ class Samples(Dataset[Batch]):
     def _plans(self, keys: Sequence[Key]) -> list[Any]:
         if self.augment is None:
             return []
-        channels, size = len(self.cases[0].channels), self.places.size
-        return [self.augment.draw(stream(self.seed, "augment", *key), channels, size) for key in keys]
+        size = self.places.size
+        return [self.augment.draw(stream(self.seed, "augment", *key), self.channels, size) for key in keys]
 
     def _as_samples(self, boxes: NDArray[Any]) -> Tensor:
         """Boxes (B, C, z, y, x) as samples (B, C, *S) over the same memory."""

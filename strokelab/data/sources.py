@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-from torch.utils.data import Dataset
-
-from strokelab.contract import Batch, Case, MapLayout
+from strokelab.contract import Case, MapLayout
+from strokelab.data.making import Maker, Means, Wanted
+from strokelab.data.mixed import JoinedSamples, MixedSamples
+from strokelab.data.one_modality import OneModality
 from strokelab.data.samples import Samples, SampleSet
 from strokelab.data.split_file import Split
 from strokelab.data.targets import check_classes
 from strokelab.errors import ConfigError, DataError
 from strokelab.preparation.store import StoredCase
 from strokelab.sampling.alternate import Alternate, Ordered
-from strokelab.sampling.boxes import Drawing, Part
-from strokelab.sampling.order import Key, Order
+from strokelab.sampling.boxes import Drawing, Part, Size
+from strokelab.sampling.order import InOrder, Order
 from strokelab.seeding import seed_of
 from strokelab.view import View
 
@@ -58,12 +58,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Sourced:
-    """The cases of one source that train, prepared."""
+    """The cases of one source that train, prepared; or how its samples are made."""
 
     name: str
     cases: Sequence[StoredCase]
     view: View
     weight: float = 1.0
+    made: Callable[[Size], SampleSet] | None = None
+    layout: MapLayout | None = None
 
 
 @dataclass
@@ -114,19 +116,49 @@ class Training:
         """The cases of all sources beside the cohort."""
         return [case for cases in self.cases.values() for case in cases]
 
-    def sourced(self, view: View, prepare: Callable[[Sequence[str], View], Sequence[StoredCase]]) -> list[Sourced]:
-        """The cases that train by their source, the cohort's first.
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Ids of the labelled cohort's cases that train."""
+        further = {case.case_id for case in self.further}
+        return tuple(case_id for case_id in self.split.train if case_id not in further)
+
+    @property
+    def makers(self) -> dict[str, Maker]:
+        """The sources that make their samples, by name."""
+        return {name: source for name, source in self.sources.items() if isinstance(source, Maker)}
+
+    def wanted(self, name: str, part: Part, means: Means) -> Wanted:
+        """What a source is asked for that makes its samples.
 
         Args:
-            view: of the cohort.
-            prepare: brings cases by their ids onto the grid of a view.
+            name: of the source.
+            part: training or validation.
+            means: to prepare cases with.
         """
-        further = {case.case_id for case in self.further}
-        own = [case_id for case_id in self.split.train if case_id not in further]
-        found = [Sourced(COHORT, prepare(own, view), view)]
+        cases = [means.cases[case_id] for case_id in (self.own if part == "train" else self.split.val)]
+        aside = [means.cases[case_id] for case_id in (*self.split.val, *self.split.test)]
+        return Wanted(part, cases, aside, means, seed_of(means.seed, "source", name))
+
+    def check(self, means: Means) -> None:
+        """Before training: what samples are made of is there.
+
+        Raises:
+            StrokelabError: as ``Maker.check``.
+        """
+        for name, source in self.makers.items():
+            for part in get_args(Part):
+                source.check(self.wanted(name, part, means))
+
+    def sourced(self, means: Means) -> list[Sourced]:
+        """What trains by its source, the cohort's cases first."""
+        found = [Sourced(COHORT, means.prepared(self.own), means.view)]
         for name, source in self.sources.items():
-            seen, ids = source.view_of(view), [case.case_id for case in self.cases[name]]
-            found.append(Sourced(name, prepare(ids, seen), seen, source.weight))
+            seen = source.view_of(means.view)
+            if isinstance(source, Maker):
+                made = cast(Any, partial(source.made, self.wanted(name, "train", means)))
+                found.append(Sourced(name, (), seen, source.weight, made, source.labels()))
+            else:
+                found.append(Sourced(name, means.prepare(self.cases[name], seen.preparation), seen, source.weight))
         return found
 
 
@@ -157,6 +189,7 @@ def samples_of(
         DataError: a case is not labelled, or there is no sample.
         ConfigError: cases or samples differ in form, or weights with a view that takes every sample in turn.
     """
+    modality = OneModality(len(view.preparation.channels), seed, fixed=part == "val") if view.any_contrast else None
     return Samples(
         cases,
         view.sampler.places(cases, Drawing(part, seed, batch_size, weights)),
@@ -165,6 +198,7 @@ def samples_of(
         augment=view.augment if part == "train" else None,
         deferred=deferred,
         classes=view.classes,
+        modality=modality,
     )
 
 
@@ -190,108 +224,91 @@ def training_samples(
     Raises:
         StrokelabError: as ``samples_of``; or sources and mixing do not fit.
     """
+    _check_mixing(sources, mixing)
     view = sources[0].view
     settings: dict[str, Any] = {"batch_size": batch_size, "sites": sites, "deferred": deferred}
+    _check_named(sources)
+    if mixing is None:
+        cases = [case for source in sources for case in source.cases]
+        weights = [source.weight for source in sources for _ in source.cases]
+        samples = samples_of(cases, "train", view=view, seed=seed, weights=weights, **settings)
+        return samples, view.order_of("train")
+    cohort = samples_of(sources[0].cases, "train", view=view, seed=seed, **settings)
+    sets: list[SampleSet] = [cohort]
+    orders = [Ordered(len(cohort), view.order_of("train"), cohort.sites, COHORT)]
+    for source in sources[1:]:
+        if source.made is not None:
+            sets.append(source.made(cohort.places.size))
+            orders.append(Ordered(None, InOrder(fixed=False), name=source.name))
+            continue
+        own = seed_of(seed, "source", source.name)
+        sets.append(samples_of(source.cases, "train", view=source.view, seed=own, **settings))
+        orders.append(Ordered(len(sets[-1]), source.view.order_of("train"), sets[-1].sites, source.name))
+    order = mixing.over(orders, batch_size)
+    return MixedSamples(sets, order), order
+
+
+def validation_samples(
+    real: Sequence[str],
+    training: Training,
+    means: Means,
+    *,
+    batch_size: int,
+    sites: Mapping[str, int],
+    seed: int,
+) -> tuple[SampleSet, Order]:
+    """The samples of the cohort's cases that curves are of, then those of every source that makes some to validate on.
+
+    Args:
+        real: ids of the cohort's cases.
+        training: with its sources.
+        means: to prepare cases with.
+        batch_size: as ``samples_of``, like the arguments after it.
+        sites: site name to index.
+        seed: of the run.
+    """
+    view, order = means.view, means.view.order_of("val")
+    samples = samples_of(means.prepared(real), "val", view=view, batch_size=batch_size, sites=sites, seed=seed)
+    if not training.split.val:  # curves of cases that test, by which nothing is chosen
+        return samples, order
+    made = [
+        source.made(training.wanted(name, "val", means), samples.places.size, length=len(samples))
+        for name, source in training.makers.items()
+    ]
+    further = [one for one in made if one is not None]
+    return (JoinedSamples([samples, *further]) if further else samples), order
+
+
+def _check_named(sources: Sequence[Sourced]) -> None:
+    """Every class of a view is one that some source is labelled with."""
     layouts: dict[str, MapLayout] = {}
-    for case in (case for source in sources for case in source.cases):
-        layouts |= case.maps
+    for source in sources:
+        for case in source.cases:
+            layouts |= case.maps
+        layouts |= {} if source.layout is None else {source.name: source.layout}
     for classes in {tuple(source.view.classes) for source in sources if source.view.classes is not None}:
         check_classes(classes, layouts)
-    if mixing is not None and len(sources) == 1:
+
+
+def _check_mixing(sources: Sequence[Sourced], mixing: Alternate | None) -> None:
+    """Sources and mixing fit.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if mixing is not None and len(sources) == 1 < len(mixing.ratio):
         raise ConfigError(
             "data.mixing",
             found=f"{type(mixing).__name__} with the labelled cohort as the only source",
             expected="a source beside it, to be mixed with",
             remedy="leave data.mixing out, or add a source as data.sources.NAME",
         )
-    if mixing is None:
-        if apart := [source.name for source in sources if source.view != view]:
-            raise ConfigError(
-                "data.mixing",
-                found=f"none, with sources that are seen otherwise than the cohort: {apart}",
-                expected="one view for all cases of one stream",
-                remedy="mix the sources in turn, as sampling.alternate.Alternate does",
-            )
-        cases = [case for source in sources for case in source.cases]
-        weights = [source.weight for source in sources for _ in source.cases]
-        samples = samples_of(cases, "train", view=view, seed=seed, weights=weights, **settings)
-        return samples, view.order_of("train")
-    sets = [
-        samples_of(
-            source.cases,
-            "train",
-            view=source.view,
-            seed=seed if source.name == COHORT else seed_of(seed, "source", source.name),
-            **settings,
+    if mixing is not None:
+        return
+    if apart := [source.name for source in sources if source.view != sources[0].view or source.made is not None]:
+        raise ConfigError(
+            "data.mixing",
+            found=f"none, with sources that are seen otherwise than the cohort: {apart}",
+            expected="one view for all cases of one stream",
+            remedy="mix the sources in turn, as sampling.alternate.Alternate does",
         )
-        for source in sources
-    ]
-    orders = [
-        Ordered(len(samples), source.view.order_of("train"), samples.sites)
-        for samples, source in zip(sets, sources, strict=True)
-    ]
-    order = mixing.over(orders, batch_size)
-    return MixedSamples(sets, len(order)), order
-
-
-class MixedSamples(Dataset[Batch]):
-    """The samples of several sets, numbered one set after the other; every batch is of one of them.
-
-    Args:
-        sets: the cohort's first.
-        length: samples of an epoch.
-    """
-
-    def __init__(self, sets: Sequence[SampleSet], length: int) -> None:
-        self.sets, self.length = list(sets), length
-        self.cases = [case for samples in sets for case in samples.cases]
-        self._ends = np.cumsum([len(samples) for samples in sets])
-
-    def __len__(self) -> int:
-        """Samples of one epoch."""
-        return self.length
-
-    @property
-    def sites(self) -> NDArray[np.int64] | None:
-        """None: the order has them."""
-        return None
-
-    @property
-    def sample_bytes(self) -> int:
-        """Of the largest."""
-        return max(samples.sample_bytes for samples in self.sets)
-
-    @property
-    def in_thread(self) -> bool:
-        """Where all may be."""
-        return all(samples.in_thread for samples in self.sets)
-
-    @property
-    def deferred(self) -> bool:
-        """Whether any leaves augmentation to the device."""
-        return any(samples.deferred for samples in self.sets)
-
-    def rows_of(self, keys: Sequence[Key]) -> list[int]:
-        """The case of each sample, by its place in ``cases``."""
-        number, own = self._own(keys)
-        before = sum(len(samples.cases) for samples in self.sets[:number])
-        return [before + row for row in self.sets[number].rows_of(own)]
-
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        """One sample."""
-        number, own = self._own([key])
-        return self.sets[number][own[0]]
-
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """The batch of these samples, which are of one set."""
-        number, own = self._own(keys)
-        return self.sets[number].__getitems__(own)
-
-    def _own(self, keys: Sequence[Key]) -> tuple[int, list[Key]]:
-        """The set that keys are of, and the keys as it numbers them."""
-        numbers = set(np.searchsorted(self._ends, [index for _, index in keys], side="right").tolist())
-        if len(numbers) != 1:
-            raise ValueError(f"a batch of samples of the sets {sorted(numbers)}: expected one")
-        number = numbers.pop()
-        first = int(self._ends[number - 1]) if number else 0
-        return number, [(epoch, index - first) for epoch, index in keys]

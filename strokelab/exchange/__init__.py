@@ -1,4 +1,7 @@
-"""To and from nnU-Net: cohorts become its raw datasets, its trained models become run folders. Never imports it."""
+"""To and from other tools: cohorts become nnU-Net's raw datasets, models of nnU-Net and SynthStroke become runs.
+
+Imports none of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nnU-Net's files read without executing anything in them: JSON, pickled plans, checkpoints.
+"""Files of other tools read without executing anything in them: JSON, pickled plans, checkpoints.
 
 Of NumPy, scalars and arrays are understood, and nothing of NumPy itself is called for them: its own functions would
 take memory at will, and arrays of objects over raw bytes.
@@ -35,7 +35,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path, error, "JSON, as nnU-Net writes it") from error
+        raise _unreadable(path, error, "JSON") from error
     if not isinstance(content, dict):
         raise _unreadable(path, TypeError(f"a {type(content).__name__}"), "a JSON object")
     return content

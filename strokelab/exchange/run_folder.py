@@ -16,14 +16,14 @@ from typing import Any
 
 from strokelab import runs
 from strokelab.command_words import word
-from strokelab.configuration import Settings, bind, build, compose, plain
-from strokelab.configuration.late_facts import MISSING
+from strokelab.configuration import Settings, bind, compose, plain
 from strokelab.data import read_cases
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataError, DataWarning, RunError
 from strokelab.exchange import version1, version2
+from strokelab.exchange.foreign_run import check_names, write_foreign
 from strokelab.exchange.trained_model import TrainedModel
-from strokelab.files import file_digest, make_folder, natural_key, replacing, write_json
+from strokelab.files import natural_key
 from strokelab.preparation.adc import PERFUSION
 from strokelab.sweeps.record import PROCESSES, Door, SweepMember, add_members, own_script
 
@@ -152,46 +152,15 @@ def _folds(folder: Path, version: int) -> list[str]:
 
 
 def _write(model: TrainedModel, place: Path, split: Split, origin: Origin | None) -> None:
-    import torch
-
     network = model.network()
     _check_modalities(model, network["in_channels"])
     settings = _settings(model, network, place=place, split=split, origin=origin)
-    segmenter = build(settings["model"])
-    state = segmenter.state_dict() | {f"network.{name}": weight for name, weight in model.weights.items()}
-    runs.load_weights(segmenter, state, model.checkpoint)
-    make_folder(place)
-    with runs.claimed(place):
-        runs.refuse_to_replace(place)
-        runs.write_start(place, settings, split, {})
-        note = {
-            "nnunet": model.version,
-            "trainer": model.trainer,
-            "checkpoint": str(model.checkpoint),
-            "digest": file_digest(model.checkpoint),
-        }
-        write_json(place / runs.ENVIRONMENT, runs.read_environment(place) | {"imported": note})
-        with replacing(place / runs.CHECKPOINTS / "last.ckpt", durable=True) as temporary:
-            torch.save({"state_dict": segmenter.state_dict(), "epoch": model.epochs, "global_step": 0}, temporary)
-        runs.write_status(place, "finished")
+    note = {"nnunet": model.version, "trainer": model.trainer}
+    write_foreign(place, settings, model.weights, source=model.checkpoint, note=note, split=split, epochs=model.epochs)
 
 
 def _check_modalities(model: TrainedModel, channels: int) -> None:
-    if len(model.modalities) != channels:
-        raise ConfigError(
-            "modalities",
-            found=f"{len(model.modalities)}: {', '.join(model.modalities)}",
-            expected=f"{channels}, as the network has channels",
-            remedy="name each with --modality, in order",
-        )
-    odd = [name for name in model.modalities if not name.isprintable() or "${" in name or name == MISSING]
-    if odd:
-        raise ConfigError(
-            "modalities",
-            found=f"channels called {odd}",
-            expected="names of images that a config can hold",
-            remedy="name each with --modality, in order",
-        )
+    check_names(model.modalities, channels)
     clipped = [name for name in model.modalities if name.lower() in PERFUSION]
     if clipped:
         message = "strokelab clips outliers of perfusion maps and nnU-Net does not: masks may differ"

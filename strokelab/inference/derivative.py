@@ -18,12 +18,11 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from strokelab.contract import Prediction
 from strokelab.errors import DataError
 from strokelab.files import file_digest, locked, make_folder, replacing, write_json, write_text
 from strokelab.inference.bids_names import bids_entities, bids_path, datatype_of
+from strokelab.inference.class_files import LABELS, SEGMENTATION, class_maps, suffixes_of, write_labels
 from strokelab.lesions import count_lesions
 from strokelab.nifti import write_volume
 
@@ -32,7 +31,7 @@ _COLUMNS = ("case", "volume_ml", "lesions", "mask", "preparation", "image", "dig
 DESCRIPTION = "dataset_description.json"
 _LOCK = ".lesions.lock"
 _MASK, _PROBABILITY = "label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz"
-_CLASS = "label-class{}_probseg.nii.gz"  # of all classes, counted from 0
+_CLASS = "label-class{}_probseg.nii.gz"  # of classes without names, counted from 0
 _DISAGREEMENT, QC = "label-lesion_desc-disagreement_probseg.nii.gz", "desc-qc.png"
 
 
@@ -160,12 +159,15 @@ class Derivative:
                 maps = {
                     _PROBABILITY: prediction.probability if self.probabilities else None,
                     _DISAGREEMENT: prediction.disagreement,
-                    **{_CLASS.format(k): values for k, values in enumerate(_each(prediction.classes))},
+                    **(classes := class_maps(prediction.classes, prediction.class_names)),
                 }
                 for suffix, values in maps.items():
                     if values is not None:
                         written.append(self.path_of(case, suffix, modality))
                         write_volume(written[-1], values, prediction.grid)
+                if SEGMENTATION in classes:
+                    written.append(self.path_of(case, LABELS, modality))
+                    write_labels(written[-1], prediction.class_names)
             row = SavedPrediction(
                 case,
                 path,
@@ -311,12 +313,10 @@ class Derivative:
         old = [self.folder / bids_path(entities, suffix, before.mask.parent.name) for suffix in suffixes]
         classes = (self.folder / bids_path(entities, _CLASS.format(k), before.mask.parent.name) for k in count())
         old += takewhile(Path.exists, classes)
+        table = self.folder / bids_path(entities, LABELS, before.mask.parent.name)
+        old += (self.folder / bids_path(entities, name, before.mask.parent.name) for name in suffixes_of(table))
         for path in {before.mask, *old}.difference(written):
             path.unlink(missing_ok=True)
-
-
-def _each(classes: NDArray[Any] | None) -> Sequence[NDArray[Any]]:
-    return () if classes is None else [*classes]
 
 
 def _text(case_id: str) -> str:

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.scores import Kind
+from strokelab.inference.windows import PatchWindows, Predict, log_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from strokelab.inference.windows import PatchWindows, Predict
 
 
 @buildable("view")
@@ -58,6 +56,13 @@ class GeometricMean:
                 expected="PatchWindows: a prediction at every voxel, since 0 has no logarithm",
                 remedy="average probabilities: this plan without GeometricMean",
             )
+        if getattr(self.windows, "scores", "probabilities") != "probabilities":
+            raise ConfigError(
+                "view.windows.windows.scores",
+                found="logits, inside a mean that makes them of probabilities",
+                expected="a plan of probabilities",
+                remedy="leave it out; this mean has its own view.windows.scores",
+            )
         if self.windows.skip_outside_brain:
             raise ConfigError(
                 "view.windows.windows.skip_outside_brain",
@@ -79,14 +84,7 @@ class GeometricMean:
         self, image: NDArray[np.float32] | Tensor, predict: Predict, brain: NDArray[np.bool_] | Tensor
     ) -> Tensor:
         """Scores (K, X, Y, Z) of a volume; arguments as the plan's."""
-
-        def logits(samples: Tensor, inside: Tensor) -> Tensor:
-            scores = predict(samples, inside).float()
-            smallest = torch.finfo(torch.float32).tiny
-            logarithm = scores.clamp_min(smallest).log()
-            return logarithm if scores.shape[1] > 1 else logarithm - (1 - scores).clamp_min(smallest).log()
-
-        total = self.windows(image, logits, brain)
+        total = self.windows(image, log_probabilities(predict), brain)
         if self.scores == "logits":
             return total
         return total.softmax(dim=0) if len(total) > 1 else total.sigmoid()

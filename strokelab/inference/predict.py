@@ -127,6 +127,7 @@ def to_native(
     where: Where = "prepared",
     classes: bool = False,
     covered: NDArray[np.bool_] | None = None,
+    class_names: Sequence[str] = (),
 ) -> Prediction:
     """Scores become a mask, and all maps end on the input's own grid.
 
@@ -139,6 +140,7 @@ def to_native(
             training; ``"native"``: after it.
         classes: hand out the probabilities of all classes as well.
         covered: of ``covered_by``.
+        class_names: of the classes, where they have names.
     """
     done, grid = where_finished(prepared, scores, where)
     mask = finish(
@@ -160,6 +162,7 @@ def to_native(
         disagreement=done.disagreement,
         classes=done.classes if classes else None,
         covered=covered,
+        class_names=tuple(class_names),
     )
 
 
@@ -184,3 +187,17 @@ def covered_by(seen: Iterable[tuple[PreparedCase, Callable[..., Tensor]]]) -> ND
         own = restore_mask(inside, prepared.steps) != 0
         found = own if found is None else found | own
     return found
+
+
+def padding_of(shape: tuple[int, ...], windows: Callable[..., Tensor]) -> str:
+    """That a volume is smaller than a window, in words, e.g. ``padded 160x190x40 -> 192x192x192 voxels``; else empty.
+
+    Args:
+        shape: of the prepared grid.
+        windows: which may have ``padded(shape)``: the shape they bring it to.
+    """
+    padded = windows.padded(shape) if hasattr(windows, "padded") else shape
+    if tuple(padded) == tuple(shape):
+        return ""
+    before, after = ("x".join(map(str, sides)) for sides in (shape, padded))
+    return f"padded {before} -> {after} voxels"

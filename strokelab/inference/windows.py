@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.accumulate import Accumulate, WeightedSum, check_accumulate, home_of, volume_and_brain
 from strokelab.inference.flips import Flip, flipped, flips_of
+from strokelab.inference.scores import Kind
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 Start = tuple[int, ...]
@@ -54,9 +55,11 @@ class PatchWindows:
             brain stay the same to the last bit; outside they become smaller, up to 0.
         accumulate: where the sums lie: with the network (``device``), in main memory (``host``), or ``auto``: with the
             network where they take at most half of its free memory.
+        scores: what is averaged over windows and mirror images: ``"probabilities"``, or ``"logits"``, which become
+            probabilities after the mean over members and, where the view says so, after the way back.
 
     Raises:
-        ConfigError: a setting is out of range.
+        ConfigError: a setting is out of range, or logits are to be averaged where windows are left out.
     """
 
     patch: tuple[int, int, int]
@@ -66,6 +69,7 @@ class PatchWindows:
     batch_size: int = 1
     skip_outside_brain: bool = False
     accumulate: Accumulate = "auto"
+    scores: Kind = "probabilities"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch", tuple(self.patch))  # yaml has lists
@@ -74,6 +78,13 @@ class PatchWindows:
             ("step", 0 < self.step <= 1, "a share of the window, above 0 and at most 1", "0.5"),
             ("gaussian", 0 <= self.gaussian < math.inf, "a share of the window's side, or 0", "0.125"),
             ("batch_size", self.batch_size >= 1, "a whole number of at least 1", "1"),
+            ("scores", self.scores in get_args(Kind), f"one of {', '.join(get_args(Kind))}", "probabilities"),
+            (
+                "skip_outside_brain",
+                not (self.skip_outside_brain and self.scores == "logits"),
+                "a prediction at every voxel, where logits are averaged: 0 is none",
+                "false",
+            ),
         )
         check_settings(self, ranges)
         check_accumulate(self.accumulate)
@@ -82,6 +93,11 @@ class PatchWindows:
     def sample_shape(self, crop: object) -> tuple[int, int, int]:
         """Spatial shape S of what ``predict`` is given: the window, whatever the grid."""
         return self.patch
+
+    def padded(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape that a smaller volume is padded to; said of logits alone, as older tables have no such words."""
+        sides = self.patch if self.scores == "logits" else shape
+        return tuple(max(size, side) for size, side in zip(shape, sides, strict=True))
 
     def __call__(self, image: NDArray[Any] | Tensor, predict: Predict, brain: NDArray[Any] | Tensor) -> Tensor:
         """Scores of a volume.
@@ -98,6 +114,8 @@ class PatchWindows:
         Raises:
             ValueError: image and brain do not have one shape.
         """
+        if self.scores == "logits":
+            predict = log_probabilities(predict)
         volume, inside = volume_and_brain(image, brain)
         mask = inside.to(torch.uint8)
         inner, margins = self._margins(mask.shape)
@@ -158,6 +176,22 @@ class PatchWindows:
         inner = tuple(slice(first, first + size) for first, size in zip(before, shape, strict=True))
         pairs = [(first, lack - first) for first, lack in zip(before, missing, strict=True)]
         return inner, [voxels for pair in reversed(pairs) for voxels in pair]
+
+
+def log_probabilities(predict: Predict) -> Predict:
+    """A prediction of probabilities as one of logits: their logarithms, of a single map the log odds.
+
+    Logarithms of probabilities are logits up to a number that all classes of a voxel share, and no mean, interpolation
+    or softmax over the classes sees that. A probability below 1e-38 counts as that.
+    """
+    smallest = torch.finfo(torch.float32).tiny
+
+    def logits(samples: Tensor, brain: Tensor) -> Tensor:
+        scores = predict(samples, brain).float()
+        logarithm = scores.clamp_min(smallest).log_()
+        return logarithm if scores.shape[1] > 1 else logarithm - (1 - scores).clamp_min(smallest).log_()
+
+    return logits
 
 
 def is_patch(patch: Sequence[object]) -> bool:

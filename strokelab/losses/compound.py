@@ -141,3 +141,27 @@ class DiceCELoss(nn.Module):
                 remedy="set model.network.out_channels=2 and model.lesion_channel=1, or topk to null",
             )
         return binary_cross_entropy(logits, target, labelled_classes)
+
+
+@buildable("model")
+class SoftDiceCELoss(DiceCELoss):
+    """``dice`` x (1 - Dice) + ``ce`` x cross-entropy, of fractional targets; 0 for a perfect prediction.
+
+    Dice is ``(2 sum(p t) + e) / (sum(p) + sum(t) + e)`` of each class but the background, with p by a softmax and sums
+    over batch and space, and then the mean over the classes; the cross-entropy is the mean over voxels, of all classes.
+
+    Args:
+        dice: weight of the Dice part.
+        ce: weight of the cross-entropy.
+        eps: e.
+
+    Source: Chalcroft 2024, released code (MONAI's ``DiceCELoss`` with ``batch=True``, ``include_background=False``).
+    """
+
+    def __init__(self, *, dice: float = 1.0, ce: float = 1.0, eps: float = 1e-5) -> None:
+        super().__init__(dice=dice, ce=ce, smooth=eps, batch_dice=True)
+
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+        """Scalar loss; as ``DiceCELoss``, with softmax and sums over the classes that each sample knows alone."""
+        dice = lesion_dice(logits, target, labelled_classes, over=self.over, smooth=self.smooth, guard=0.0)
+        return self.ce * self._cross_entropy(logits, target, labelled_classes) + self.dice * (1 - dice)

@@ -65,8 +65,9 @@ def lesion_dice(
     *,
     over: Over = "sample",
     smooth: float = 1e-5,
+    guard: float = 1e-8,
 ) -> Tensor:
-    """nnU-Net's soft Dice: ``(2 sum(q p) + s) / (sum(q) + sum(p) + s + 1e-8)``, of all classes but the background.
+    """nnU-Net's soft Dice: ``(2 sum(q p) + s) / (sum(q) + sum(p) + s + g)``, of all classes but the background.
 
     Sigmoid of a single map, softmax over several; samples and batch are those of all processes of a training.
 
@@ -77,6 +78,7 @@ def lesion_dice(
             count nowhere, nor does a sample that knows one of several. None: all.
         over: "sample": one Dice per sample and class, then their mean; "batch": sums run over the batch as well.
         smooth: s.
+        guard: g; where s is above 0, it can be 0.
 
     Returns:
         (), 1 for a perfect prediction; 0 when no class is labelled. The loss is its negative.
@@ -105,9 +107,9 @@ def lesion_dice(
     if over == "batch":
         overlap, size, weight = summed(torch.stack([overlap * weight, size * weight, weight]).sum(dim=1)).unbind()
         weight = (weight > 0).to(q.dtype)
-        total, count = (weight * (overlap + smooth) / (size + smooth + 1e-8)).sum(), weight.sum()
+        total, count = (weight * (overlap + smooth) / (size + smooth + guard)).sum(), weight.sum()
     else:
-        each = weight * (overlap + smooth) / (size + smooth + 1e-8)
+        each = weight * (overlap + smooth) / (size + smooth + guard)
         total, count = summed(torch.stack([each.sum(), weight.sum()])).unbind()
     return total / count.clamp(min=1)
 

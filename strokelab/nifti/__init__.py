@@ -6,7 +6,7 @@ The rules (also for masks that are not 0/1) are those of ``docs/datasets.md``, s
 from strokelab.nifti.endings import SUFFIXES, foreign_format, is_volume, partner, stem
 from strokelab.nifti.lesions import ANY_LABEL, LesionFile, binarize, check_lesion_volume, onto, read_lesion, read_union
 from strokelab.nifti.memory import as_file, is_image
-from strokelab.nifti.voxels import read_grid, read_voxels, verify, write_volume
+from strokelab.nifti.voxels import count_channels, read_channels, read_grid, read_voxels, verify, write_volume
 
 __all__ = [
     "ANY_LABEL",
@@ -15,11 +15,13 @@ __all__ = [
     "as_file",
     "binarize",
     "check_lesion_volume",
+    "count_channels",
     "foreign_format",
     "is_image",
     "is_volume",
     "onto",
     "partner",
+    "read_channels",
     "read_grid",
     "read_lesion",
     "read_union",

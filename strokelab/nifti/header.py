@@ -55,8 +55,12 @@ class Header:
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, channels: bool = False) -> Header:
     """The header of a volume, checked by itself and against the size of the file.
+
+    Args:
+        path: the file.
+        channels: whether a fourth (or, after a fourth of length 1, fifth) axis may hold several channels.
 
     Raises:
         DataError: the file is missing, of a kind that is not read, damaged, not three-dimensional, not invertible,
@@ -66,7 +70,8 @@ def read_header(path: Path) -> Header:
     with named_errors(path, "not readable as a volume"):
         with unpacked(head) as stream:
             block = stream.read(_LONGEST)
-        found = _mgh(path, data, block) if block[:4] == b"\0\0\0\1" else _nifti(path, head, data, block)
+        read = _mgh(path, data, block, channels) if block[:4] == b"\0\0\0\1" else None
+        found = read or _nifti(path, head, data, block, channels)
     _hold_against_size(path, found)
     return found
 
@@ -131,7 +136,7 @@ def _files(path: Path) -> tuple[Path, Path]:
     return (other, path) if is_volume(path) else (path, other)
 
 
-def _nifti(path: Path, head: Path, data: Path, block: bytes) -> Header:
+def _nifti(path: Path, head: Path, data: Path, block: bytes, channels: bool) -> Header:
     size = next((n for n in _SIZES for order in ("<", ">") if block[:4] == np.array(n, f"{order}i4").tobytes()), None)
     if size is None or len(block) < size:
         raise ValueError(f"neither the first bytes of NIfTI nor of MGH: {block[:4].hex(' ') or 'an empty file'}")
@@ -148,7 +153,7 @@ def _nifti(path: Path, head: Path, data: Path, block: bytes) -> Header:
     if np.isinf(slope) or (slope and not np.isnan(slope) and not np.isfinite(intercept)):
         raise ValueError(f"a scaling by {slope:g} and {intercept:g}")
     slope, intercept = header.get_slope_inter()
-    shape = _three(path, header.get_data_shape())
+    shape = _lengths(path, header.get_data_shape(), channels)
     matrix, factor = in_millimetres(path, header.get_best_affine(), int(raw["xyzt_units"]))
     grid = Grid.of(shape[:3], _invertible(path, matrix, two=raw["sform_code"] and raw["qform_code"]))
     grid = grid.with_forms(forms_of(path, header, grid, factor))
@@ -166,26 +171,28 @@ def _nifti(path: Path, head: Path, data: Path, block: bytes) -> Header:
     )
 
 
-def _mgh(path: Path, data: Path, block: bytes) -> Header:
+def _mgh(path: Path, data: Path, block: bytes, channels: bool) -> Header:
     if len(block) < _MGH_OFFSET:
         raise EOFError("a header that is cut off")
     block = block[: mghformat.header_dtype.itemsize]
     header = mghformat.MGHHeader(block)
     if not int(np.frombuffer(block, mghformat.header_dtype)["goodRASFlag"][0]):
         warn(f"{path}: the header states no orientation; FreeSurfer's usual one (coronal slices of 1 mm) is taken")
-    shape = _three(path, tuple(int(n) for n in header["dims"]))
+    shape = _lengths(path, tuple(int(n) for n in header["dims"]), channels)
     grid = Grid.of(shape[:3], _invertible(path, header.get_affine()))
     refuse_implausible(path, grid, converted=None)
     dtype = header.get_data_dtype()
     return Header(data, shape, dtype, str(dtype), _MGH_OFFSET, 1.0, 0.0, grid, footer=True)
 
 
-def _three(path: Path, lengths: tuple[Any, ...]) -> tuple[int, ...]:
+def _lengths(path: Path, lengths: tuple[Any, ...], channels: bool) -> tuple[int, ...]:
     shape = tuple(int(n) for n in lengths)
     inner = shape
     while len(inner) > 3 and inner[-1] == 1:
         inner = inner[:-1]
-    if len(inner) != 3 or min(inner, default=0) < 1:
+    if channels and len(inner) in (4, 5) and all(length == 1 for length in inner[3:-1]):
+        inner = inner[:3]
+    if len(inner) != 3 or min(shape, default=0) < 1:
         raise DataError(
             path,
             found=f"{len(inner)} dimensions {inner}",

@@ -42,6 +42,39 @@ def read_voxels(path: Path) -> tuple[NDArray[np.float32], Grid]:
             numbers (complex, colours).
     """
     header = read_header(path)
+    voxels = _numbers(path, header).reshape(header.grid.shape)
+    finite = np.isfinite(voxels)
+    if not finite.all():
+        count = int(voxels.size - np.count_nonzero(finite))
+        warnings.warn(f"{path}: {count} voxels are NaN or Inf and were set to 0", DataWarning, stacklevel=2)
+        voxels = np.where(finite, voxels, np.float32(0))
+    return voxels, header.grid
+
+
+def count_channels(path: Path) -> tuple[int, Grid]:
+    """How many channels a volume has, and its grid, from the header alone.
+
+    Raises:
+        DataError: as ``read_grid``, where a fourth axis is allowed.
+    """
+    header = read_header(path, channels=True)
+    return int(np.prod(header.shape[3:], dtype=int)), header.grid
+
+
+def read_channels(path: Path) -> tuple[NDArray[np.float32], Grid]:
+    """The channels (N, X, Y, Z) of a volume with a fourth axis, or with none (N = 1), as they are in the file.
+
+    NaN and Inf stay: only the caller knows what they mean in maps.
+
+    Raises:
+        DataError: as ``read_voxels``, where a fourth axis is allowed.
+    """
+    header = read_header(path, channels=True)
+    return np.moveaxis(_numbers(path, header).reshape((*header.grid.shape, -1)), -1, 0), header.grid
+
+
+def _numbers(path: Path, header: Header) -> NDArray[np.float32]:
+    """The voxels as float32, in the shape of the file, which is read to its end."""
     if header.dtype.kind not in "iuf":
         raise DataError(
             path,
@@ -51,15 +84,10 @@ def read_voxels(path: Path) -> tuple[NDArray[np.float32], Grid]:
         )
     with named_errors(path, "voxels that cannot be read"), unpacked(header.data) as stream:
         spec = (header.shape, header.dtype, header.offset, header.slope, header.intercept)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is counted below
-            voxels = np.asanyarray(ArrayProxy(stream, spec, mmap=False), dtype=np.float32).reshape(header.grid.shape)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite the caller counts
+            voxels = np.asanyarray(ArrayProxy(stream, spec, mmap=False), dtype=np.float32)
         _to_the_end(path, stream, header)
-    finite = np.isfinite(voxels)
-    if not finite.all():
-        count = int(voxels.size - np.count_nonzero(finite))
-        warnings.warn(f"{path}: {count} voxels are NaN or Inf and were set to 0", DataWarning, stacklevel=2)
-        voxels = np.where(finite, voxels, np.float32(0))
-    return voxels, header.grid
+    return voxels
 
 
 def verify(path: Path) -> None:

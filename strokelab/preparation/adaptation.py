@@ -48,6 +48,8 @@ def preparation_for(
     Raises:
         DataError: the scan cannot be read, or holds no head like those of the training.
     """
+    if preparation.register is not None:  # whatever the scan, it comes to the template's grid
+        return preparation
     native = read_grid(case.reference_image)
     own = plan_steps(native, replace(preparation, crop=None, offset=None))[-1].target
     if trained.frame is not None and has_frame(preparation) and (preparation.crop or halves):
@@ -82,6 +84,8 @@ def done_to(steps: Sequence[Step], preparation: Preparation, trained: Callable[[
         preparation: of the training.
         trained: gives what that was on, None where unknown; asked only where something was resampled.
     """
+    if preparation.register is not None:
+        return f"registered to {preparation.register.to}"
     changed = [step for step in steps if isinstance(step, Resample)]
     if not changed:
         return "own grid"

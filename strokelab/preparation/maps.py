@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case, MapFiles, MapLayout
+from strokelab.contract import Case, MapFiles, MapLayout, Registered
 from strokelab.errors import DataError
 from strokelab.grid import Orient, Step, resample
 from strokelab.nifti import read_voxels
@@ -18,17 +18,19 @@ from strokelab.placement import share_covered
 _ROUNDING = 0.01  # fractions come from registrations and 8-bit files
 
 
-def maps_onto(case: Case, names: Sequence[str], steps: Sequence[Step]) -> dict[str, NDArray[Any]]:
+def maps_onto(
+    case: Case, names: Sequence[str], steps: Sequence[Step], registered: Registered | None = None
+) -> dict[str, NDArray[Any]]:
     """The maps of a case that it has among ``names``, each (C, X, Y, Z) on the grid that the steps end in.
 
     Fractions are interpolated linearly, masks likewise and cut at one half, labels take their nearest voxel; beyond
-    their file everything is 0. They may lie on any grid of the case's space.
+    their file everything is 0. They may lie on any grid of the case's space, and go where it was ``registered`` to.
 
     Raises:
         DataError: a file cannot be read or lies elsewhere, fractions lie outside 0..1 or sum to more than 1, or a label
             does not fit into a byte.
     """
-    return {name: _onto(case.maps[name], steps) for name in names if name in case.maps}
+    return {name: _onto(case.maps[name], steps, registered) for name in names if name in case.maps}
 
 
 def layouts_of(case: Case, names: Sequence[str]) -> dict[str, MapLayout]:
@@ -36,12 +38,13 @@ def layouts_of(case: Case, names: Sequence[str]) -> dict[str, MapLayout]:
     return {name: case.maps[name].layout for name in names if name in case.maps}
 
 
-def _onto(files: MapFiles, steps: Sequence[Step]) -> NDArray[Any]:
+def _onto(files: MapFiles, steps: Sequence[Step], registered: Registered | None) -> NDArray[Any]:
     layout, target = files.layout, steps[-1].target
     out = np.empty((layout.length, *target.shape[::-1]), dtype=layout.dtype).transpose(0, 3, 2, 1)
     for channel, path in zip(out, files.files, strict=True):
         voxels, grid = read_voxels(path)
         _check_values(path, voxels, layout)
+        grid = grid if registered is None else registered.carried(grid)
         if share_covered(steps[0].source, grid) == 0:
             raise _wrong(path, f"nothing of the case's volume: {grid.describe()}", "a map in the space of the case")
         orient = Orient(grid, target.orientation)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from strokelab.buildable import buildable
 from strokelab.contract import Mirrored
 from strokelab.errors import ConfigError, DataWarning
 from strokelab.grid import Grid
+from strokelab.preparation.alignment import averaged, correlation, one_thread, optimized
 
 if TYPE_CHECKING:
     import SimpleITK as sitk  # its import takes a sixth of a second: where something is registered
@@ -34,11 +35,8 @@ PREFIX = "mirrored_"
 _PREFERRED = (("t1", "t1w"), ("t1c", "t1ce", "t1gd"), ("t2", "t2w"), ("flair",), ("dwi",))
 """Reference modalities, best first: T1 shows an acute lesion least, so the lesion biases the alignment least."""
 _DOFS = (6, 12)
-_SEED = 20190206  # of the metric's sampling; not 0, which SimpleITK takes for the clock
-_WORKING_MM = 2.0  # finer voxels are averaged before: full resolution changes the correlation by less than 0.001
 _MARGIN_MM = 12.0  # around the brain
 _RIGID, _AFFINE = ((4.0, 4.0), (2.0, 2.0)), ((2.0, 1.0),)  # levels: spacing and smoothing, mm
-_BINS, _SAMPLED, _ITERATIONS = 32, 0.2, 200
 
 
 @buildable("view")
@@ -172,8 +170,8 @@ def register(
     from strokelab.preparation.symmetry_plane import best_reflection
 
     box, middle = _box_around(brain, spacing)
-    small, small_spacing, shift = _averaged(image[box], spacing)
-    inside, _, _ = _averaged(brain[box].astype(np.float32), spacing)
+    small, small_spacing, shift = averaged(image[box], spacing)
+    inside, _, _ = averaged(brain[box].astype(np.float32), spacing)
     centre = middle + shift  # of the small volume, mm
     to_small, back = np.eye(4), np.eye(4)
     to_small[:3, 3], back[:3, 3] = -centre, centre
@@ -182,18 +180,18 @@ def register(
     fixed = _as_image(small, small_spacing, centre)
     moving = _as_image(np.flip(small, axis), small_spacing, flip[:3, :3] @ centre)
     pivot = _centroid(inside > 0, small_spacing) + centre
-    with _one_thread():
+    with one_thread():
         rigid = sitk.Euler3DTransform()
         rigid.SetCenter(pivot.tolist())
         _set(rigid, flip @ plane, pivot)
-        metric = _optimized(fixed, moving, rigid, _RIGID)
+        metric = optimized(fixed, moving, rigid, _RIGID)
         last: sitk.Transform = rigid
         if dof == 12:
             last = sitk.AffineTransform(3)
             last.SetCenter(pivot.tolist())
             last.SetMatrix(rigid.GetMatrix())
             last.SetTranslation(rigid.GetTranslation())
-            metric = _optimized(fixed, moving, last, _AFFINE)
+            metric = optimized(fixed, moving, last, _AFFINE)
     return flip @ _matrix(last, pivot), metric
 
 
@@ -204,59 +202,10 @@ def sample(image: Volume, spacing: tuple[float, float, float], transform: Array)
     where = sitk.AffineTransform(3)
     where.SetMatrix(transform[:3, :3].ravel().tolist())
     where.SetTranslation(transform[:3, 3].tolist())
-    with _one_thread():
+    with one_thread():
         source = _as_image(image, spacing, np.zeros(3))
         moved = sitk.Resample(source, source, where, sitk.sitkLinear, 0.0, sitk.sitkFloat32)
     return np.asarray(sitk.GetArrayFromImage(moved).T)
-
-
-def correlation(one: Volume, other: Volume, region: NDArray[np.bool_]) -> float:
-    """Pearson's, inside a region; -1 where one of them is constant there."""
-    values, others = (array.T[region.T].astype(np.float64) for array in (one, other))
-    values -= values.mean()
-    others -= others.mean()
-    scale = float(np.sqrt((values @ values) * (others @ others)))
-    return float(values @ others) / scale if scale > 0 else -1.0
-
-
-def _optimized(fixed: sitk.Image, moving: sitk.Image, transform: Any, levels: Sequence[tuple[float, float]]) -> float:
-    """Move a transform to where the mutual information is largest; returns the metric there.
-
-    Args:
-        fixed: the original.
-        moving: the flipped image.
-        transform: from a point of the one to the point of the other; changed.
-        levels: of the pyramid: spacing and standard deviation of the smoothing, mm.
-    """
-    import SimpleITK as sitk
-
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(_SAMPLED, _SEED)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, _ITERATIONS)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([max(1, int(mm / max(fixed.GetSpacing()) + 0.5)) for mm, _ in levels])
-    method.SetSmoothingSigmasPerLevel([sigma for _, sigma in levels])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(fixed, moving)
-    return float(method.GetMetricValue())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """SimpleITK's sums depend on the number of threads; cases are prepared in parallel instead."""
-    import SimpleITK as sitk
-
-    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _as_image(voxels: Volume, spacing: Sequence[float], middle: Array) -> sitk.Image:
@@ -295,22 +244,6 @@ def _box_around(
         middle.append((start + stop - size) / 2 * mm)
     x, y, z = box
     return (x, y, z), np.array(middle)
-
-
-def _averaged(voxels: Volume, spacing: tuple[float, float, float]) -> tuple[Volume, tuple[float, float, float], Array]:
-    """A volume with voxels of about 2 mm, their spacing, and how far its middle moved, mm.
-
-    It moves where voxels at the end of an axis fill no block, and are dropped.
-    """
-    factors = [min(n, max(1, int(_WORKING_MM / mm + 0.5))) for n, mm in zip(voxels.shape, spacing, strict=True)]
-    counts = [n // factor for n, factor in zip(voxels.shape, factors, strict=True)]
-    kept = [count * factor for count, factor in zip(counts, factors, strict=True)]
-    whole = voxels[tuple(slice(n) for n in kept)].T  # (Z, Y, X), as it lies in memory
-    (x, y, z), (a, b, c) = counts, factors
-    small = whole.reshape(z, c, y, b, x, a).mean(axis=(1, 3, 5), dtype=np.float32)
-    shift = (np.array(kept) - voxels.shape) / 2 * spacing
-    mm_x, mm_y, mm_z = (mm * factor for mm, factor in zip(spacing, factors, strict=True))
-    return small.T, (mm_x, mm_y, mm_z), shift
 
 
 def _centroid(region: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Array:

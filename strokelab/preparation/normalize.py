@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Normalization = Literal[
-    "zscore_slice_brain", "zscore_brain", "zscore_volume", "zscore_nonzero", "scale255", "max255", "none"
+    "zscore_slice_brain",
+    "zscore_brain",
+    "zscore_volume",
+    "zscore_nonzero",
+    "zscore_equalised",
+    "scale255",
+    "max255",
+    "none",
 ]
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 FLAT = 1e-6
@@ -21,6 +28,7 @@ FLAT = 1e-6
 BRIGHTEST = 255.0
 """What ``scale255`` and ``max255`` make 1: the brightest grey value of images of 8 bits (ATLAS)."""
 _ROBUST_PERCENT = 99.9  # of the voxels, below the value that ``max255`` makes 1 in images of another range
+_BINS = 256  # of the histogram that ``equalised`` flattens
 _SQUARABLE = (1e-15, 1e15)  # between these, squares keep their digits in float32
 
 Volume = NDArray[np.float32]
@@ -37,6 +45,7 @@ def normalize(
         how: ``"zscore_slice_brain"``: each axial slice by mean and SD of its own brain pixels (SG-Net);
             ``"zscore_brain"``: the volume by those of its brain; ``"zscore_volume"``: by those of all its voxels;
             ``"zscore_nonzero"``: the region by its own, 0 outside (nnU-Net, where a crop saves much);
+            ``"zscore_equalised"``: as ``"zscore_volume"``, of the ``equalised`` volume (SynthStroke);
             ``"scale255"``: divided by 255 (Tomita 2020); ``"max255"``: the same, but images of another range
             (``of_another_range``) by their 99.9th percentile;
             ``"none"``: as it is.
@@ -50,12 +59,33 @@ def normalize(
     elif how in ("scale255", "max255"):
         np.divide(image, np.float32(BRIGHTEST if how == "scale255" else brightest(image)), out=out)
     else:
-        values = image.T.ravel() if how == "zscore_volume" else image.T[brain.T]
+        image = equalised(image) if how == "zscore_equalised" else image
+        values = image.T.ravel() if how in ("zscore_volume", "zscore_equalised") else image.T[brain.T]
         mean, sd = _mean_and_sd(values)
         _standardize(image, mean, sd, out, FLAT * math.hypot(mean, sd))
         if how == "zscore_nonzero":
             out[~brain] = 0
     return out
+
+
+def equalised(image: Volume) -> Volume:
+    """Grey values by their ranks, 0 to 255: histogram equalisation of all voxels, as MONAI's ``HistogramNormalize``.
+
+    Of 256 bins between the least and the largest value, the cumulative counts are stretched to 0..255; a value takes
+    what is interpolated linearly between the bins' centres. Monotone; a constant image becomes 0.
+
+    Args:
+        image: (X, Y, Z).
+    """
+    low, high = float(image.min()), float(image.max())
+    if low == high:
+        return np.zeros_like(image)
+    counts, edges = np.histogram(image, bins=_BINS)
+    cumulative = counts.cumsum()
+    heights = (cumulative - cumulative[0]) / (cumulative[-1] - cumulative[0]) * BRIGHTEST
+    # Transposed, so that the result has the memory order of the store.
+    grey: Volume = np.interp(image.T, (edges[:-1] + edges[1:]) / 2, heights).astype(np.float32)
+    return grey.T
 
 
 def of_another_range(image: Volume) -> bool:

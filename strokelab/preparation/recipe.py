@@ -27,6 +27,7 @@ from strokelab.preparation.maps import layouts_of, maps_onto
 from strokelab.preparation.mirror import Mirror
 from strokelab.preparation.nonzero import Box, Image, nonzero_box, nonzero_region
 from strokelab.preparation.normalize import NORMALIZATIONS, Normalization
+from strokelab.preparation.register import Register
 from strokelab.preparation.regrid import image_onto, lesion_onto, mask_onto, say_cut_brain
 
 PREPARATION_VERSION = 1
@@ -76,6 +77,8 @@ class Preparation:
         further: makes further channels of the modalities.
         mirror: of the mirrored channels, between the modalities and the further ones; they are normalised by the rule
             of their modality, where ``normalize`` does not name them, each with its own statistics. None: off.
+        register: to a template, on whose grid of ``spacing`` (None: its own) the case then lies, all modalities and
+            masks by one transform of the reference image; None: the case stays where it is.
 
     Raises:
         ConfigError: a setting has the wrong length or range.
@@ -94,6 +97,7 @@ class Preparation:
     maps: tuple[str, ...] = ()
     further: FurtherChannels | None = None
     mirror: Mirror = field(default_factory=Mirror)
+    register: Register | None = None
 
     def __post_init__(self) -> None:
         rules: Any = self.normalize
@@ -126,11 +130,12 @@ class Preparation:
             self.mirror.reference_of(self.modalities)
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
-                raise _setting(
-                    name, getattr(self, name), f"one of {', '.join('null' if w is None else w for w in known)}"
-                )
+                words = ", ".join("null" if word is None else word for word in known)
+                raise _setting(name, getattr(self, name), f"one of {words}")
         if self.onto is not None and (not isinstance(self.onto, Grid) or self.box or self.orientation != "RAS"):
             raise _setting("onto", self.onto, "null, or a grid without box and with RAS axes")
+        if self.register is not None and (self.onto is not None or self.orientation != "RAS"):
+            raise _setting("register", self.register, "null, or a template and RAS axes without onto")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -161,16 +166,18 @@ class Preparation:
         return bool(self.box) or any(self.normalization_of(name) == "zscore_nonzero" for name in self.channels)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; ``Preparation(**content)`` reads it back where there is no ``onto``, ``further`` or ``mirror``.
+        """Plain data; ``Preparation(**content)`` reads it back where none of these objects is in it.
 
         Words at their default are left out, so that the stored cases of settings older than them stay known.
         """
         content: dict[str, Any] = asdict(self)
-        further, _, maps, mirror = (content.pop(name) for name in ("further", "onto", "maps", "mirror"))
+        apart = ("further", "onto", "maps", "mirror", "register")
+        further, _, maps, mirror, register = (content.pop(name) for name in apart)
         known = {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
         known = {key: value for key, value in known.items() if key not in _WORDS or value != _WORDS[key][0]}
         known |= {"maps": list(maps)} if maps else {}
         known |= {"mirror": mirror} if self.mirror.enabled else {}
+        known |= {} if register is None else {"register": register}
         known |= {"further": {"class": type(self.further).__qualname__, **further}} if further else {}
         return known if self.onto is None else known | {"onto": self.onto.to_json()}
 
@@ -182,10 +189,10 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     """A case's arrays on the model's grid, with the steps that lead back.
 
     The reference image is oriented to RAS+, cut to its box, resampled to ``spacing`` over its own field of view when
-    that differs (or to the grid ``onto``), and cropped or padded. Modalities on another grid go onto the result
-    directly, in one interpolation through the affines; finer voxels than the target's are smoothed before. What lies
-    outside an image takes the median value of its border (air, or 0 when skull-stripped), so that ``a * image + c``
-    gives the same z-scores.
+    that differs (or to the grid ``onto``, or a template's), and cropped or padded. Modalities on another grid go onto
+    the result directly, in one interpolation through the affines; finer voxels than the target's are smoothed before.
+    What lies outside an image takes the median value of its border (air, or 0 when skull-stripped), so that
+    ``a * image + c`` gives the same z-scores.
     The brain mask is ``preparation.brain.find_brain``'s; ADC maps come to 10^-6 mm^2/s, perfusion maps are clipped.
 
     A lesion mask that must be resampled is lesion where linear interpolation reaches 0.5. If this leaves nothing of
@@ -206,7 +213,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     read: dict[Path, Image] = {}
     if preparation.looks_at_nonzero:  # all are looked at before one is prepared
         read = {case.images[name]: read_image(case.images[name]) for name in preparation.modalities}
-    steps = plan_steps(native, preparation, nonzero_box([*read.values()], native) if preparation.box else None)
+    box = nonzero_box([*read.values()], native) if preparation.box else None
+    steps = plan_steps(native, preparation, box)
     target = steps[-1].target
     if math.prod(target.shape) > MOST_VOXELS:
         raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
@@ -214,6 +222,10 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     annotated = read_masks(case.lesions, native, case.reference_image) if case.labelled else None
     reference = read.get(case.reference_image) or read_image(case.reference_image)
     native_brain, source = find_brain(case, native, reference[0])
+    registered = None
+    if (register := preparation.register) is not None:
+        registered = register.found(reference[0], native_brain, native, case.case_id, case.reference_image)
+        steps = plan_steps(registered.carried(native), preparation, box)
     brain = _stored(mask_onto(native_brain, steps))
     if not brain.any():
         raise DataError(
@@ -232,7 +244,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         path = case.images[modality]
         voxels, grid = reference if path == case.reference_image else read.get(path) or read_image(path)
         check_covers(path, grid, case.reference_image, native, native_brain)
-        channel[...] = image_onto(voxels, grid, steps, preparation.interpolation)
+        where = grid if registered is None else registered.carried(grid)
+        channel[...] = image_onto(voxels, where, steps, preparation.interpolation)
         physical_units(channel, brain, modality=modality, path=path, clip=preparation.clip == "perfusion")
     originals, modalities, mirrored = preparation.originals, preparation.modalities, None
     own, flipped, rest = np.split(image, [len(modalities), len(modalities) + len(originals)])
@@ -259,9 +272,10 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         steps=steps,
         native=native,
         brain_source=source,
-        maps=maps_onto(case, preparation.maps, steps),
+        maps=maps_onto(case, preparation.maps, steps, registered),
         layouts=layouts_of(case, preparation.maps),
         mirrored=mirrored,
+        registered=registered,
     )
 
 
@@ -280,7 +294,10 @@ def plan_steps(native: Grid, preparation: Preparation, box: Box | None = None) -
         inside = box.along(orient)
         steps.append(CropPad(grid, inside.start, inside.shape))
         grid = steps[-1].target
-    if preparation.onto is not None:
+    if preparation.register is not None:
+        steps.append(Resample(grid, preparation.register.target(preparation.spacing)))
+        grid = steps[-1].target
+    elif preparation.onto is not None:
         if not grid.matches(preparation.onto):
             steps.append(Resample(grid, preparation.onto))
             grid = steps[-1].target

@@ -21,12 +21,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from strokelab.contract import Case, check_unique
-from strokelab.errors import ConfigError, DataError, StrokelabError
+from strokelab.errors import ConfigError, DataError, DataWarning, StrokelabError
 from strokelab.files import DiskFullError, digest, disk_errors, locked, make_folder
 from strokelab.preparation.digests import FileDigests
 from strokelab.preparation.parallel import WorkerDiedError, outcomes
 from strokelab.preparation.progress import bar
 from strokelab.preparation.recipe import PREPARATION_VERSION, Preparation, prepare
+from strokelab.preparation.register import RegistrationError
 from strokelab.preparation.stored_case import StoredCase, open_entry, write_entry
 
 __all__ = ["PreparedStore", "StoreError", "StoredCase"]
@@ -52,7 +53,13 @@ class PreparedStore:
         self.folder = Path(folder).absolute()
 
     def prepare(
-        self, cases: Sequence[Case], preparation: Preparing, *, workers: int = 1, progress: bool = True
+        self,
+        cases: Sequence[Case],
+        preparation: Preparing,
+        *,
+        workers: int = 1,
+        progress: bool = True,
+        leave_out: bool = False,
     ) -> list[StoredCase]:
         """The cases, prepared: from the store where their inputs and settings are known, else made now.
 
@@ -61,6 +68,7 @@ class PreparedStore:
             preparation: what to do, with all cases or with each.
             workers: processes that prepare; 1 works in this process.
             progress: show a bar on stderr while cases are prepared.
+            leave_out: cases that cannot be registered, each with a ``DataWarning``, rather than stop at them.
 
         Returns:
             One stored case per case, in their order.
@@ -86,6 +94,9 @@ class PreparedStore:
                 self._run(requests, ready, failures, workers=workers, progress=progress)
             except WorkerDiedError as error:
                 raise _died(self.folder, error, workers) from error
+        unregistered = [name for name, error in failures.items() if leave_out and isinstance(error, RegistrationError)]
+        for name in unregistered:
+            warnings.warn(f"left out, for it cannot be registered: {failures.pop(name)}", DataWarning, stacklevel=2)
         if failures:
             raise _summary(failures, len(cases))
         sources = Counter(stored.brain_source for stored in ready.values())
@@ -93,7 +104,7 @@ class PreparedStore:
         log.info(
             "%d cases: %d prepared now, brain masks: %s; store: %s", len(cases), len(requests), brains, self.folder
         )
-        return [ready[case.case_id] for case in cases]
+        return [ready[case.case_id] for case in cases if case.case_id not in unregistered]
 
     def key(self, case: Case, preparation: Preparation) -> str:
         """The address of a case in the store: a digest of all input files, the settings and the code's version.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case, MapLayout, Mirrored, PreparedCase
+from strokelab.contract import Case, MapLayout, Mirrored, PreparedCase, Registered
 from strokelab.errors import DataError
 from strokelab.files import write_json
 from strokelab.grid import Grid, Step, step_from_json, step_to_json
@@ -28,6 +28,8 @@ from strokelab.preparation.extent import Extent, Triple
 DESCRIPTION = "case.json"
 MIRRORED = "mirrored.json"
 """How mirrored channels were made; apart, for it says seconds, and descriptions of equal entries are equal."""
+REGISTERED = "registered.json"
+"""How the case was registered; apart for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class StoredCase:
     brain_box: tuple[Triple, Triple] | None = None  # lower and upper edges on the prepared grid; None: of older code
     maps: Mapping[str, MapLayout] = field(default_factory=dict)  # further ones
     mirrored: Mirrored | None = None  # of its mirrored channels, where there are any
+    registered: Registered | None = None  # where it was
 
     @property
     def labelled(self) -> bool:
@@ -79,6 +82,7 @@ class StoredCase:
             maps={name: self._map(_file_of(name)).transpose(0, 3, 2, 1) for name in self.maps},
             layouts=self.maps,
             mirrored=self.mirrored,
+            registered=self.registered,
         )
 
     def brain_extent(self) -> Extent:
@@ -93,7 +97,7 @@ class StoredCase:
     def _map(self, name: str) -> NDArray[Any]:
         path = self.entry / f"{name}.npy"
         try:
-            return _mapped(path)
+            return mapped(path)
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(
                 path,
@@ -115,7 +119,7 @@ def _box_of(brain: NDArray[np.bool_]) -> tuple[Triple, Triple]:
     return (x[0], y[0], z[0]), (x[1], y[1], z[1])
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+def mapped(path: Path) -> NDArray[Any]:
     """An array file as a read-only view of its map.
 
     NumPy's map keeps a file descriptor as long as it lives, of which a process may have few: a thousand cases would
@@ -163,6 +167,8 @@ def write_entry(
         sizes[path.name] = path.stat().st_size
     if prepared.mirrored is not None:
         write_json(folder / MIRRORED, asdict(prepared.mirrored))
+    if prepared.registered is not None:
+        write_json(folder / REGISTERED, asdict(prepared.registered))
     write_json(
         folder / DESCRIPTION,
         {
@@ -190,12 +196,12 @@ def _layout_from(content: Mapping[str, Any]) -> MapLayout:
     return MapLayout(content["kind"], tuple(content["channels"]), tuple(content["values"]))
 
 
-def _mirrored_from(path: Path) -> Mirrored | None:
-    """As ``write_entry`` left it; None: the entry has no mirrored channels."""
+def _transform_from(path: Path) -> dict[str, Any] | None:
+    """As ``write_entry`` left it, the rows of its transform as tuples; None: the entry has none."""
     if not path.exists():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Mirrored(**content | {"transform": tuple(tuple(row) for row in content["transform"])})
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content | {"transform": tuple(tuple(row) for row in content["transform"])}
 
 
 def _linked(source: Path, path: Path) -> bool:
@@ -236,7 +242,8 @@ def open_entry(folder: Path, case: Case) -> StoredCase | None:
             entry=folder,
             brain_box=None if content.get("brain_box") is None else _box_from(content["brain_box"]),
             maps={name: _layout_from(layout) for name, layout in content.get("maps", {}).items()},
-            mirrored=_mirrored_from(folder / MIRRORED),
+            mirrored=None if (flipped := _transform_from(folder / MIRRORED)) is None else Mirrored(**flipped),
+            registered=None if (moved := _transform_from(folder / REGISTERED)) is None else Registered(**moved),
         )
     except (OSError, ValueError, KeyError, TypeError, DataError):
         return None

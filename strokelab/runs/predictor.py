@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import RunError
 from strokelab.inference.postprocess import asks_classes, check_settled
-from strokelab.inference.predict import Where, covered_by, to_native
+from strokelab.inference.predict import Where, covered_by, padding_of, to_native
 from strokelab.inference.scores import Scores
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.given import Given, given_case
@@ -150,7 +150,9 @@ class Predictor(ABC):
             classes: hand out the probabilities of all classes, too.
         """
         own = {one: form for preparer in self.preparers for one, form in preparer.part(forms).items()}
+        seen = [(form, windows) for preparer, windows in self.plans for form in preparer.part(forms).values()]
         done = dict.fromkeys(preparer.done(form.steps) for preparer, form in own.items())
+        done |= dict.fromkeys(filter(None, (padding_of(form.grid.shape, windows) for form, windows in seen)))
         images = {"modalities": ", ".join(named)} if (named := modalities_of(own)) else {}
         return to_native(
             next(iter(own.values())),
@@ -159,9 +161,8 @@ class Predictor(ABC):
             provenance={**self.provenance, **images, "preparation": " | ".join(done)},
             where=self.finish,
             classes=classes,
-            covered=covered_by(
-                (form, windows) for preparer, windows in self.plans for form in preparer.part(forms).values()
-            ),
+            covered=covered_by(seen),
+            class_names=self.view.classes or (),
         )
 
 

@@ -54,11 +54,12 @@ _SAYS = {"data.val_fraction": "split.val_fraction"}
 
 
 def with_full_places(settings: Settings) -> Settings:
-    """A copy whose places (``PLACES``, and the roots of ``data.sources``) are absolute paths."""
+    """A copy whose places (``PLACES``, and all roots in ``data.sources``) are absolute paths."""
     settings = copy.deepcopy(settings)
     data = settings.get("data")
     sources = (data.get("sources") if isinstance(data, dict) else None) or {}
-    for section, key in (*PLACES, *((f"data.sources.{name}", "root") for name in sources)):
+    below = [f"data.sources.{name}{node}" for name in sources for node in ("", ".tissues", ".lesions")]
+    for section, key in (*PLACES, *((place, "root") for place in below)):
         node: Any = settings
         for part in section.split("."):
             node = (node.get(part) or {}) if isinstance(node, dict) else {}

@@ -52,7 +52,7 @@ def write_training_scans(
         return None
     trained = TrainedOn.of(cases, preparation)
     write_json(folder / TRAINING_SCANS, trained.to_json())
-    if preparation.spacing is None:
+    if preparation.spacing is None and preparation.register is None:
         _say_others(volumes, trained)
     return trained
 

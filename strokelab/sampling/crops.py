@@ -1,4 +1,4 @@
-"""One crop of every case in an epoch, at a random place (Tomita 2020). Knows shapes and lesion masks, no images."""
+"""One crop of every case in an epoch, at a random place (Tomita 2020, SynthStroke). Knows shapes and lesion masks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Validation = Literal["lesion", "centre", "random"]
 class Crops:
     """One crop of every case in an epoch, each start as likely as any other, the last one of an axis included.
 
-    No crop is rejected for lack of lesion. Along an axis on which a case is shorter than the crop, it lies in the
-    middle of zeros, the larger half of them above. A start depends on the seed, the epoch and the case's id alone: not
-    on the order of the cases, on worker processes, or on ranks.
+    No crop is rejected for lack of lesion, unless ``lesion_voxels`` says so. Along an axis on which a case is shorter
+    than the crop, it lies in the middle of zeros, the larger half of them above. A start depends on the seed, the
+    epoch and the case's id alone: not on the order of the cases, on worker processes, or on ranks.
 
     Args:
         size: voxels along (x, y, z).
@@ -35,6 +35,11 @@ class Crops:
             without lesion around the grid's middle. "centre": around the grid's middle. "random": as in training, but
             the same in every epoch.
         flips: reflect each training crop along each axis with probability one half.
+        within: voxels along (x, y, z) of a box with the middle of the grid as its own, in which crops lie instead
+            (SynthStroke: 256 each): they may hang over the grid, where each channel's background is
+            (``preparation.background``), and miss what of the grid is outside the box. None: in the grid itself.
+        lesion_voxels: a training crop of a case with lesion that holds fewer voxels of it is sampled once more with
+            probability one half, so that empty crops remain possible; 0: never.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -43,9 +48,21 @@ class Crops:
     size: Size
     validation: Validation = "lesion"
     flips: bool = False
+    within: Size | None = None
+    lesion_voxels: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", checked_size("view.sampler.size", self.size))
+        if self.within is not None:
+            box = checked_size("view.sampler.within", self.within)
+            object.__setattr__(self, "within", box)
+            if any(side < own for side, own in zip(box, self.size, strict=True)):
+                raise ConfigError(
+                    "view.sampler.within",
+                    found=f"{list(box)} for crops of {list(self.size)}",
+                    expected="no side shorter than that of the crop",
+                    remedy="change view.sampler.within or view.sampler.size",
+                )
         if self.validation not in get_args(Validation):
             raise ConfigError(
                 "view.sampler.validation",
@@ -93,6 +110,10 @@ class Crops:
 
     def _range(self, shape: Size) -> tuple[Integers, Integers]:
         """The first and the last start; both are the same where the grid is no longer than the crop."""
+        if self.within is not None:
+            box = np.asarray(self.within, dtype=np.int64)
+            first: Integers = (np.asarray(shape) - box) // 2  # of the box, as ``preparation.crop`` centres it
+            return first, first + box - self.size
         rest = np.asarray(shape) - self.size
         low = np.minimum(-(-rest // 2), 0)
         return low, np.maximum(rest, low)
@@ -131,6 +152,11 @@ class CropPlaces:
         return self.sampler.size
 
     @property
+    def background(self) -> bool:
+        """Whether what hangs over the grid is each channel's background."""
+        return self.sampler.within is not None
+
+    @property
     def rows(self) -> Integers:
         """The case of each sample."""
         return np.arange(len(self.cases))
@@ -151,10 +177,23 @@ class CropPlaces:
     def _start(self, key: Key) -> Integers:
         epoch, index = key
         if self.drawing.part == "train":
-            return self.sampler.start(self.cases[index].grid.shape, self._stream("crop", (epoch, index)))
+            return self._training(index, self._stream("crop", (epoch, index)))
         if index not in self._fixed:
             self._fixed[index] = self._validating(index)
         return self._fixed[index]
+
+    def _training(self, index: int, rng: np.random.Generator) -> Integers:
+        case, least = self.cases[index], self.sampler.lesion_voxels
+        start = self.sampler.start(case.grid.shape, rng)
+        if not (least and case.lesion_voxels) or self._lesion_in(case, start) >= least or rng.random() >= 0.5:
+            return start
+        return self.sampler.start(case.grid.shape, rng)
+
+    def _lesion_in(self, case: Sampled, start: Integers) -> int:
+        """Lesion voxels of a case in the crop that starts there."""
+        lesion = case.load().lesion
+        box = tuple(slice(max(0, low), max(0, low + side)) for low, side in zip(start, self.size, strict=True))
+        return 0 if lesion is None else int(np.count_nonzero(lesion[box]))
 
     def _validating(self, index: int) -> Integers:
         case, shape = self.cases[index], self.cases[index].grid.shape

@@ -260,10 +260,67 @@ def test_all_processes_are_at_the_same_source(world_size):
     assert world_size > 1 or set(seen) == set(range(10))
 
 
-@pytest.mark.parametrize("ratio", [(1,), (0, 1), (1, 1.5), (True, 1)])
+@pytest.mark.parametrize("ratio", [(), (0, 0), (-1, 1), (1, 1.5), (True, 1)])
 def test_ratios_that_are_none(ratio):
     with pytest.raises(ConfigError, match=r"data\.mixing\.ratio"):
         Alternate(ratio)
+
+
+def kinds(order, batch_size, starts):
+    """The stream of each step."""
+    indices = order.arrange(np.empty(0, dtype=np.int64), np.random.default_rng(0)).reshape(-1, batch_size)
+    found = np.searchsorted(starts, indices, side="right")
+    assert (found == found[:, :1]).all()
+    return found[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"first": "made"}, [1, 0, 1, 0, 1, 0]),
+        ({"ratio": (2, 1), "first": "made"}, [1, 0, 0] * 2),
+        ({"ratio": (1, 0)}, [0, 0, 0]),
+        ({"ratio": (0, 1), "steps": 4}, [1] * 4),
+        ({"ratio": (1, 2), "steps": 5, "first": "made"}, [1, 1, 0, 1, 1]),
+    ],
+)
+def test_turns_of_labelled_and_made_samples(settings, expected):
+    """Of three steps of the cohort, and of another source that makes as many samples as it is asked for."""
+    streams = [Ordered(6, InOrder(), name="cohort"), Ordered(None, InOrder(), name="made")]
+    order = Alternate(**{"ratio": (1, 1)} | settings).over(streams, batch_size=2)
+    assert kinds(order, 2, order.starts[1:-1]) == expected
+    assert len(order) == 2 * len(expected)
+    wanted = order.starts[2] - order.starts[1]
+    made = [index for index in order.arrange(None, np.random.default_rng(0)) if index >= order.starts[1]]
+    assert made == list(range(order.starts[1], order.starts[1] + wanted))  # each once, in order
+
+
+@pytest.mark.parametrize("change", [{"ratio": (0, 1)}, {"first": "other"}])
+def test_turns_that_cannot_be(change):
+    streams = [Ordered(6, InOrder(), name="cohort"), Ordered(None, InOrder(), name="made")]
+    with pytest.raises(ConfigError, match=r"data\.mixing\.(steps|first)"):
+        Alternate(**{"ratio": (1, 1)} | change).over(streams, batch_size=2)
+
+
+@pytest.mark.parametrize("steps", [0, 1.5, True])
+def test_epochs_without_a_number_of_steps(steps):
+    with pytest.raises(ConfigError, match=r"data\.mixing\.steps"):
+        Alternate(steps=steps)
+
+
+def test_a_short_cohort_is_visited_anew_with_other_crops(stored):
+    """Twelve steps of seven crops: every case three or four times, and never the same crop again."""
+    data, order = training_samples([crops_of(stored)], Alternate((1,), steps=12), batch_size=2, sites={}, seed=0)
+    found = list(batch_loader(data, EpochBatchSampler(len(data), 2, 0, order=order)))
+    visits = [
+        (name, tuple(origin))
+        for batch in found
+        for name, origin in zip(batch["case_id"], batch["origin"].tolist(), strict=True)
+    ]
+    counts = np.unique([name for name, _ in visits], return_counts=True)[1]
+    assert (len(visits), sorted(counts)) == (24, [3, 3, 3, 3, 4, 4, 4])
+    assert len(set(visits)) > 20  # of some sixty places each
+    assert {name for name, _ in visits[:7]} == {name for name, _ in visits[7:14]} == {case.case_id for case in stored}
 
 
 def test_a_ratio_for_each_source(stored):

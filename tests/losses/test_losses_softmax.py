@@ -10,7 +10,7 @@ from torch.nn import functional
 from two_processes import in_two_processes
 
 from strokelab.errors import ConfigError
-from strokelab.losses.compound import DiceCELoss
+from strokelab.losses.compound import DiceCELoss, SoftDiceCELoss
 from strokelab.losses.cross_entropy import softmax_cross_entropy
 from strokelab.losses.deep_supervision import DeepSupervision, weights
 from strokelab.losses.dice import lesion_dice
@@ -107,6 +107,12 @@ def test_a_single_map_passes_the_sigmoid():
         DiceCELoss(topk=10)(logits, lesion)
 
 
+def test_a_single_map_of_the_soft_loss_passes_the_sigmoid():
+    logits, lesion = drawn(2, 6, 5, classes=1)
+    pair = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    assert SoftDiceCELoss()(logits, lesion).item() == pytest.approx(SoftDiceCELoss()(pair, lesion).item(), abs=1e-9)
+
+
 @pytest.mark.parametrize("topk", [0, -1, 101])
 def test_topk_is_a_share(topk):
     with pytest.raises(ConfigError, match="per cent"):
@@ -179,6 +185,7 @@ LOSSES = {
     "sums over the batch": DiceCELoss(batch_dice=True),
     "worst voxels": DiceCELoss(topk=10),
     "worst voxels, ties": DiceCELoss(topk=50),
+    "soft, of the batch": SoftDiceCELoss(),
 }
 
 

@@ -24,7 +24,7 @@ FAMILIES = sorted(
 )
 PLANE = (16, 32)
 PLAN = {"widths": (4, 8, 8), "kernels": ((3, 3),) * 3, "strides": ((1, 1), (2, 2), (2, 2))}
-FACTS = {"in_channels": 1, "n_sites": 3, "plane": PLANE, "steps_per_epoch": 10, **PLAN}
+FACTS = {"in_channels": 1, "n_sites": 3, "plane": PLANE, "steps_per_epoch": 10, "total_iters": 400, **PLAN}
 SMALL = {
     "strokelab.networks.unet.UNet": [
         *("model.network.base=4", "model.network.depth=3"),
@@ -32,8 +32,13 @@ SMALL = {
     ],
     "strokelab.networks.nnunet.NNUNet": ["model.optimizer.momentum=0.9"],
     "strokelab.networks.resunet3d.ResUNet3D": ["model.network.base=4"],
+    "strokelab.networks.synthstroke_unet.SynthStrokeUNet": [
+        *("model.network.channels=[4,8,8]", "model.network.strides=[2,2]", "model.network.dropout=0"),
+        *("model.network.out_channels=2", "model.lesion_channel=1", "model.optimizer.lr=0.01"),
+    ],
     "strokelab.networks.sunet.SUNet": ["model.network.base=4", "model.network.depth=3", "model.network.dimensions=2"],
 }
+OF_VOLUMES = ("model=resunet3d", "model=synthstroke")
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 is for GPUs alone, and there is none")
 STEPS = 40
 
@@ -41,8 +46,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*",
 
 
 def batch_of(seed: int, size: int = 8, family: str = "") -> dict[str, object]:
-    """Bright blobs in noise, on a brain that leaves a rim; for 3D ResU-Net slabs of the same slice, none below 0."""
-    generator, size = torch.Generator().manual_seed(seed), size // 4 if "resunet3d" in family else size
+    """Bright blobs in noise, on a brain that leaves a rim; of volumes slabs of a slice, for one none below 0."""
+    generator, size = torch.Generator().manual_seed(seed), size // 4 if family in OF_VOLUMES else size
     lesion = torch.nn.functional.max_pool2d((torch.rand(size, 1, *PLANE, generator=generator) > 0.99).float(), 5, 1, 2)
     brain = torch.zeros(size, 1, *PLANE, dtype=torch.uint8)
     brain[:, :, 1:-1, 2:-2] = 1
@@ -50,6 +55,7 @@ def batch_of(seed: int, size: int = 8, family: str = "") -> dict[str, object]:
     maps = {"image": image * brain, "lesion": (lesion * brain).to(torch.uint8), "brain": brain}
     if "resunet3d" in family:
         maps["image"] = (image + 4).clamp(min=0) / 8 * brain
+    if family in OF_VOLUMES:
         maps = {name: each[:, :, None].repeat(1, 1, 8, 1, 1) for name, each in maps.items()}
     return {
         **maps,

@@ -6,7 +6,8 @@ from scipy import ndimage
 from tilted_heads import LESION_MM, distances, head, homologous, points_of, pose
 
 from strokelab.grid import Grid
-from strokelab.preparation.mirror import Mirror, correlation, register, sample
+from strokelab.preparation.alignment import correlation
+from strokelab.preparation.mirror import Mirror, register, sample
 
 SHAPE, MM = (54, 60, 48), 4.0
 SPACING = (MM, MM, MM)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
+from strokelab.augment.equalisation import equalised as equalised_tensor
 from strokelab.errors import DataWarning
 from strokelab.preparation.images import normalized
-from strokelab.preparation.normalize import NORMALIZATIONS, normalize
+from strokelab.preparation.normalize import NORMALIZATIONS, equalised, normalize
 
 
 def volume(order="C"):
@@ -127,3 +129,37 @@ def test_the_scan_with_negative_grey_values_is_named(tmp_path):
     image[0, 1, 0] = -1
     with pytest.warns(DataWarning, match=f"{tmp_path}: 1.1 % of the grey values below 0"):
         normalized(image, image > 0, path=tmp_path, how="scale255")
+
+
+def test_equalisation_by_hand():
+    """0 four times, 1 twice, 256 twice: bins of 1; counts up to there 4, 6 and 8, stretched to 0, 127.5 and 255."""
+    image = np.float32([0, 0, 0, 0, 1, 1, 256, 256]).reshape(2, 2, 2)
+    # 0 lies below the first centre, 0.5, where it stays 0; 1 half-way between the centres 0.5 and 1.5.
+    expected = np.float32([0, 0, 0, 0, 63.75, 63.75, 255, 255]).reshape(2, 2, 2)
+    np.testing.assert_allclose(equalised(image), expected, rtol=1e-6)
+    z = (expected - expected.mean()) / expected.std()
+    np.testing.assert_allclose(normalize(image, image > 0, "zscore_equalised"), z, rtol=1e-5)
+
+
+def test_equalisation_keeps_order_and_flattens():
+    image, _ = volume()
+    grey = equalised(image)
+    assert (np.diff(grey.ravel()[np.argsort(image, axis=None)]) >= 0).all()
+    assert (grey.min(), grey.max()) == (0, 255)
+    np.testing.assert_allclose(equalised(3 * image + 7), grey, atol=0.2)
+    assert not equalised(np.full((3, 2, 2), 7, np.float32)).any()
+    many = np.random.default_rng(0).gamma(2, 50, (40, 40, 40)).astype(np.float32)
+    np.testing.assert_allclose(np.percentile(equalised(many), [25, 50, 75]), [63.75, 127.5, 191.25], atol=3)
+
+
+def test_tensors_are_equalised_as_arrays_are():
+    image = np.random.default_rng(0).gamma(2, 50, (30, 20, 10)).astype(np.float32)
+    np.testing.assert_allclose(equalised_tensor(torch.from_numpy(image)).numpy(), equalised(image), atol=0.05)
+    assert not equalised_tensor(torch.full((3, 2, 2), 7.0)).any()
+
+
+def test_equalisation_is_monais():
+    monai = pytest.importorskip("monai.transforms")
+    image, _ = volume()
+    theirs = monai.HistogramNormalize(num_bins=256, min=0, max=255)(image[None])[0]
+    np.testing.assert_allclose(equalised(image), np.asarray(theirs), atol=1e-4)

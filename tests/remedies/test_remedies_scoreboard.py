@@ -158,7 +158,7 @@ def test_exports(t1_cohort, monkeypatch):
 
 
 @executes("strokelab/exchange/run_folder.py:import_nnunet", "strokelab/exchange/run_folder.py:_version")
-@executes("strokelab/exchange/run_folder.py:_check_modalities", "strokelab/exchange/trained_model.py:")
+@executes("strokelab/exchange/foreign_run.py:check_names", "strokelab/exchange/trained_model.py:")
 def test_imports(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "exchange")
     import nnunet_models

@@ -127,3 +127,50 @@ def test_refused():
         places([])
     with pytest.raises(ConfigError, match="weight"):
         Crops((4, 4, 4)).places([case(), case("b")], Drawing("train", 0, 1, (1.0, 2.0)))
+
+
+# ---------------------------------------------------------------- in a box around the grid
+
+
+def test_crops_lie_anywhere_in_a_box_with_the_middle_of_the_grid():
+    """A grid of (6, 20, 9) in a box of 12: the box begins at -3, 4 and -2, and a crop of 8 at one of 5 places."""
+    found = places([case("a", (6, 20, 9))], size=(8, 8, 8), within=(12, 12, 12))
+    assert found.background
+    assert not places([case("a")]).background
+    starts = found.at([(epoch, 0) for epoch in range(300)])[1]
+    assert np.array_equal(starts.min(axis=0), (-3, 4, -2))
+    assert np.array_equal(starts.max(axis=0), (1, 8, 2))
+    counts = np.array([np.bincount(along) for along in (starts - (-3, 4, -2)).T])
+    assert counts.shape == (3, 5)
+    assert counts.min() > 30
+    assert np.array_equal(starts, found.at([(epoch, 0) for epoch in range(300)])[1])
+
+
+def test_validation_crops_in_a_box_stay_where_they_are():
+    found = places([case("a", (6, 20, 9))], "val", size=(8, 8, 8), within=(12, 12, 12), validation="random")
+    starts = found.at([(epoch, 0) for epoch in range(20)])[1]
+    assert (starts == starts[0]).all()
+    assert (starts >= (-3, 4, -2)).all()
+    assert (starts <= (1, 8, 2)).all()
+    middle = places([case("a", (6, 20, 9))], "val", size=(8, 8, 8), within=(12, 12, 12), validation="centre")
+    assert middle.at([(0, 0)])[1].tolist() == [[-1, 6, 0]]
+
+
+def test_a_box_smaller_than_its_crop_is_refused():
+    with pytest.raises(ConfigError, match=r"view\.sampler\.within"):
+        Crops((8, 8, 8), within=(12, 7, 12))
+
+
+def test_every_second_crop_without_lesion_is_sampled_once_more():
+    """One of 17 starts along x sees the lesion at 0: of 1/17 + 16/17 x 1/2 x 1/17 of the crops."""
+    shape, voxels = (20, 4, 4), [(0, y, z) for y in range(4) for z in range(3)]
+    seen = [
+        (places([case("a", shape, *voxels)], lesion_voxels=least).at([(epoch, 0) for epoch in range(3000)])[1] == 0)
+        .all(axis=1)
+        .mean()
+        for least in (0, 10)
+    ]
+    assert abs(seen[0] - 1 / 17) < 0.013
+    assert abs(seen[1] - 25 / 289) < 0.015
+    empty = [places([case("a", shape)], lesion_voxels=least).at([(9, 0)])[1] for least in (0, 10)]
+    assert np.array_equal(*empty)  # a case without lesion has no crop that would do

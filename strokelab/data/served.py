@@ -1,0 +1,66 @@
+"""Samples and their order as the loader of one process of a training. Knows Lightning's trainer; knows no cohort."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from strokelab.contract import Batch
+from strokelab.data.loaders import batch_loader
+from strokelab.data.samples import SampleSet
+from strokelab.data.worker_count import Workers, fitting_workers
+from strokelab.sampling.order import EpochBatchSampler, Order
+
+
+def served(
+    samples: SampleSet,
+    order: Order,
+    *,
+    batch_size: int,
+    seed: int,
+    drop_last: bool,
+    workers: Workers,
+    useful: bool,
+    loaders: int,
+    resumed: tuple[int, int] | None,
+    trainer: Any,
+) -> tuple[DataLoader[Batch], str | None]:
+    """The loader, and one line that says why it has not the workers asked for.
+
+    Args:
+        samples: of a part.
+        order: in which an epoch visits them.
+        batch_size: samples per step, over all processes.
+        seed: of the run.
+        drop_last: leave out a last step that is not full.
+        workers: asked for, as ``fitting_workers``, like the two arguments after it.
+        useful: whether there is more to do than to read.
+        loaders: how many loaders the training has.
+        resumed: the epoch, and the steps of it that are done already; None: begin with the first.
+        trainer: of Lightning; None: one process, no devices.
+
+    Raises:
+        ConfigError: no step comes out of these numbers, or workers cannot be started.
+    """
+    batches = EpochBatchSampler(
+        len(samples),
+        batch_size,
+        seed,
+        order=order,
+        sites=samples.sites,
+        drop_last=drop_last,
+        same_every_epoch=bool(getattr(trainer, "overfit_batches", 0)),
+        rank=trainer.global_rank if trainer else 0,
+        world_size=trainer.world_size if trainer else 1,
+    )
+    if resumed is not None:
+        batches.resume(*resumed)
+    count, reason = fitting_workers(
+        workers,
+        samples.sample_bytes * -(-batch_size // batches.world_size),
+        loaders=loaders,
+        processes=trainer.num_devices if trainer else 1,
+        useful=useful,
+    )
+    return batch_loader(samples, batches, workers=count), reason

@@ -1,0 +1,221 @@
+"""A case brought into the space of the MNI-152 template: an affine registration of its reference image, any contrast.
+
+The image is registered by mutual information, started from the centroids and volumes of the brains: deterministic, on
+averaged voxels of about 2 mm. Nothing is interpolated here: the case's grids get other affines, and the one resampling
+of the preparation follows them; the way back is the same two steps backwards.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from strokelab.buildable import buildable
+from strokelab.contract import Registered
+from strokelab.errors import ConfigError, DataError
+from strokelab.grid import Grid, resample
+from strokelab.preparation.alignment import Array, Volume, averaged, correlation, metric_of, one_thread, optimized
+from strokelab.preparation.template import MNI, template_brain, template_t1
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+_TEMPLATES = ("mni152",)
+_DOFS = (6, 12)
+_LEVELS = ((8.0, 4.0), (4.0, 2.0)), ((4.0, 2.0), (2.0, 1.0))  # of the first and the last stage: spacing, smoothing, mm
+_AROUND_MM = 8.0  # of the template's brain, where the metric is measured: the brain's outline counts
+VOLUME_FACTORS = (0.4, 3.0)
+"""By which a transform may change volumes: adult brains have 1.0 to 1.9 litres with their fluid, the template 1.9."""
+
+
+class RegistrationError(DataError):
+    """A case that could not be registered; a training leaves it out."""
+
+
+@buildable("view")
+@dataclass(frozen=True)
+class Register:
+    """Settings of the registration; a part of ``Preparation``.
+
+    Args:
+        to: the template; ``"mni152"``: MNI-152 2009a symmetric as nilearn ships it, 197 x 233 x 189 voxels of 1 mm.
+        dof: degrees of freedom: 12 (affine) or 6 (rigid).
+        least_overlap: Dice of the registered brain with the template's, below which the registration has failed. Rough
+            brain masks of whole heads reach less than good ones.
+
+    Raises:
+        ConfigError: another template or ``dof``, or a bound outside 0..1.
+    """
+
+    to: Literal["mni152"] = "mni152"
+    dof: int = 12
+    least_overlap: float = 0.7
+
+    def __post_init__(self) -> None:
+        allowed: dict[str, tuple[bool, str]] = {
+            "to": (self.to in _TEMPLATES, "mni152, the only template"),
+            "dof": (self.dof in _DOFS, "12 (affine) or 6 (rigid)"),
+            "least_overlap": (0 <= self.least_overlap <= 1, "a Dice, 0 to 1"),
+        }
+        for name, (right, expected) in allowed.items():
+            if not right:
+                raise ConfigError(
+                    f"view.preparation.register.{name}",
+                    found=repr(getattr(self, name)),
+                    expected=expected,
+                    remedy="leave it out, for the default",
+                )
+
+    def target(self, spacing: tuple[float, float, float] | None) -> Grid:
+        """The template's grid at a spacing (mm); None: its own 1 mm."""
+        same = spacing is None or np.allclose(spacing, MNI.spacing, rtol=0, atol=1e-3)
+        return MNI if spacing is None or same else MNI.resized(spacing)
+
+    def found(self, image: Volume, brain: NDArray[np.bool_], grid: Grid, case_id: str, path: Path) -> Registered:
+        """The transform of a case, by its reference image.
+
+        Args:
+            image: (X, Y, Z) grey values.
+            brain: (X, Y, Z), not empty.
+            grid: of both.
+            case_id: for messages.
+            path: of the image, for messages.
+
+        Raises:
+            RegistrationError: the metric is no better than at the start, the brain lies elsewhere than the template's
+                or is changed too much in volume, or SimpleITK gives up.
+        """
+        begun = time.perf_counter()
+        try:
+            matrix, metric, start = _registered(image, brain, grid, self.dof)
+        except RuntimeError as error:  # SimpleITK's own: an image of one grey value, brains that do not meet
+            last = str(error).splitlines()[-1]
+            raise self._failed(case_id, path, f"a registration that ended with {last}") from error
+        fixed, region, frame = _template()
+        moved = grid.moved(matrix)
+        inside = resample(brain.astype(np.float32), moved, frame) >= 0.5
+        made = Registered(
+            to=self.to,
+            transform=tuple(tuple(float(value) for value in row) for row in matrix),
+            metric=metric,
+            start=start,
+            correlation=correlation(resample(image, moved, frame), fixed, region),
+            overlap=_dice(inside, region),
+            volume_factor=float(np.linalg.det(matrix[:3, :3])),
+            seconds=time.perf_counter() - begun,
+        )
+        low, high = VOLUME_FACTORS
+        if not made.metric < made.start or made.overlap < self.least_overlap or not low < made.volume_factor < high:
+            raise self._failed(case_id, path, _numbers(made))
+        return made
+
+    def _failed(self, case_id: str, path: Path, found: str) -> RegistrationError:
+        low, high = VOLUME_FACTORS
+        return RegistrationError(
+            path,
+            found=f"case {case_id}: {found}",
+            expected=f"a registration to {self.to} that lowers the metric, with a brain overlap (Dice) of at least "
+            f"{self.least_overlap:g} and volumes changed by a factor of {low:g} to {high:g}",
+            remedy="give the case a brain mask, lower view.preparation.register.least_overlap, or leave the case out",
+        )
+
+
+def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float(2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other)))
+
+
+def _numbers(made: Registered) -> str:
+    return (
+        f"metric {made.start:.4f} at the start and {made.metric:.4f} at the end, brain overlap {made.overlap:.3f}, "
+        f"volumes changed by a factor of {made.volume_factor:.2f}, correlation with the template {made.correlation:.3f}"
+    )
+
+
+def _registered(image: Volume, brain: NDArray[np.bool_], grid: Grid, dof: int) -> tuple[Array, float, float]:
+    """Matrix (4, 4) from a point of the case to one of the template, mm; the metric at the end and at the start."""
+    template, region, frame = _template()
+    stripped = np.where(brain, image - image[brain].min(), np.float32(0)).astype(np.float32)
+    values, own = _averaged(stripped, grid)
+    share = _averaged(brain.astype(np.float32), grid)[0]
+    inside = share >= min(0.5, float(share.max()))
+    fixed, moving = _in_world(template, frame), _in_world(values, own)
+    reach = max(1, round(_AROUND_MM / max(frame.spacing)))
+    around = _in_world(ndimage.binary_dilation(region, iterations=reach).astype(np.uint8), frame)
+    pivot = _centroid(region, frame)
+    with one_thread():
+        first = _by_moments(pivot, _centroid(inside, own), _volume(inside, own) / _volume(region, frame), dof)
+        start = metric_of(fixed, moving, first, around)
+        optimized(fixed, moving, first, _LEVELS[0], around)
+        last = _affine(first, pivot) if dof == 12 else first
+        optimized(fixed, moving, last, _LEVELS[1], around)
+        metric = metric_of(fixed, moving, last, around)
+    to_case: Array = np.eye(4)
+    to_case[:3, :3] = np.reshape(last.GetMatrix(), (3, 3))
+    to_case[:3, 3] = np.array(last.GetTranslation()) + pivot - to_case[:3, :3] @ pivot
+    return np.asarray(np.linalg.inv(to_case), dtype=np.float64), metric, start
+
+
+def _by_moments(pivot: Array, centre: Array, volumes: float, dof: int) -> Any:
+    """Where a registration starts: brain on brain, and of 12 degrees of freedom as large as it."""
+    import SimpleITK as sitk
+
+    transform: Any = sitk.Similarity3DTransform() if dof == 12 else sitk.Euler3DTransform()
+    transform.SetCenter(pivot.tolist())
+    transform.SetTranslation((centre - pivot).tolist())
+    if dof == 12:
+        transform.SetScale(float(np.clip(volumes ** (1 / 3), 0.75, 1.25)))  # rough masks are too large
+    return transform
+
+
+def _affine(transform: Any, pivot: Array) -> Any:
+    import SimpleITK as sitk
+
+    affine: Any = sitk.AffineTransform(3)
+    affine.SetCenter(pivot.tolist())
+    affine.SetMatrix(transform.GetMatrix())
+    affine.SetTranslation(transform.GetTranslation())
+    return affine
+
+
+@lru_cache(maxsize=1)
+def _template() -> tuple[Volume, NDArray[np.bool_], Grid]:
+    """The template's brain in voxels of 2 mm: T1 image, mask and grid."""
+    image, grid = _averaged(template_t1(), MNI)
+    return image, _averaged(template_brain(MNI).astype(np.float32), MNI)[0] > 0.5, grid
+
+
+def _averaged(voxels: Volume, grid: Grid) -> tuple[Volume, Grid]:
+    """A volume in voxels of about 2 mm, and its grid."""
+    small, spacing, _ = averaged(voxels, grid.spacing)
+    factors = np.rint(np.asarray(spacing) / grid.spacing)
+    matrix = grid.matrix.copy()
+    matrix[:3, :3] *= factors
+    matrix[:3, 3] = (grid.matrix @ np.append((factors - 1) / 2, 1.0))[:3]
+    return small, Grid.of(small.shape, matrix)
+
+
+def _in_world(voxels: NDArray[Any], grid: Grid) -> sitk.Image:
+    """A volume (X, Y, Z) where its grid has it, in RAS+ mm: points are handed over and taken back in these alone."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.T))
+    image.SetOrigin(grid.matrix[:3, 3].tolist())
+    image.SetSpacing(grid.spacing)
+    image.SetDirection((grid.matrix[:3, :3] / grid.spacing).ravel().tolist())
+    return image
+
+
+def _volume(region: NDArray[np.bool_], grid: Grid) -> float:
+    return float(np.count_nonzero(region) * grid.voxel_volume_mm3)
+
+
+def _centroid(region: NDArray[np.bool_], grid: Grid) -> Array:
+    """Of a region, in the world, mm."""
+    return np.asarray((grid.matrix @ np.append(np.argwhere(region).mean(axis=0), 1.0))[:3])
