@@ -19,6 +19,7 @@ from strokelab.evaluation.outcomes import Outcome, many
 from strokelab.evaluation.rates import rates_of
 from strokelab.evaluation.recipes import unlike_recipes
 from strokelab.evaluation.sweep import Sweep
+from strokelab.metrics.profiles import find_profile
 from strokelab.models.cost import slice_costs
 from strokelab.preparation.store import StoredCase
 from strokelab.report.intensities import GreyValues, SitePixels, grey_values, slice_index
@@ -70,7 +71,7 @@ def evaluation_of(
         phantom=any(entry.cohort.phantom for entry in entries),
         protocol={
             "grid of the network": ", ".join(_distinct(entry.cohort.spacing for entry in entries)),
-            "scored on": "the native grid of each case",
+            "scored on": scored_on(settings["profile"]),
             "checkpoint": ", ".join(_distinct(entry.recipe["checkpoint"] for entry in entries)),
             "predicted in": ", ".join(_distinct(entry.recipe["inference"] for entry in entries)),
             "post-processing": ", ".join(_distinct(entry.recipe["postprocessing"] for entry in entries)),
@@ -85,6 +86,12 @@ def evaluation_of(
         notes=(*sweep.notes, *_absences(entries)),
         members=sweep.members,
     )
+
+
+def scored_on(profile: str) -> str:
+    """The grid of the scores, in words."""
+    side = find_profile(profile).spacing_mm
+    return "the native grid of each case" if side is None else f"cubes of {side:g} mm over each case's field of view"
 
 
 def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, float]) -> RunMaterial:

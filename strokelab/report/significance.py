@@ -50,10 +50,11 @@ def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence
     """
     if {"modality", "dataset"} <= {*cases.columns} and cases["modality"].nunique(dropna=False) > 1:
         groups = cases.groupby(["dataset", "modality"], sort=False, dropna=False)
-        parts = [
-            comparisons(rows, column=column, metrics=metrics).assign(modality=rows["modality"].iloc[0])
-            for _, rows in groups
-        ]
+        parts = [comparisons(rows, column=column, metrics=metrics) for _, rows in groups]
+        named = [str(modality) for (_, modality), _ in groups]
+        parts = [part.assign(modality=name) for part, name in zip(parts, named, strict=True) if len(part)]
+        if not parts:
+            return comparisons(cases.drop(columns="modality").iloc[:0], column=column, metrics=metrics)
         together = pd.concat(parts, ignore_index=True)
         corrected = holm(together["p"])
         return together.assign(p_holm=corrected, stars=[stars(p) for p in corrected])
