@@ -309,7 +309,7 @@ def test_widths_that_halve():
 
 
 @executes("strokelab/data/new_scans.py:_check_given", "strokelab/data/new_scans.py:_refused")
-@executes("strokelab/data/new_scans.py:_none")
+@executes("strokelab/data/new_scans.py:no_scans")
 @pytest.mark.parametrize("modality", ["T1w", "T1w post", "DWI"])
 def test_scans_of_another_name(modality, tmp_path):
     import typer
