@@ -103,11 +103,7 @@ class Axis:
         return cls(box, down[slice(*coarse), slice(*box)], coarse, few, up[slice(*crop), slice(*coarse)])
 
 
-@buildable(
-    training="data",
-    most={"resolution": 64, "bias_points": 64, "noise_points": 64, "noise_channels": 64, "blur": 32, "smoothing": 16},
-    least={"bias_points": 2, "noise_points": 2, "resolution": 1, "noise_channels": 1},
-)
+@buildable(training="data", most={"resolution": 64, "bias_points": 64, "noise_points": 64, "noise_channels": 64})
 @dataclass(frozen=True, kw_only=True)
 class Appearance:
     """Ranges (low, high) of the appearance; the defaults are the paper's, sampled uniformly unless said otherwise.

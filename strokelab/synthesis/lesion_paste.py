@@ -32,11 +32,7 @@ _NOTHING = 1e-5
 """Weights up to this are none: rounding of the box mean."""
 
 
-@buildable(
-    training="data",
-    most={"degree": 20, "points": 64, "erosions": 20, "dilations": 20, "brain_sd": 50},
-    least={"points": 2},
-)
+@buildable(training="data", most={"degree": 20, "points": 64, "erosions": 20, "dilations": 20}, least={"points": 2})
 @dataclass(frozen=True, kw_only=True)
 class LesionPaste:
     """How a lesion is pasted; the defaults are the paper's.

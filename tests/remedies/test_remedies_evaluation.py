@@ -76,7 +76,7 @@ def test_several_checkpoints_that_nothing_averages():
 @executes("strokelab/evaluation/cohort.py:recorded")
 def test_cohorts_that_are_gone_or_empty(trained_run, t1_cohort):
     whole = load_run(trained_run)
-    own = {name: getattr(whole, name) for name in ("folder", "settings", "split", "modalities", "view")}
+    own = {name: getattr(whole, name) for name in ("folder", "settings", "split", "modalities", "view", "any_contrast")}
     run = SimpleNamespace(**own)
     other = ["data=atlas_v1", f"data.root={t1_cohort}", "data.n_sites=3"]
     untested = SimpleNamespace(**own | {"split": replace(run.split, test=())})
