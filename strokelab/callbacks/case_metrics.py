@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from strokelab.buildable import buildable
+from strokelab.data.one_modality import only
 from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.inference.ensemble import MeanScores
 from strokelab.inference.postprocess import asks_classes, finish, settled, threshold
 from strokelab.inference.precision import AS_TRAINED, Precision, settle
 from strokelab.inference.predict import case_scores
@@ -28,7 +31,10 @@ from strokelab.metrics.profiles import CASE_METRICS
 from strokelab.statistics.aggregate import micro_dice, summarize
 
 if TYPE_CHECKING:
+    from strokelab.contract import PreparedCase
+    from strokelab.inference.scores import Scores
     from strokelab.preparation.store import StoredCase
+    from strokelab.view import View
 
 COUNTS = ("tp", "fp", "fn", "tn")
 
@@ -112,15 +118,13 @@ class CaseMetrics(Callback):
         cases: list[StoredCase] = datamodule.volumes("val")[: self.max_cases]
         if not cases:
             return
-        table = self._score(cases, trainer, pl_module, datamodule.view.windows)
+        table = self._score(cases, trainer, pl_module, datamodule.view)
         for name, value in epoch_values(table, self.metrics).items():
             # Equal on all processes already: their maximum is the same to the last bit, their mean need not be.
             exact = torch.tensor(value, dtype=_precise(pl_module.device), device=pl_module.device)
             pl_module.log(f"val/{name}", exact, sync_dist=True, reduce_fx="max")
 
-    def _score(
-        self, cases: Sequence[StoredCase], trainer: Trainer, model: Any, windows: Callable[..., Any]
-    ) -> pd.DataFrame:
+    def _score(self, cases: Sequence[StoredCase], trainer: Trainer, model: Any, view: View) -> pd.DataFrame:
         """The case table of all processes."""
         rows = CaseRows((*self.metrics, *COUNTS, "failed"))
         if trainer.world_size > 1:
@@ -128,7 +132,7 @@ class CaseMetrics(Callback):
         precision = settle(AS_TRAINED, trained=str(trainer.precision), device=model.device)
         for index in range(trainer.global_rank, len(cases), trainer.world_size):
             try:
-                row = self._row(cases[index], model, windows, precision=precision)
+                row = self._row(cases[index], model, view, precision=precision)
             except DataError as error:
                 row = {"failed": 1.0}
                 epoch = trainer.current_epoch + 1
@@ -141,9 +145,7 @@ class CaseMetrics(Callback):
         table: pd.DataFrame = rows.compute()
         return table.assign(error=np.where(table["failed"] == 1, "not scored", ""))
 
-    def _row(
-        self, stored: StoredCase, model: Any, windows: Callable[..., Any], *, precision: Precision
-    ) -> dict[str, Any]:
+    def _row(self, stored: StoredCase, model: Any, view: View, *, precision: Precision) -> dict[str, Any]:
         prepared = stored.load()
         if prepared.lesion is None:
             raise DataError(
@@ -152,15 +154,7 @@ class CaseMetrics(Callback):
                 expected="a mask, possibly empty, to validate on",
                 remedy="leave it out with data.exclude, or put it into another part of the split",
             )
-        scores = case_scores(
-            prepared,
-            predict=model.predict_scores,
-            windows=windows,
-            lesion_channel=model.lesion_channel,
-            device=model.device,
-            precision=precision,
-            classes=asks_classes(self.postprocess),
-        ).finished()
+        scores = self._scores(prepared, model, view, precision=precision).finished()
         mask = finish(
             self.postprocess,
             scores.lesion,
@@ -171,6 +165,26 @@ class CaseMetrics(Callback):
         pair = mask, prepared.lesion, prepared.grid.spacing
         row = score_row(*pair, self.profile, voxel_volume_mm3=prepared.grid.voxel_volume_mm3)
         return row | score_own(self.own, *pair)
+
+    def _scores(self, prepared: PreparedCase, model: Any, view: View, *, precision: Precision) -> Scores:
+        """Of the case; of a network that takes any contrast, the mean over its images, each alone."""
+        score = partial(
+            case_scores,
+            predict=model.predict_scores,
+            windows=view.windows,
+            lesion_channel=model.lesion_channel,
+            device=model.device,
+            precision=precision,
+            classes=asks_classes(self.postprocess),
+        )
+        if not view.any_contrast:
+            return score(prepared)
+        first, *rest = range(len(prepared.channels))
+        scores = score(only(prepared, first))
+        mean = MeanScores(scores)
+        for found in (scores, *(score(only(prepared, channel)) for channel in rest)):
+            mean.add(found)
+        return mean.scores()
 
 
 def epoch_values(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Whole validation volumes: the numbers of the evaluation, when it is their turn."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,13 +63,13 @@ class Model(SimpleNamespace):
         self.logged[name] = value.item()
 
 
-def run(cases, epoch=0, every_n_epochs=1, **settings):
+def run(cases, epoch=0, every_n_epochs=1, any_contrast=False, **settings):
     model = Model(logged={})
 
     def whole(image, predict, brain):
         return predict(image[None], brain[None])[0]
 
-    view = SimpleNamespace(windows=whole)
+    view = SimpleNamespace(windows=whole, any_contrast=any_contrast)
     datamodule = SimpleNamespace(volumes=lambda part: cases if part == "val" else [], view=view)
     trainer = SimpleNamespace(
         sanity_checking=settings.pop("sanity", False),
@@ -173,6 +174,14 @@ def test_nothing_while_lightning_checks_itself_nobody_validates_or_few_are_wante
     assert run([]) == {}
     few = run([stored(block(1)), stored(NOTHING)], max_cases=1)
     assert few == run([stored(block(1))])
+
+
+def test_a_network_of_any_contrast_sees_each_image_alone():
+    case = stored(block(0)).load()
+    image = np.stack([weight * case.image[0] for weight in (0, 0.9, 0.9)])
+    several = replace(case, channels=("DWI", "ADC", "FLAIR"), image=image)
+    logged = run([SimpleNamespace(load=lambda: several, case_id="a")], any_contrast=True)
+    assert logged["val/dice"] == pytest.approx(0.5)  # their mean is 0.6, the first alone is 0
 
 
 def test_its_own_post_processing():
