@@ -12,6 +12,7 @@ from strokelab.configuration.forms import Network, Samples, augmentation_of, net
 from strokelab.configuration.late_facts import bind, given_facts
 from strokelab.errors import ConfigError
 
+_TISSUES = {"GM", "WM", "PV", "CSF"}  # of synthetic images
 _NAMES = {2: "slices", 3: "patches"}  # what samples of so many axes are called
 
 
@@ -46,6 +47,7 @@ def check_fit(settings: Settings) -> None:
     for part in filter(None, (samples, windows)):
         _check_sides(part, network, halves)
     _check_sites(target_of(model.get("adversary")), settings.get("data") or {})
+    _check_sources(settings.get("data") or {})
     _check_made(model, node, view, settings.get("data") or {})
 
 
@@ -231,6 +233,19 @@ def _check_sites(adversary: Any, data: Mapping[str, Any]) -> None:
         )
 
 
+def _check_sources(data: Mapping[str, Any]) -> None:
+    """No source, nor their mixing, is a rest of settings whose class was left out (``synthesis=none``)."""
+    named = {f"data.sources.{name}": one for name, one in (data.get("sources") or {}).items()}
+    for name, one in (named | {"data.mixing": data.get("mixing")}).items():
+        if isinstance(one, Mapping) and "_target_" not in one:
+            raise ConfigError(
+                name,
+                found=f"settings of no class: {', '.join(one)}",
+                expected="null, or a class with its settings",
+                remedy=f"set {name}=null",
+            )
+
+
 def _check_made(model: Mapping[str, Any], node: Mapping[str, Any], view: Any, data: Mapping[str, Any]) -> None:
     """A source that makes samples can make those of the view, and real ones, which lack its tissues, suit the loss."""
     makers = [made for one in (data.get("sources") or {}).values() if hasattr(made := target_of(one), "check_view")]
@@ -240,6 +255,14 @@ def _check_made(model: Mapping[str, Any], node: Mapping[str, Any], view: Any, da
     loss = model.get("loss") or {}
     takes = getattr(target_of(loss.get("each") or loss), "forward", None)
     partial = bool(classes) and not (node.get("preparation") or {}).get("maps")
+    if partial and classes & _TISSUES and not any((data.get("sources") or {}).values()):
+        raise ConfigError(
+            "view.classes",
+            found=f"{sorted(classes)}, with real images alone, which are labelled without them",
+            expected="a source of images that are labelled with them, or maps of them (view.preparation.maps)",
+            remedy="choose synthesis=synthstroke, or two classes: view.classes=[background,lesion] "
+            "model.network.out_channels=2 model.lesion_channel=1",
+        )
     if makers and partial and takes and "labelled_classes" not in signature(takes).parameters:
         raise ConfigError(
             "model.loss",

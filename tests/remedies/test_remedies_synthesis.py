@@ -45,6 +45,27 @@ def test_a_loss_that_compares_all_classes(chosen):
     check_fit(settings(*asked, *([chosen] if chosen.startswith("loss") else [])))
 
 
+TWO = ["view.classes=[background,lesion]", "model.network.out_channels=2", "model.lesion_channel=1"]
+
+
+@executes("strokelab/configuration/fit.py:_check_made")
+@pytest.mark.parametrize("chosen", [["synthesis=synthstroke"], TWO])
+def test_tissues_that_no_image_is_labelled_with(chosen):
+    asked = ["model=synthstroke", "data=atlas_v2", "synthesis=none"]
+    assert {*chosen} <= {*told(said(check_fit, settings(*asked)).remedy)}
+    check_fit(settings(*asked, *chosen))
+
+
+@executes("strokelab/configuration/fit.py:_check_sources")
+def test_settings_that_the_chosen_synthesis_leaves_without_a_class():
+    asked = ["experiment=synthstroke_small", "synthesis=none", *TWO]
+    for name in ("data.sources.synthetic", "data.mixing"):
+        (word,) = told(said(check_fit, settings(*asked)).remedy)
+        assert word == f"{name}=null"
+        asked.append(word)
+    check_fit(settings(*asked))
+
+
 @executes("strokelab/sampling/alternate.py:__post_init__", "strokelab/sampling/alternate.py:over")
 def test_epochs_of_made_samples():
     asked = ["synthesis=synthstroke", "data.mixing.ratio=[0,1]"]
