@@ -83,9 +83,12 @@ KEYS = (
 
 
 def synthetic_ratio(settings: Mapping[str, Any]) -> str:
-    """Samples of synthetic images to samples of scans, e.g. ``1:1``; ``0`` where none are synthesised."""
+    """Steps on synthetic images to steps on scans, e.g. ``1:1``; ``0`` where none are synthesised."""
     data = settings.get("data") or {}
-    if not (data.get("sources") or {}).get("synthetic"):
+    sources = [name for name, node in (data.get("sources") or {}).items() if node]
+    if "synthetic" not in sources:
         return "0"
-    ratio = (data.get("mixing") or {}).get("ratio")
-    return ":".join(map(str, ratio)) if isinstance(ratio, list | tuple) else str(ratio or "by weight")
+    ratio = (data.get("mixing") or {}).get("ratio") or ()
+    if len(ratio) != 1 + len(sources):
+        return "by weight"
+    return f"{ratio[1 + sources.index('synthetic')]}:{ratio[0]}"

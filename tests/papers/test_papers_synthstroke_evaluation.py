@@ -43,7 +43,7 @@ def test_models_are_paired_within_a_modality():
     [
         ({}, "0"),
         ({"sources": {"synthetic": {"_target_": "x"}}, "mixing": {"ratio": [1, 1]}}, "1:1"),
-        ({"sources": {"synthetic": {"_target_": "x"}}, "mixing": {"ratio": "3:1"}}, "3:1"),
+        ({"sources": {"synthetic": {"_target_": "x"}}, "mixing": {"ratio": [3, 1]}}, "1:3"),
         ({"sources": {"synthetic": None}, "mixing": None}, "0"),
     ],
 )
