@@ -1,4 +1,4 @@
-"""What SynthStroke changes in real samples (Chalcroft 2024), in two phases: draw everything, then apply.
+"""What SynthStroke changes in real samples (Chalcroft 2024), in two phases: sample everything, then apply.
 
 Steps, order and ranges are those of the paper and its code. Everything happens within the sample: the crop comes first,
 so what a rotation brings in from outside is background, and no larger box is read. Knows volumes; knows no files.

@@ -1,4 +1,4 @@
-"""Smooth changes of grey values: a piecewise linear map, a bias field, a z-score. Knows one channel; draws nothing.
+"""Smooth changes of grey values: a piecewise linear map, a bias field, a z-score. Knows one channel; samples nothing.
 
 Functions change a channel (Z, Y, X) of any device in place; one of a single grey value stays, or becomes 0.
 """

@@ -94,7 +94,8 @@ def check_lesions(masks: Sequence[LesionMask], anatomy: Anatomy) -> None:
                 f"the lesion of case {mask.case_id}",
                 found=native.describe(),
                 expected=f"a mask in MNI space, such as {MNI.describe()}",
-                remedy="let the cases be registered to MNI space, or leave this one out with data.exclude",
+                remedy="set data.sources.synthetic.register, as conf/experiment/synthstroke_isles2022.yaml does, or "
+                "leave the case out with data.exclude",
             )
         places = places_in(mask.voxels != 0, mask.grid, anatomy.grid).T
         brain = ndimage.map_coordinates(anatomy.brain.view(np.uint8), places, np.float32, order=1, mode="constant")

@@ -120,9 +120,9 @@ def _parted(path: Path, root: Path) -> tuple[str, str | None]:
     """The set that a file belongs to and its role, where its name says one."""
     text = stem(path)
     for pattern in (_PROBABILITY, _LAST):
-        told = pattern.search(text)
-        if told and (role := _ROLES.get(told["role"].lower())):
-            return _set_name(path, root, text[: told.start()]), role
+        match = pattern.search(text)
+        if match and (role := _ROLES.get(match["role"].lower())):
+            return _set_name(path, root, text[: match.start()]), role
     return _set_name(path, root, text), None
 
 
@@ -130,9 +130,9 @@ def _further(path: Path, root: Path, sets: Mapping[str, Mapping[str, Path]]) -> 
     """A file without a known role: a further class beside a set's GM, else all channels of a set."""
     text = stem(path)
     for pattern in (_PROBABILITY, _LAST):
-        told = pattern.search(text)
-        if told and "GM" in sets.get(name := _set_name(path, root, text[: told.start()]), {}):
-            return name, told["role"]
+        match = pattern.search(text)
+        if match and "GM" in sets.get(name := _set_name(path, root, text[: match.start()]), {}):
+            return name, match["role"]
     return _set_name(path, root, text), CHANNELS
 
 
