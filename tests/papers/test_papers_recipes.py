@@ -15,6 +15,9 @@ OWN = {
     "sunet_isles2022": [(180, 20, 50)] * 5,  # no paper's
     "resunet3d_atlas": [(182, 26, 31)],
     "resunet3d_atlas_f": [(182, 26, 31)],
+    "synthstroke_atlas": [(472, 52, 131)],
+    "synthstroke_baseline": [(472, 52, 131)],
+    "synthstroke_isles2022": [(180, 20, 50)],  # no paper's
 }
 EVERY = [(paper, name) for paper in PAPERS for name in experiments(paper)]
 
@@ -61,7 +64,7 @@ def test_a_family_states_its_precision_on_every_trainer(name, precision, trainer
 
 def test_every_experiment_has_the_precision_of_its_family():
     stated = {name: settings_of(name)["trainer"]["precision"] for _, name in EVERY}
-    assert stated == {name: "auto" if paper == "mapping" else "32-true" for paper, name in EVERY}
+    assert stated == {name: "auto" if paper in ("mapping", "synthstroke") else "32-true" for paper, name in EVERY}
 
 
 def test_deviations_are_named_variants_of_what_they_deviate_from():
