@@ -118,8 +118,8 @@ class Predictor(ABC):
             RunError: one form for members that need several, or members have different classes.
             ConfigError: the pair of a tuned post-processing is not known.
         """
-        forms = self.as_forms(prepared)
         check_settled(self.postprocess)
+        forms = self.as_forms(prepared)
         every = classes or asks_classes(self.postprocess)
         return self.finished(forms, self.average(forms, disagreement=disagreement, classes=every), classes)
 
