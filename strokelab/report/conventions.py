@@ -9,7 +9,7 @@ import pandas as pd
 from strokelab.metrics import lesionwise, overlap
 from strokelab.metrics.lesionwise import LesionCounts
 from strokelab.metrics.overlap import Counts
-from strokelab.metrics.profiles import METRICS, Profile, VolumeUnit, find_profile
+from strokelab.metrics.profiles import CASE_METRICS, METRICS, Profile, VolumeUnit, find_profile
 
 _COUNTS = ("tp", "fp", "fn", "tn")
 _LESION_COUNTS = ("truth_lesions", "prediction_lesions", "lesion_tp", "lesion_fn", "lesion_fp")
@@ -41,6 +41,7 @@ _DISTANCE: Mapping[str, Callable[[Profile], str]] = {
     ),
 }
 """A distance metric's definition under a profile, in words."""
+_ROUNDING = 1e-3
 
 
 def in_terms_of(
@@ -69,6 +70,11 @@ def in_terms_of(
         cases, done = step(cases, scored, rules)
         remarks |= done
     remarks |= _distances(cases, scored, rules)
+    if grids := _grids(cases, scored, rules):
+        remarks = {
+            **dict.fromkeys(CASE_METRICS, grids),
+            **{name: f"{grids}; {words}" for name, words in remarks.items()},
+        }
     return cases, remarks
 
 
@@ -138,6 +144,19 @@ def _from_counts(
     counts = known[list(columns)].astype("int64").to_numpy().tolist()
     values = pd.DataFrame([compute(row) for row in counts], index=known.index, columns=list(metrics))
     return cases.assign(**{name: values[name].reindex(cases.index) for name in metrics})
+
+
+def _grids(cases: pd.DataFrame, scored: Sequence[Profile], rules: Profile) -> str:
+    """How the voxels differ on which masks were compared; "" where they are of 1 mm anyway, or were the same."""
+    others = _differing(scored, rules, "spacing_mm")
+    if not others:
+        return ""
+    if all(one.spacing_mm is None for one in scored) and "voxel_volume_mm3" in cases.columns:  # the reference's own
+        if bool((cases["voxel_volume_mm3"].dropna().sub((rules.spacing_mm or 0) ** 3).abs() < _ROUNDING).all()):
+            return ""
+    used = " or ".join("the reference's voxels" if mm == "None" else f"voxels of {mm} mm" for mm in others)
+    wanted = "the reference's voxels" if rules.spacing_mm is None else f"voxels of {rules.spacing_mm:g} mm"
+    return f"scored on {used}, theirs on {wanted}; that needs the masks: evaluate with profile={rules.name}"
 
 
 def _distances(cases: pd.DataFrame, scored: Sequence[Profile], rules: Profile) -> dict[str, str]:

@@ -184,7 +184,9 @@ def test_a_strangers_view_builds_nothing_that_takes_memory_at_will(target, train
 def test_what_our_views_and_postprocessings_are_made_of_is_buildable():
     """Whatever conf/ names; augmentation only to train."""
     texts = "\n".join(path.read_text() for path in conf_folder().rglob("*.yaml"))
-    named = re.findall(r"_target_: (strokelab\.(?:view|preparation|sampling(?!\.alternate)|inference|augment)\.[\w.]+)", texts)
+    named = re.findall(
+        r"_target_: (strokelab\.(?:view|preparation|sampling(?!\.alternate)|inference|augment)\.[\w.]+)", texts
+    )
     for target in {*named, "strokelab.inference.geometric_mean.GeometricMean"}:
         section = "postprocess" if ".postprocess." in target else "view"
         check_buildable({section: {"_target_": target}}, training=target.startswith("strokelab.augment."))
