@@ -88,7 +88,7 @@ def synthetic_ratio(settings: Mapping[str, Any]) -> str:
     sources = [name for name, node in (data.get("sources") or {}).items() if node]
     if "synthetic" not in sources:
         return "0"
-    ratio = (data.get("mixing") or {}).get("ratio") or ()
+    ratio: list[int] = [*((data.get("mixing") or {}).get("ratio") or ())]
     if len(ratio) != 1 + len(sources):
         return "by weight"
     return f"{ratio[1 + sources.index('synthetic')]}:{ratio[0]}"

@@ -149,11 +149,11 @@ def _from_counts(
 def _grids(cases: pd.DataFrame, scored: Sequence[Profile], rules: Profile) -> str:
     """How the voxels differ on which masks were compared; "" where they are of 1 mm anyway, or were the same."""
     others = _differing(scored, rules, "spacing_mm")
+    if _has(cases, ["voxel_volume_mm3"]) and all(one.spacing_mm is None for one in scored):  # the reference's own
+        away = cases["voxel_volume_mm3"].dropna() - (rules.spacing_mm or 0.0) ** 3
+        others = others if float(away.abs().max()) > _ROUNDING else []
     if not others:
         return ""
-    if all(one.spacing_mm is None for one in scored) and "voxel_volume_mm3" in cases.columns:  # the reference's own
-        if bool((cases["voxel_volume_mm3"].dropna().sub((rules.spacing_mm or 0) ** 3).abs() < _ROUNDING).all()):
-            return ""
     used = " or ".join("the reference's voxels" if mm == "None" else f"voxels of {mm} mm" for mm in others)
     wanted = "the reference's voxels" if rules.spacing_mm is None else f"voxels of {rules.spacing_mm:g} mm"
     return f"scored on {used}, theirs on {wanted}; that needs the masks: evaluate with profile={rules.name}"
