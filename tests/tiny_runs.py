@@ -55,3 +55,14 @@ def crop_settings(tiny: list[str]) -> list[str]:
         *("view.preparation.spacing=null", "view.sampler.size=[16,16,16]", "view.windows.window=[20,24,20]"),
         *("model.network.base=4", "model.scheduler.cycle_epochs=2", "data.batch_size=2", "allocator=default"),
     ]
+
+
+def any_contrast_settings(tiny: list[str]) -> list[str]:
+    """The same for SynthStroke: small crops, a network of two strides, synthetic and real steps in turn."""
+    return [
+        *(item for item in tiny if not item.startswith(("view.", "model.", "data.batch_size"))),
+        *("view.preparation.spacing=[8,8,8]", "view.sampler.size=[16,16,16]", "view.sampler.within=[32,32,32]"),
+        *("model.network.channels=[4,8,8]", "model.network.strides=[2,2]", "view.windows.mirror=none"),
+        *("data.mixing.steps=2", "data.batch_size=2", "checkpoint=last", "allocator=default"),
+        *("trainer.precision=32-true", "trainer.check_val_every_n_epoch=1"),
+    ]
