@@ -20,6 +20,7 @@ DISTINCT = (
     "resunet3d",
     "sgnet",
     "sunet",
+    "synthstroke",
 )  # the others are these with other data or parts
 PARTS = ("adversary", "hemispheres", "standardizer")
 SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
@@ -28,12 +29,17 @@ SMALL_VOLUME = [
     *SMALL_PLANE[1:],
 ]
 SMALL_CROP = ["view.sampler.size=[16,8,8]", "view.windows.window=[16,8,8]", "model.network.base=4"]
+SMALL_ANY = [
+    *("view.sampler.size=[16,8,8]", "view.sampler.within=null", "view.windows.patch=[16,8,8]"),
+    *("model.network.channels=[2,4]", "model.network.strides=[2]", "model.network.dropout=0"),
+    *("model.network.out_channels=2", "view.classes=[background,lesion]", "model.lesion_channel=1"),
+]
 SMALL_PATCH = {"widths": [2, 4], "kernels": [[3, 3, 3]] * 2, "strides": [[1, 1, 1], [2, 2, 2]]}
 LOSSES = {
     path.stem: {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "defaults"}
     for path in (conf_folder() / "loss").glob("dice*.yaml")
 }
-FACTS = {"in_channels": 1, "n_sites": 2, "plane": (32, 32), "patch": (16, 8, 8), "steps_per_epoch": 4}
+FACTS = {"in_channels": 1, "n_sites": 2, "plane": (32, 32), "patch": (16, 8, 8), "steps_per_epoch": 4, "total_iters": 4}
 
 
 ALL_ON = ("adversary=site", "hemispheres=split", "standardizer=main")
@@ -46,7 +52,7 @@ def composed(model: str, *choices: str) -> dict:
         settings["model"]["network"].update(SMALL_PATCH)
         return settings
     if "size" in settings["view"]["sampler"]:
-        return override(settings, SMALL_CROP)
+        return override(settings, SMALL_CROP if "window" in settings["view"]["windows"] else SMALL_ANY)
     return override(settings, SMALL_VOLUME if of_patches(settings) else SMALL_PLANE)
 
 
@@ -72,6 +78,9 @@ def as_told(settings: dict, error: ConfigError) -> dict:
     """The settings with what the remedy says to add; those switched off that it says to switch off."""
     remedy = str(error).partition("remedy:")[2]
     items = re.findall(r"[\w.]+=\[[^\]]*\]|view[\w.]*=[\w.]+", remedy)
+    if "augment=none" in remedy:
+        settings = copy.deepcopy(settings)
+        settings["view"]["augment"] = None
     if items:
         return override(settings, items)
     switched_off = re.findall(r"(\w+)=none", remedy)
