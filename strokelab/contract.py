@@ -46,6 +46,9 @@ mask       uint8    linear, 1 from one half on                     0        chan
 KINDS: Mapping[str, Kind] = {"image": "intensity", "lesion": "mask", "brain": "mask"}
 """The maps that every sample has."""
 
+BACKGROUND, LESION = "background", "lesion"
+"""Classes that follow from the lesion mask alone, also where a map has channels of these names."""
+
 
 @dataclass(frozen=True)
 class MapLayout:

@@ -33,7 +33,7 @@ def synthesise(
     from dataclasses import replace
 
     from strokelab.configuration import build, compose, plain
-    from strokelab.data.targets import BACKGROUND, LESION
+    from strokelab.contract import BACKGROUND, LESION
     from strokelab.preparation.progress import advancing, bar
     from strokelab.report.synthetic_sheet import sheet_samples, write_sheet
     from strokelab.resources import cores

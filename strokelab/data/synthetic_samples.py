@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from strokelab.contract import Batch, plane_axis
-from strokelab.data.targets import BACKGROUND, LESION
+from strokelab.contract import BACKGROUND, LESION, Batch, plane_axis
 from strokelab.grid import Grid
 from strokelab.preparation.normalize import normalize
 from strokelab.preparation.store import StoredCase

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from strokelab.contract import Batch, MapLayout
+from strokelab.contract import BACKGROUND, LESION, Batch, MapLayout
 from strokelab.errors import ConfigError
 
 if TYPE_CHECKING:
     from strokelab.preparation.store import StoredCase
-
-BACKGROUND, LESION = "background", "lesion"
-"""Classes that follow from the lesion mask alone, also where a map has channels of these names."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from strokelab.evaluation.by_modality import Modalities, modality_outcomes
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
 from strokelab.evaluation.honesty import doubts
-from strokelab.evaluation.material import evaluation_of, materials_of
+from strokelab.evaluation.material import evaluation_of, materials_of, scored_on
 from strokelab.evaluation.outcomes import outcomes_of, own_metrics, save_qc, with_overlays
 from strokelab.evaluation.own_means import OwnMeans
 from strokelab.evaluation.recipes import composed
@@ -130,7 +130,7 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     write_scores(scores, out / runs.CASES, out / runs.PROBABILITIES)
     materials = materials_of(outcomes, settings)
     report = write_report(evaluation_of(materials, outcomes, sweep, settings), out)
-    _announce(materials, sweep)
+    _announce(materials, sweep, scored_on(settings["profile"]))
     console.print(f"Cases:  {escape(str(out / runs.CASES))}")
     console.print(f"Report: [bold]{escape(str(report))}[/]")
     return report
@@ -190,8 +190,8 @@ def _checkpoints_of_each(entries: Sequence[Entry], settings: Settings) -> str:
     return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
-def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
-    """The results in the terminal: of a sweep per model, else per run."""
+def _announce(materials: Sequence[RunMaterial], sweep: Sweep, grids: str) -> None:
+    """The results in the terminal: of a sweep per model, else per run; and on which grids they were scored."""
     cases = pd.concat(
         [material.cases.assign(run=material.model if sweep.members else material.name) for material in materials],
         ignore_index=True,
@@ -200,7 +200,7 @@ def _announce(materials: Sequence[RunMaterial], sweep: Sweep) -> None:
     counts = f"{len(materials)} run(s)" + (f" of {models} model(s)" if sweep.members else "")
     counted = tally(pd.concat([material.cases.assign(run=material.name) for material in materials], ignore_index=True))
     of_run = None if sweep.members else {material.name: material.model for material in materials}
-    console.print(results_table(cases, title=f"{counts}, {counted}, native grid", models=of_run))
+    console.print(results_table(cases, title=f"{counts}, {counted}, on {grids}", models=of_run))
     if sweep.members:
         missing = len(sweep.members) - len(sweep.finished)
         words = f"{missing} of {len(sweep.members)} members are not in these tables (named above)"

@@ -34,11 +34,11 @@ def write_foreign(
         weights: by the names of its network.
         source: the file they came from.
         note: what ``environment.json`` says of them, beside the file and its digest.
-        split: who was trained on; None: nobody is known.
+        split: who was trained on; None: the subjects are unknown.
         epochs: they were trained for.
 
     Raises:
-        RunError: the weights are another network's, or a run of somebody else lies at ``place``.
+        RunError: the weights are another network's, or another run lies at ``place``.
     """
     import torch
 

@@ -89,7 +89,7 @@ def import_nnunet(
 
     Raises:
         RunError: the folder is no model, a file is not safe to read, the model is one that we would not predict
-            alike, or a run of somebody else lies at ``out``.
+            alike, or another run lies at ``out``.
         ConfigError: another checkpoint, or other modalities than channels.
     """
     if checkpoint not in CHECKPOINTS:
@@ -213,7 +213,7 @@ def _written_down(model: TrainedModel, place: Path, *, known: bool) -> dict[str,
 
 
 def _split(origin: Origin | None, fold: str, checkpoint: str) -> Split:
-    """Who was trained on, chose the checkpoint, or did neither; nobody is known without ``splits_final.json``."""
+    """Who was trained on, chose the checkpoint, or did neither; unknown without ``splits_final.json``."""
     if origin is None or origin.splits is None:
         return Split((), (), ())
     path = origin.splits

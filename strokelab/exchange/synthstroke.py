@@ -16,16 +16,18 @@ from typing import Any
 from torch import Tensor
 
 from strokelab.configuration import Settings, compose, plain
+from strokelab.contract import BACKGROUND, LESION
 from strokelab.errors import DataWarning, RunError
 from strokelab.exchange.foreign_files import read_json, read_weights
 from strokelab.exchange.foreign_run import check_names, write_foreign
 from strokelab.exchange.monai_unet import our_name
 from strokelab.exchange.safetensors_file import read_safetensors
+from strokelab.synthesis.fractions import TISSUES
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 CLASSES: Mapping[int, tuple[str, ...]] = {
-    2: ("background", "lesion"),
-    6: ("background", "GM", "WM", "PV", "CSF", "lesion"),
+    2: (BACKGROUND, LESION),
+    6: (BACKGROUND, *TISSUES, LESION),
 }
 _PREFIX = "unet."
 _WIDEST, _DEEPEST = 4096, 8
@@ -117,7 +119,7 @@ def import_synthstroke(path: Path, out: Path, *, modalities: Sequence[str] = ())
         ``out``.
 
     Raises:
-        RunError: as ``read_published``; or a run of somebody else lies at ``out``.
+        RunError: as ``read_published``; or another run lies at ``out``.
         ConfigError: other modalities than channels.
     """
     published = read_published(path)

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.contract import BACKGROUND, LESION
 from strokelab.errors import DataError
 from strokelab.files import write_text
 
 SEGMENTATION, LABELS = "dseg.nii.gz", "dseg.tsv"
 _EACH = "label-{}_probseg.nii.gz"
-_SHORT = {"background": "BG", "lesion": "L"}  # BIDS 1.10's abbreviations; those of tissues are their names
+_SHORT = {BACKGROUND: "BG", LESION: "L"}  # BIDS 1.10's abbreviations; those of tissues are their names
 
 
 def class_maps(classes: NDArray[np.float32] | None, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -20,7 +20,7 @@ from strokelab.buildable import buildable
 from strokelab.inference.accumulate import Accumulate, WeightedSum, check_accumulate, home_of, volume_and_brain
 from strokelab.inference.flips import flipped, flips_of
 from strokelab.inference.scores import Kind
-from strokelab.inference.windows import MOST_WINDOWS, Predict, check_settings, is_patch, log_probabilities
+from strokelab.inference.windows import MOST_WINDOWS, Predict, check_settings, is_patch, log_probabilities, margins_of
 
 _LEAST_WEIGHT = 1e-3
 
@@ -120,9 +120,7 @@ class SlidingWindows:
 
     def _sliding(self, volume: Tensor, mask: Tensor, predict: Predict) -> Tensor:
         """Logits (K, X, Y, Z), the mean over windows."""
-        shape = volume.shape[1:]
-        missing = [max(side - size, 0) for size, side in zip(shape, self.patch, strict=True)]
-        margins = [part for lack in reversed(missing) for part in (lack // 2, lack - lack // 2)]
+        inner, margins = margins_of(volume.shape[1:], self.patch)
         if any(margins):
             volume, mask = pad(volume, margins), pad(mask, margins)
         axes = [_starts(size, side, self.step) for size, side in zip(volume.shape[1:], self.patch, strict=True)]
@@ -140,7 +138,6 @@ class SlidingWindows:
             total.add(found, weight, start)
             weights[x, y, z] += weight
         assert total is not None
-        inner = (slice(lack // 2, lack // 2 + size) for lack, size in zip(missing, shape, strict=True))
         return (total.total / weights)[(slice(None), *inner)]
 
     def _weight(self) -> Tensor:

@@ -118,7 +118,7 @@ class PatchWindows:
             predict = log_probabilities(predict)
         volume, inside = volume_and_brain(image, brain)
         mask = inside.to(torch.uint8)
-        inner, margins = self._margins(mask.shape)
+        inner, margins = margins_of(mask.shape, self.patch)
         if any(margins):
             volume, mask = pad(volume, margins), pad(mask, margins)
         mask = mask.unsqueeze(0)
@@ -169,13 +169,18 @@ class PatchWindows:
         x, y, z = (slice(first, first + side) for first, side in zip(start, self.patch, strict=True))
         return volume[:, x, y, z]
 
-    def _margins(self, shape: Sequence[int]) -> tuple[tuple[slice, ...], list[int]]:
-        """Where the volume lies in the padded one, and what ``pad`` adds: pairs (before, after), last axis first."""
-        missing = [max(side - size, 0) for size, side in zip(shape, self.patch, strict=True)]
-        before = [lack // 2 for lack in missing]
-        inner = tuple(slice(first, first + size) for first, size in zip(before, shape, strict=True))
-        pairs = [(first, lack - first) for first, lack in zip(before, missing, strict=True)]
-        return inner, [voxels for pair in reversed(pairs) for voxels in pair]
+
+def margins_of(shape: Sequence[int], patch: Sequence[int]) -> tuple[tuple[slice, ...], list[int]]:
+    """How a volume is padded to at least one window, the larger half above.
+
+    Returns:
+        Where the volume lies in the padded one, and what ``pad`` adds: pairs (before, after), last axis first.
+    """
+    missing = [max(side - size, 0) for size, side in zip(shape, patch, strict=True)]
+    before = [lack // 2 for lack in missing]
+    inner = tuple(slice(first, first + size) for first, size in zip(before, shape, strict=True))
+    pairs = [(first, lack - first) for first, lack in zip(before, missing, strict=True)]
+    return inner, [voxels for pair in reversed(pairs) for voxels in pair]
 
 
 def log_probabilities(predict: Predict) -> Predict:

@@ -102,7 +102,7 @@ def remove_stale(folder: Path, written: Sequence[Path]) -> None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         before = []
     for name in before if isinstance(before, list) else []:
-        # The note could be somebody else's.
+        # The note may be untrusted.
         if isinstance(name, str) and _OURS.fullmatch(name) and name not in names:
             path = folder / name
             if path.parent.resolve() == folder.resolve() / path.parent.name:

@@ -1,6 +1,6 @@
 """``strokelab sweep DIR --resume``: the unfinished members of a recorded sweep, started anew without its command.
 
-A record may come from somebody else. What it would start is therefore held against what a resumed run may do: our own
+A record may be untrusted. What it would start is therefore held against what a resumed run may do: our own
 ``train.py``, overrides without Hydra's settings and resolvers, settings on the allow-list.
 """
 

@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.contract import BACKGROUND
 from strokelab.errors import DataError
 from strokelab.grid import Grid, Orient, resample
 from strokelab.nifti import count_channels, read_channels
 from strokelab.phantoms.anatomy import subject
 from strokelab.phantoms.head import AIR, BONE, FAT, FLUID, GREY, WHITE
 from strokelab.preparation.template import MNI, is_axis_aligned, template_brain, template_release, template_tissues
-from strokelab.synthesis.fractions import BACKGROUND, TISSUES, check_fractions, four_tissues, one_hot
+from strokelab.synthesis.fractions import TISSUES, check_fractions, four_tissues, one_hot
 from strokelab.synthesis.map_files import BRAIN, CHANNELS, LABELS, MapFiles
 
 VERSION = 1

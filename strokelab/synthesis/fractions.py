@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.contract import BACKGROUND
 from strokelab.errors import DataError
 
 TISSUES = ("GM", "WM", "PV", "CSF")
-BACKGROUND = "background"
 ROUNDING = 0.01
 """How far values may lie outside 0..1: fractions come from registrations and 8-bit files (``preparation.maps``)."""
 

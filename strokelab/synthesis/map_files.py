@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from strokelab.contract import BACKGROUND
 from strokelab.errors import DataError
 from strokelab.files import natural_key
 from strokelab.nifti import count_channels, is_volume, stem
-from strokelab.synthesis.fractions import BACKGROUND, TISSUES
+from strokelab.synthesis.fractions import TISSUES
 
 CHANNELS, LABELS, BRAIN = "tissues", "labels", "brain"
 """What a file may hold beside a single class: several channels, integer labels, the brain mask."""

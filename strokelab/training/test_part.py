@@ -49,7 +49,7 @@ def score_test(
     scores = joined(gathered(mine), [item.case_id for item in stored])
     table = scores.cases
     if table.empty or not trainer.is_global_zero:
-        return None  # nobody drew a lesion in the test part, or it is not ours to tell
+        return None  # no test case is labelled, or another process prints it
     write_scores(scores, folder / runs.CASES, folder / runs.PROBABILITIES)
     console.print(results_table(table, title=f"{settings['name']}: {len(table)} test cases, native grid"))
     by_id_stored = {item.case_id: item for item in stored}

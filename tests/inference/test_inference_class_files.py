@@ -62,8 +62,8 @@ def test_names_that_do_not_tell_classes_apart_are_not_used(tmp_path, names):
 
 def test_classes_of_a_former_prediction_do_not_stay(tmp_path):
     written(tmp_path, prediction())
-    stranger = tmp_path / "sub-a" / "anat" / "sub-a_label-other_probseg.nii.gz"
-    stranger.touch()
+    foreign = tmp_path / "sub-a" / "anat" / "sub-a_label-other_probseg.nii.gz"
+    foreign.touch()
     without = Prediction("sub-a", prediction().grid, prediction().mask, None, {})
     assert written(tmp_path, without, overwrite=True) == ["label-lesion_mask.nii.gz", "label-other_probseg.nii.gz"]
     written(tmp_path, prediction(), overwrite=True)
