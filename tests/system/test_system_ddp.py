@@ -105,6 +105,20 @@ def test_cases_are_shared_without_loss_or_repetition(doors, one, two, tmp_path):
         assert (copy / table).read_bytes() == (one / table).read_bytes()
 
 
+def test_synthetic_and_real_steps_in_turn_are_those_of_one_process(doors, tiny, tmp_path):
+    own = ["model=unet2d", *tiny, "synthesis=synthstroke", "data.mixing.steps=4", "data.batch_size=4"]
+    own += ["score_test=false", DOUBLE]
+    for name, further in (("one", []), ("two", [*TWO, DOUBLE])):
+        doors.train(*own, *further, f"run_dir={name}", cwd=tmp_path, env=LOOPBACK).check()
+    ours, expected = curve(tmp_path / "two"), curve(tmp_path / "one")
+    losses = [row["train/loss_step"] for row in ours if "train/loss_step" in row]
+    assert len(losses) == 8  # two epochs
+    assert losses == pytest.approx([row["train/loss_step"] for row in expected if "train/loss_step" in row], rel=1e-9)
+    weights, others = last(tmp_path / "two")["state_dict"], last(tmp_path / "one")["state_dict"]
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], rtol=1e-9, atol=1e-12)
+
+
 def test_one_voice_and_no_stray_files(one, two):
     run, done = two
     assert {path.name for path in run.iterdir()} == {path.name for path in one.iterdir()}
