@@ -141,6 +141,7 @@ class Samples(Dataset[Batch]):
         self.places, self.seed, self.augment, self.modality = places, seed, augment, modality
         self.deferred = deferred and augment is not None and is_pure(augment) and plane_axis(places.size) is None
         self.axis = plane_axis(places.size)
+        self.around: tuple[int, int] = getattr(places, "around", (0, 0))
         self.targets = None if classes is None else Targets(tuple(classes), self.layouts)
         # Where every case knows every class, any loss on (logits, target) serves.
         self.partial = self.targets is not None and not all(
@@ -169,8 +170,8 @@ class Samples(Dataset[Batch]):
 
     @property
     def channels(self) -> int:
-        """Of a sample's image."""
-        return len(self.cases[0].channels) if self.modality is None else 1
+        """Of a sample's image; of a slab, its slices of each channel of the case."""
+        return (len(self.cases[0].channels) if self.modality is None else 1) * (1 + sum(self.around))
 
     @property
     def in_thread(self) -> bool:
@@ -235,7 +236,7 @@ class Samples(Dataset[Batch]):
         turns: NDArray[np.uint8] | None,
     ) -> tuple[Boxes, dict[int, dict[str, Tensor]]]:
         """The maps of all samples, and those of samples that are read in a larger box; of one channel, -1: of all."""
-        opened = [self._opened[row] for row in rows]
+        opened, before = [self._opened[row] for row in rows], self.around[0]
         if self.modality is not None:
             opened = [only(case, channel) for case, channel in zip(opened, chosen, strict=True)]
         if self.axis is None and self._reads_from_disk():
@@ -250,10 +251,11 @@ class Samples(Dataset[Batch]):
                 case, corner, size = opened[place], corners[place], sizes[place]
                 outside = self._outside((rows[place], chosen[place]), case)
                 if size == self.places.size:
-                    _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside)
+                    _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside, before)
                     continue
                 box = self._empty((), size)
-                _fill(case, corner, box, outside)
+                _fill(case, corner, box, outside, before)
+                box["image"] = self._as_channels(box["image"])
                 turn = 0 if turns is None else int(turns[place])
                 sources[place] = {name: torch.from_numpy(_turned(array, turn)) for name, array in box.items()}
 
@@ -263,6 +265,7 @@ class Samples(Dataset[Batch]):
                 list(threads.map(fill, (every[::2], every[1::2])))
         else:
             fill(every)
+        boxes["image"] = self._as_channels(boxes["image"])
         for turn in () if turns is None else np.unique(turns[turns > 0]):
             for maps in boxes.values():
                 maps[turns == turn] = _turned(maps[turns == turn], int(turn)).swapaxes(-1, -3)
@@ -301,9 +304,15 @@ class Samples(Dataset[Batch]):
 
     def _empty(self, lead: tuple[int, ...], size: Size) -> Boxes:
         # In the memory order of the store, (Z, Y, X): copies run along it; transposing costs ten times more.
-        return {
-            name: np.empty((*lead, length, *size[::-1]), dtype=kind) for name, (length, kind) in self._forms().items()
-        }
+        x, y, z = size
+        boxes = {name: np.empty((*lead, length, z, y, x), dtype=kind) for name, (length, kind) in self._forms().items()}
+        if self.around != (0, 0):  # of slices, whose slabs become channels at the end
+            boxes["image"] = boxes["image"].reshape(*lead, -1, 1 + sum(self.around), y, x)
+        return boxes
+
+    def _as_channels(self, image: NDArray[Any]) -> NDArray[Any]:
+        """A slab's slices (..., C, z, y, x) as channels, those of one channel beside each other; no slab as it is."""
+        return image if self.around == (0, 0) else image.reshape(*image.shape[:-4], self.channels, 1, *image.shape[-2:])
 
     def _plans(self, keys: Sequence[Key]) -> list[Any]:
         if self.augment is None:
@@ -330,11 +339,15 @@ def _arrays(case: PreparedCase) -> dict[str, NDArray[Any]]:
     return {"image": np.asarray(case.image), **lesion, "brain": brain, **case.maps}
 
 
-def _fill(case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]], outside: Any) -> None:
+def _fill(
+    case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]], outside: Any, before: int
+) -> None:
+    """All maps of a box; the image begins so many slices before it."""
     whole = _arrays(case)
     for name, array in box.items():
         if name in whole:
-            cut(whole[name], start, array.transpose(0, 3, 2, 1), outside if name == "image" else 0)
+            first = start - np.array([0, 0, before]) if name == "image" and before else start
+            cut(whole[name], first, array.transpose(0, 3, 2, 1), outside if name == "image" else 0)
         else:
             array[...] = 0
 

@@ -14,6 +14,8 @@ from strokelab.training.planning import placeholders, planned, with_open_batch
 
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 DISTINCT = (
+    "clcinet",
+    "dunet",
     "nnunet",
     "nnunet_residual",
     "nnunet_topk",
@@ -21,6 +23,8 @@ DISTINCT = (
     "sgnet",
     "sunet",
     "synthstroke",
+    "unet3plus",
+    "xnet",
 )  # the others are these with other data or parts
 PARTS = ("adversary", "hemispheres", "standardizer")
 SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
@@ -91,11 +95,12 @@ def as_told(settings: dict, error: ConfigError) -> dict:
 def one_step(settings: dict) -> None:
     """Build the model as training would, and train on one batch of noise."""
     is_3d = of_patches(settings)
-    facts = FACTS | ({"plane": FACTS["patch"]} if is_3d else {})
+    channels = settings["view"]["sampler"].get("slices", 1)
+    facts = FACTS | {"in_channels": channels} | ({"plane": FACTS["patch"]} if is_3d else {})
     model = build(bind(planned(settings, {})["model"], facts, at="model"))
     sample = FACTS["patch"] if is_3d else FACTS["plane"]
     batch = {
-        "image": torch.rand(4, 1, *sample),
+        "image": torch.rand(4, channels, *sample),
         "lesion": (torch.rand(4, 1, *sample) > 0.8).to(torch.uint8),
         "brain": torch.ones(4, 1, *sample, dtype=torch.uint8),
         "site": torch.tensor([0, 1, 0, 1]),
