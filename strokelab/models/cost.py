@@ -74,7 +74,7 @@ def slice_costs(model: Segmenter, sample: tuple[int, ...]) -> dict[str, float]:
         training_memory_mb, training_macc_g, training_flops_g.
     """
     with torch.device("meta"):
-        network = nn.Sequential(copy.deepcopy(model.network), nn.Sigmoid()).to("meta")
+        network = _AsCounted(copy.deepcopy(model.network)).to("meta")
         channels = channels_of(model.network)
         whole = torch.empty(1, channels, *sample)
         seen = whole if model.hemispheres is None else model.hemispheres.split({"image": whole})["image"][:1]
@@ -90,11 +90,25 @@ def slice_costs(model: Segmenter, sample: tuple[int, ...]) -> dict[str, float]:
         if model.adversary is not None:
             parts = cast(nn.Module, model.adversary).modules()
             classifier = next(part for part in parts if isinstance(part, SiteClassifier))
-            deepest = u_shaped(network[0]).encode(seen)[-1]
+            deepest = u_shaped(network.network).encode(seen)[-1]
             head = torchstat_reading(copy.deepcopy(classifier).to("meta"), deepest)
             training = _columns(before, trunk + head, halves)
             costs |= {f"training_{name}": value for name, value in training.items()}
     return costs
+
+
+class _AsCounted(nn.Module):
+    """A network as it was counted for the paper: with all its heads, and the sigmoid of a single map as a layer."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, image: Tensor) -> object:
+        self.network.training = bool(getattr(self.network, "deep_supervision", False))  # not its layers
+        logits = self.network(image)
+        return self.sigmoid(logits) if isinstance(logits, Tensor) and logits.shape[1] == 1 else logits
 
 
 class _Prediction(nn.Module):
