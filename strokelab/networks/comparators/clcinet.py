@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import KERAS, check_halvings, conv_block, he_normal_
+from strokelab.networks.resnet import check_samples
 
 _DILATIONS = (2, 4, 6)
 
@@ -94,6 +95,7 @@ class CLCINet(nn.Module):
         feature_channels: channels of what ``encode`` returns, finest first.
         dimensions: 2.
         divisors: what Y and X must be a multiple of.
+        least_samples: of a training batch in each process.
 
     Raises:
         ConfigError: ``depth`` below 2; in training mode, a batch of one sample.
@@ -102,6 +104,7 @@ class CLCINet(nn.Module):
     """
 
     dimensions = 2
+    least_samples = 2
 
     def __init__(
         self, in_channels: int, out_channels: int = 1, *, base: int = 32, depth: int = 5, dropout: float = 0.5
@@ -152,8 +155,8 @@ class CLCINet(nn.Module):
         Raises:
             ConfigError: a batch of one sample in training mode, whose mean over all positions has no batch statistics.
         """
-        if self.training and len(features[-1]) < 2:
-            raise one_sample("CLCINet")
+        if self.training:
+            check_samples(features[-1], self.least_samples, "CLCINet")
         x = self.dropout(self.context(features))
         decoding = zip(reversed(features[:-1]), self.ups, self.skips, self.memories, self.decoder, strict=True)
         for skip, up, side, memory, stage in decoding:
@@ -221,13 +224,3 @@ def _double(in_channels: int, out_channels: int) -> nn.Sequential:
 
 def _hard_sigmoid(x: Tensor) -> Tensor:
     return (0.2 * x + 0.5).clamp(0, 1)
-
-
-def one_sample(where: str) -> ConfigError:
-    """A network with a norm of one value per channel and sample was given a single sample in training."""
-    return ConfigError(
-        where,
-        found="a training batch of one sample in a process",
-        expected="two or more: a norm of the mean over all positions has one value per sample",
-        remedy="set data.batch_size to 2 or more for each process",
-    )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from strokelab.buildable import buildable
@@ -61,12 +60,16 @@ class UNet3Plus(nn.Module):
         self.feature_channels = tuple(base * 2**level for level in range(depth))
         inputs = (in_channels, *self.feature_channels[:-1])
         self.encoder = nn.ModuleList(
-            double_block(before, after, bias=True) for before, after in zip(inputs, self.feature_channels, strict=True)
+            nn.Sequential(*([nn.MaxPool2d(2)] if level else []), *double_block(*channels, bias=True))
+            for level, channels in enumerate(zip(inputs, self.feature_channels, strict=True))
         )
         fused = depth * base
         stages = range(depth - 2, -1, -1)  # coarse to fine
         self.branches = nn.ModuleList(
-            nn.ModuleList(conv_block(channels, base, bias=True) for channels in self._sources(stage, fused))
+            nn.ModuleList(
+                nn.Sequential(*_to_scale(level - stage), *conv_block(channels, base, bias=True))
+                for level, channels in enumerate(self._sources(stage, fused))
+            )
             for stage in stages
         )
         self.fusions = nn.ModuleList(conv_block(fused, fused, bias=True) for _ in stages)
@@ -95,28 +98,27 @@ class UNet3Plus(nn.Module):
         check_halvings(image, self.divisors, "UNet3Plus", "change view.preparation.crop or model.network.depth")
         features: list[Tensor] = []
         for stage in self.encoder:
-            features.append(stage(F.max_pool2d(features[-1], 2) if features else image))
+            features.append(stage(features[-1] if features else image))
         return features
 
     def decode(self, features: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Logits from what ``encode`` returned, as ``forward``."""
         scales = list(features)  # those of the decoder take the places of the encoder's, coarse to fine
         for stage, branches, fusion in zip(range(len(scales) - 2, -1, -1), self.branches, self.fusions, strict=True):
-            seen = [_at_scale(scale, level - stage) for level, scale in enumerate(scales)]
-            seen = [branch(x) for branch, x in zip(cast(nn.ModuleList, branches), seen, strict=True)]
+            seen = [branch(x) for branch, x in zip(cast(nn.ModuleList, branches), scales, strict=True)]
             scales[stage] = fusion(torch.cat(seen, dim=1))
         if not (self.deep_supervision and self.training):
             logits: Tensor = self.heads[0](scales[0])
             return logits
         maps = [head(scale) for head, scale in zip(self.heads, scales, strict=True)]
-        return [_at_scale(one, level) for level, one in enumerate(maps)]
+        return [nn.Sequential(*_to_scale(level))(one) for level, one in enumerate(maps)]
 
 
-def _at_scale(x: Tensor, coarser: int) -> Tensor:
-    """A map brought to a scale that it is coarser than by so many halvings; pooled where it is finer."""
+def _to_scale(coarser: int) -> list[nn.Module]:
+    """What brings a map to a scale that it is coarser than by so many halvings; pooling where it is finer."""
     if coarser > 0:
-        return F.interpolate(x, scale_factor=2.0**coarser, mode="bilinear", align_corners=False)
-    return F.max_pool2d(x, 2**-coarser) if coarser else x
+        return [nn.Upsample(scale_factor=2**coarser, mode="bilinear", align_corners=False)]
+    return [nn.MaxPool2d(2**-coarser)] if coarser else []
 
 
 def _initialise(layer: nn.Module) -> None:
