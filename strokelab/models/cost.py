@@ -46,6 +46,8 @@ def model_cost(model: Segmenter, sample: tuple[int, ...]) -> ModelCost:
     with torch.device("meta"):
         image = torch.empty(1, channels_of(blank.network), *sample)
         brain = torch.ones(1, 1, *sample, dtype=torch.uint8)
+    least = least_samples(model)
+    several = (each.expand(least, *each.shape[1:]) for each in (image, brain))
     predicted = cost_of(_Prediction(blank), image, brain)
     return ModelCost(
         sample=tuple(sample),
@@ -54,7 +56,7 @@ def model_cost(model: Segmenter, sample: tuple[int, ...]) -> ModelCost:
         macs=predicted.macs,
         training_macs=cost_of(_TrainingForward(blank), image, brain).macs,
         activation_bytes=predicted.activation_bytes,
-        saved_bytes=saved_bytes(_TrainingForward(blank).train(), image, brain),
+        saved_bytes=saved_bytes(_TrainingForward(blank).train(), *several) // least,
         torchstat=slice_costs(model, sample),
     )
 
@@ -74,7 +76,7 @@ def slice_costs(model: Segmenter, sample: tuple[int, ...]) -> dict[str, float]:
         training_memory_mb, training_macc_g, training_flops_g.
     """
     with torch.device("meta"):
-        network = _AsCounted(copy.deepcopy(model.network)).to("meta")
+        network = _AsCounted(copy.deepcopy(model.network)).to("meta").eval()
         channels = channels_of(model.network)
         whole = torch.empty(1, channels, *sample)
         seen = whole if model.hemispheres is None else model.hemispheres.split({"image": whole})["image"][:1]
@@ -131,12 +133,17 @@ class _TrainingForward(nn.Module):
 
     def forward(self, image: Tensor, brain: Tensor) -> object:
         model = self.model
-        seen = model.condition({"image": image, "brain": brain, "site": image.new_zeros(1, dtype=torch.int64)})
+        seen = model.condition({"image": image, "brain": brain, "site": image.new_zeros(len(image), dtype=torch.int64)})
         if model.adversary is None:
             return model.network(seen["image"])
         trunk = u_shaped(model.network)
         features = trunk.encode(seen["image"])
         return trunk.decode(features), model.adversary(features[-1], seen["site"])
+
+
+def least_samples(model: Segmenter) -> int:
+    """How many samples a training batch has at least in each process, as the network says; 1 if it says nothing."""
+    return int(getattr(model.network, "least_samples", 1))
 
 
 def channels_of(network: nn.Module) -> int:
