@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from strokelab.contract import Batch, PreparedCase, plane_axis
-from strokelab.data.case_cache import OPEN_CASES, OpenCases, check_cases, cut
+from strokelab.data.case_cache import OPEN_CASES, OpenCases, arrays_of, check_cases, fill_box
 from strokelab.data.one_modality import OneModality, only
 from strokelab.data.read_ahead import announce, disk_reads
 from strokelab.data.targets import Targets
@@ -241,7 +241,7 @@ class Samples(Dataset[Batch]):
             opened = [only(case, channel) for case, channel in zip(opened, chosen, strict=True)]
         if self.axis is None and self._reads_from_disk():
             for case, corner, size in zip(opened, corners, sizes, strict=True):
-                for array in _arrays(case).values():
+                for array in arrays_of(case).values():
                     announce(array, corner, size)
         boxes = self._empty((len(rows),), self.places.size)
         sources: dict[int, dict[str, Tensor]] = {}
@@ -251,10 +251,10 @@ class Samples(Dataset[Batch]):
                 case, corner, size = opened[place], corners[place], sizes[place]
                 outside = self._outside((rows[place], chosen[place]), case)
                 if size == self.places.size:
-                    _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside, before)
+                    fill_box(case, corner, {name: box[place] for name, box in boxes.items()}, outside, before)
                     continue
                 box = self._empty((), size)
-                _fill(case, corner, box, outside, before)
+                fill_box(case, corner, box, outside, before)
                 box["image"] = self._as_channels(box["image"])
                 turn = 0 if turns is None else int(turns[place])
                 sources[place] = {name: torch.from_numpy(_turned(array, turn)) for name, array in box.items()}
@@ -330,26 +330,6 @@ class Samples(Dataset[Batch]):
 def _read_for(plan: Any, size: Size) -> Size:
     """The box, concentric with the sample and at least as large, that a plan needs."""
     return getattr(plan, "source", size)
-
-
-def _arrays(case: PreparedCase) -> dict[str, NDArray[Any]]:
-    """All maps that a case has, (C, X, Y, Z); plain arrays, which are cut faster than NumPy's maps of files."""
-    lesion = {} if case.lesion is None else {"lesion": np.asarray(case.lesion)[None]}
-    brain = np.asarray(case.brain).view(np.uint8)[None]
-    return {"image": np.asarray(case.image), **lesion, "brain": brain, **case.maps}
-
-
-def _fill(
-    case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]], outside: Any, before: int
-) -> None:
-    """All maps of a box; the image begins so many slices before it."""
-    whole = _arrays(case)
-    for name, array in box.items():
-        if name in whole:
-            first = start - np.array([0, 0, before]) if name == "image" and before else start
-            cut(whole[name], first, array.transpose(0, 3, 2, 1), outside if name == "image" else 0)
-        else:
-            array[...] = 0
 
 
 def _turned(maps: NDArray[Any], turn: int) -> NDArray[Any]:
