@@ -13,6 +13,7 @@ from fingerprint import assert_fingerprint, fingerprinted, image
 from torch import nn
 
 from strokelab.configuration import compose, conf_folder, plain
+from strokelab.data import read_cases
 from strokelab.errors import ConfigError
 from strokelab.losses.compound import BCEDiceLoss, EnhancedMixingLoss
 from strokelab.losses.dice import DiceLoss
@@ -386,3 +387,20 @@ def test_the_authors_training_takes_steps_and_predicts(name, tiny, tmp_path):
     assert (trained.settings["protocol"], trained.settings["name"]) == ("authors", f"{name}_authors")
     channels = next(layer for layer in trained.model.network.modules() if isinstance(layer, nn.Conv2d)).in_channels
     assert channels == CHANNELS.get(name, 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_slabs_of_three_modalities_two_halves_and_an_adversary(tiny, isles_cohort, tmp_path):
+    """D-UNet on ISLES 2022 in folds: 12 channels; a case and its files give the same prediction."""
+    own = ["model=dunet", "hemispheres=split", "adversary=site", "data=isles2022", f"data.root={isles_cohort}"]
+    own += ["split=kfold", "split.folds=3", "view.preparation.crop=[24,32,null]", "callbacks=none", "augment=standard"]
+    own += ["view.augment.keep_midline=true", "trainer.max_epochs=1", "trainer.max_steps=2"]
+    run = tmp_path / "run"
+    train(compose("train", [*(item for item in tiny if not item.startswith("callbacks.")), *own, f"run_dir={run}"]))
+    trained = load_run(run)
+    assert trained.settings["model"]["network"]["in_channels"] == 12
+    assert trained.model.network.volumes[0][0][0].in_channels == 3
+    case = read_cases("isles2022", isles_cohort)[0]
+    by_case, by_files = trained.predict(case), trained.predict(list(case.images.values()))
+    assert (by_case.probability == by_files.probability).all()
+    assert by_case.mask.shape == by_case.grid.shape
