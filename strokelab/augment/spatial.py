@@ -107,7 +107,7 @@ class Affine:
                 "view.augment: Affine",
                 found=f"samples of shape {shape}",
                 expected="slices (C, Y, X)",
-                remedy="leave Affine out, or use augment=standard, which turns volumes as well",
+                remedy="leave Affine out, or choose augment=standard, which turns volumes as well",
             )
         angle, *pairs = stream.uniform(-1, 1, 5) * [np.radians(self.rotation), *[self.zoom] * 2, *[self.shift] * 2]
         return float(angle), *(float(1 + one) for one in pairs[:2]), *(float(one) for one in pairs[2:])

@@ -43,7 +43,7 @@ def multiscale_similarity(first: Tensor, second: Tensor) -> Tensor:
             "model.loss",
             found=f"samples of {tuple(first.shape[2:])}, compared at {len(SCALES)} scales",
             expected=f"sides of at least {2 ** (len(SCALES) - 1)}",
-            remedy="change view.preparation.crop, or choose another loss, e.g. loss=dice",
+            remedy="change view.preparation.crop, or choose another loss, e.g. loss=dice_bce",
         )
     product: Tensor | None = None
     for scale, exponent in enumerate(SCALES):

@@ -161,18 +161,20 @@ class Excitation(nn.Module):
 
 def _check(in_channels: int, depth: int, slices: int) -> None:
     if depth < _STAGES_3D:
-        raise ConfigError("DUNet", found=f"depth={depth}", expected="3 or more stages", remedy="set depth to 5")
+        raise ConfigError(
+            "DUNet", found=f"depth={depth}", expected="3 or more stages", remedy="set model.network.depth=5"
+        )
     if slices < 1 or slices % 2 ** (_STAGES_3D - 1):
         raise ConfigError(
             "DUNet",
             found=f"slices={slices}",
             expected="a multiple of 4: the branch of volumes halves a slab twice",
-            remedy="set model.network.slices and view.sampler.slices to 4",
+            remedy="set model.network.slices=4 view.sampler.slices=4 view.sampler.target=2",
         )
     if in_channels < 1 or in_channels % slices:
         raise ConfigError(
             "DUNet",
             found=f"{in_channels} channels of input",
             expected=f"slabs: {slices} slices of each modality, a multiple of {slices} channels",
-            remedy=f"choose view=slab, with view.sampler.slices={slices}",
+            remedy=f"choose view=slab view.sampler.slices={slices}",
         )
