@@ -17,6 +17,7 @@ DISTINCT = (
     "clcinet",
     "deeplabv3plus",
     "dunet",
+    "multipath25d",
     "nnunet",
     "nnunet2d",
     "nnunet_residual",

@@ -16,18 +16,19 @@ from strokelab.configuration import compose, conf_folder, plain
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError
 from strokelab.losses.compound import BCEDiceLoss, EnhancedMixingLoss
-from strokelab.losses.dice import DiceLoss
+from strokelab.losses.dice import ClassesDiceLoss, DiceLoss
 from strokelab.losses.focal import FocalLoss
 from strokelab.losses.similarity import OverlapSimilarityLoss
 from strokelab.networks.comparators.clcinet import CLCINet, ConvLSTM, SameBlock
 from strokelab.networks.comparators.dunet import DUNet
+from strokelab.networks.comparators.multipath25d import MultiPath25D, MultiPathCombiner
 from strokelab.networks.comparators.unet3plus import UNet3Plus
 from strokelab.networks.comparators.xnet import Similarity, XNet
 from strokelab.networks.cost import cost_of, count_parameters, torchstat_reading
 from strokelab.runs import load_run
 from strokelab.training import train
 
-NETWORKS = {"xnet": XNet, "unet3plus": UNet3Plus, "dunet": DUNet, "clcinet": CLCINet}
+NETWORKS = {"xnet": XNet, "unet3plus": UNet3Plus, "dunet": DUNet, "clcinet": CLCINet, "multipath25d": MultiPath25D}
 CHANNELS = {"dunet": 4}
 
 
@@ -105,6 +106,15 @@ def test_clcinet_part_by_part():
     assert (count_parameters(network), with_statistics(network)) == (36_813_025, 36_838_305)
 
 
+def test_nine_paths_and_their_combiner():
+    path = full("multipath25d")
+    assert counts(path.encoders) == [111_712] * 2
+    assert count_parameters(path.fusion) + count_parameters(path.fusion_norm) == 2_112
+    combiner = MultiPathCombiner()
+    assert (count_parameters(path), count_parameters(combiner)) == (316_224, 35_721)
+    assert 9 * count_parameters(path) + count_parameters(combiner) == 2_881_737
+
+
 # 2. Fingerprints
 
 
@@ -139,6 +149,13 @@ def test_clcinet_part_by_part():
             0.407858959,
             [-0.170174424, -0.149100854, 0.25388463, -0.224488469, 0.0974281469, -0.121657713],
         ),
+        (
+            "multipath25d",
+            (2, 2, 48, 32),
+            0.602306277,
+            0.854121291,
+            [-0.197717611, 0.269480245, 0.0948183065, -0.0850677535, 2.70631696, -0.290578205],
+        ),
     ],
 )
 @torch.no_grad()
@@ -158,6 +175,13 @@ def test_fingerprints_of_the_further_heads():
         assert_fingerprint(one, mean, sd)
 
 
+@torch.no_grad()
+def test_the_fingerprint_of_the_combiner():
+    values = [-2.51649306, 2.08199962, 0.86442445, -2.35568875, 2.03312816, 0.95532708]
+    logits = fingerprinted(MultiPathCombiner())(image(1, 27, 8, 6, 10))
+    assert_fingerprint(logits, -0.0155154112, 1.64953129, values)
+
+
 # 3. Costs
 
 
@@ -170,6 +194,7 @@ def test_fingerprints_of_the_further_heads():
         ("dunet", (192, 192), 16.512),
         ("clcinet", (224, 192), 35.510),
         ("clcinet", (224, 176), 32.551),
+        ("multipath25d", (224, 192), 2.835),
     ],
 )
 def test_multiply_accumulates(name, plane, gmacs):
@@ -199,12 +224,30 @@ def test_height_and_width_are_kept_and_forward_is_decode_of_encode(name):
     network = tiny(name).eval()
     x = torch.randn(2, CHANNELS.get(name, 1), 32, 48)
     logits = network(x)
-    assert logits.shape == (2, 1, 32, 48)
+    assert logits.shape == (2, 2 if name == "multipath25d" else 1, 32, 48)
     features = network.encode(x)
     assert tuple(one.shape[1] for one in features) == network.feature_channels
     assert torch.equal(network.decode(features), logits)
     with pytest.raises(ConfigError, match="divisible by 16"):
         network(torch.zeros(1, CHANNELS.get(name, 1), 32, 40))
+
+
+@torch.no_grad()
+def test_a_path_of_one_modality_sees_the_mirrored_slice():
+    one, two = tiny("multipath25d").eval(), MultiPath25D(2, base=8).eval()
+    two.load_state_dict(one.state_dict())
+    x = torch.randn(2, 1, 16, 32)
+    assert torch.equal(one(x), two(torch.cat([x, x.flip(3)], dim=1)))
+    with pytest.raises(ConfigError, match="3 channels"):
+        MultiPath25D(3)
+
+
+@torch.no_grad()
+def test_the_combiner_takes_any_volume():
+    combiner = MultiPathCombiner().eval()
+    volume = torch.randn(1, 27, 4, 5, 6)
+    assert combiner(volume).shape == (1, 2, 4, 5, 6)
+    assert torch.equal(combiner(volume), combiner.decode(combiner.encode(volume)))
 
 
 def test_clcinet_needs_two_samples_in_training():
@@ -356,6 +399,22 @@ def test_losses(loss, value):
     assert loss(logits.view(1, 1, 2, 2), target.view(1, 1, 2, 2)).item() == pytest.approx(value, abs=1e-6)
 
 
+def test_the_loss_of_the_paths():
+    """Both classes, and the mean over samples: two equal ones, then one that is perfect."""
+    lesion = torch.tensor([0.8, 0.4, 0.2, 1e-12], dtype=torch.float64).logit().view(1, 1, 2, 2)
+    logits = torch.cat([torch.zeros_like(lesion), lesion], dim=1)
+    target = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    loss = ClassesDiceLoss()
+    assert loss(logits, target).item() == pytest.approx(0.405844, abs=1e-6)
+    perfect = torch.cat([torch.zeros_like(lesion), 80 * (target - 0.5)], dim=1)
+    both = loss(torch.cat([logits, perfect]), target.repeat(2, 1, 1, 1))
+    assert both.item() == pytest.approx(0.405844 / 2, abs=1e-6)
+    known = torch.tensor([[True, True], [True, False]])
+    assert loss(torch.cat([logits, perfect]), target.repeat(2, 1, 1, 1), known).item() == pytest.approx(
+        0.405844, abs=1e-6
+    )
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_authors_losses_are_these(name):
     loss = yaml.safe_load((conf_folder() / "authors" / f"{name}.yaml").read_text())["model"]["loss"]
@@ -363,6 +422,7 @@ def test_the_authors_losses_are_these(name):
         "xnet": {"bce": 1.0, "dice": 1.0},
         "dunet": {"alpha_healthy": 0.52, "gamma": 1.1, "eps": 1.0},
         "clcinet": {"over": "batch", "eps": 1.0},
+        "multipath25d": {"smooth": 1.0},
         "unet3plus": {"bce": 1.0, "iou": 1.0, "similarity": 1.0},
     }
     assert {key: value for key, value in loss.get("each", loss).items() if key != "_target_"} == expected[name]
@@ -378,6 +438,7 @@ def test_the_authors_training_takes_steps_and_predicts(name, tiny, tmp_path):
     small = [item for item in tiny if not item.startswith(("model.", "data.batch_size")) or "network" in item]
     own = [f"model={name}", "protocol=authors", "trainer.limit_train_batches=2", "data.batch_size=4"]
     own += ["model.loss.given=[0.5,0.25,0.25]"] if name == "unet3plus" else []
+    own += ["stages.lesion_slices.trainer.max_epochs=1"] if name == "multipath25d" else []
     run = tmp_path / "run"
     train(compose("train", [*small, *own, f"run_dir={run}"]))
     assert pd.read_csv(run / "cases.csv")["dice"].notna().all()

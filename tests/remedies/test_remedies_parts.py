@@ -189,3 +189,24 @@ def test_volumes_that_are_to_be_turned():
 
     (word,) = told(said(drawn, settings(*base)).remedy)
     drawn(settings("model=nnunet", word))
+
+
+@executes("strokelab/networks/comparators/multipath25d.py:__init__")
+@pytest.mark.parametrize("wrong", [["data=isles2022", "model.network.depth=4"], ["model.network.depth=6"]])
+def test_what_a_path_takes(wrong):
+    error = said(check_fit, settings("model=multipath25d", *wrong))
+    modality, depth = told(error.remedy)
+    chosen = [*wrong, modality.replace("T1w", "DWI"), depth] if "data=isles2022" in wrong else [*wrong, modality, depth]
+    check_fit(settings("model=multipath25d", *chosen))
+
+
+@executes("strokelab/losses/dice.py:forward")
+def test_a_loss_of_all_classes_for_one_map():
+    from strokelab.losses.dice import ClassesDiceLoss
+
+    one = torch.zeros(1, 1, 4, 4)
+    loss, *maps = told(said(ClassesDiceLoss(), one, one).remedy)
+    assert torch.isfinite(build(settings("model=unet2d", loss)["model"]["loss"])(one, one))
+    model = settings("model=unet2d", *maps)["model"]
+    assert (model["network"]["out_channels"], model["lesion_channel"]) == (2, 1)
+    assert torch.isfinite(ClassesDiceLoss()(torch.zeros(1, 2, 4, 4), one))
