@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from strokelab.distributed import world_size
 from strokelab.errors import ConfigError
-from strokelab.networks.blocks import check_halvings
 
 Stem = Literal["plain", "deep"]
 EXPANSION = 4  # a bottleneck's output is so many times as wide as what is inside it
@@ -163,13 +162,26 @@ def check_samples(image: Tensor, least: int, where: str) -> None:
         )
 
 
-def check_sides(image: Tensor, divisors: Sequence[int], where: str) -> None:
-    """As ``blocks.check_halvings``, with what to change.
+def check_sides(image: Tensor, divisor: int, where: str, *, or_one_more: bool = False) -> None:
+    """An image (B, C, Y, X) can be divided as often as a trunk does.
+
+    Args:
+        image: that the network is given.
+        divisor: of both sides.
+        where: the network's name.
+        or_one_more: sides of one more than a multiple will do as well.
 
     Raises:
         ConfigError: another number of axes, or a length that is no multiple.
     """
-    check_halvings(image, divisors, where, "change view.preparation.crop; a hemisphere is half the crop's width")
+    size = tuple(image.shape[2:])
+    if len(size) != 2 or any(length < divisor or length % divisor > or_one_more for length in size):
+        raise ConfigError(
+            f"{where} input",
+            found=f"{len(size)} axes of sizes {size}",
+            expected=f"2 axes, each divisible by {divisor}",
+            remedy="change view.preparation.crop; a hemisphere is half the crop's width",
+        )
 
 
 def he_fan_out(network: nn.Module) -> None:

@@ -98,7 +98,7 @@ class UNet(nn.Module):
         check_halvings(
             image,
             self.divisors,
-            "UNet",
+            type(self).__name__,
             "change view.preparation.crop or model.network.depth; a hemisphere is half the crop's width",
         )
         pool = F.max_pool2d if self.dimensions == 2 else F.max_pool3d

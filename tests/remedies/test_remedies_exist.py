@@ -52,6 +52,7 @@ BASES = (
         ["model=nnunet"],
         ["model=dunet"],
         ["model=resunet3d"],
+        ["model=deeplabv3plus"],
         ["experiment=mapping_default"],
         ["split=kfold"],
     ),

@@ -35,7 +35,8 @@ def settings_of(tiny: list[str], choice: str = "") -> list[str]:
     own = {"nnunet2d": plan_of_slices, "pspnet": trunk_settings, "deeplabv3plus": trunk_settings}
     own |= {"nnunet": patch_settings, "resunet3d": crop_settings, "sunet": balanced_settings}
     own |= {"synthstroke": any_contrast_settings}
-    settings = next((small(tiny) for family, small in own.items() if family in choice), tiny)
+    named = choice.removeprefix("model=")
+    settings = next((small(tiny) for family, small in own.items() if named.startswith(family)), tiny)
     return [item for item in settings if not item.startswith("callbacks.")]
 
 

@@ -85,7 +85,7 @@ class DeepLabV3Plus(nn.Module):
         Raises:
             ConfigError: a side is no multiple of 16, or a training batch has one sample.
         """
-        check_sides(image, self.divisors, "DeepLabV3Plus")
+        check_sides(image, self.divisors[0], "DeepLabV3Plus")
         if self.trunk.training:
             check_samples(image, self.least_samples, "DeepLabV3Plus")
         features = self.trunk(image)

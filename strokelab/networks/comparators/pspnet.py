@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from strokelab.buildable import buildable
-from strokelab.errors import ConfigError
-from strokelab.networks.resnet import ResNet, cbr, check_samples, he_fan_out, resized
+from strokelab.networks.resnet import ResNet, cbr, check_samples, check_sides, he_fan_out, resized
 
 BINS = (1, 2, 3, 6)
 
@@ -83,14 +82,7 @@ class PSPNet(nn.Module):
         Raises:
             ConfigError: a side is neither a multiple of 8 nor one more, or a training batch has one sample.
         """
-        size = tuple(image.shape[2:])
-        if len(size) != 2 or any(length % 8 > 1 or length < 8 for length in size):
-            raise ConfigError(
-                "PSPNet input",
-                found=f"{len(size)} axes of sizes {size}",
-                expected="2 axes, each divisible by 8",
-                remedy="change view.preparation.crop; a hemisphere is half the crop's width",
-            )
+        check_sides(image, self.divisors[0], "PSPNet", or_one_more=True)
         if self.trunk.training:
             check_samples(image, self.least_samples, "PSPNet")
         return self.trunk(image)[2:]  # type: ignore[no-any-return]
