@@ -116,7 +116,13 @@ class View:
 
     @property
     def input_channels(self) -> int:
-        """C, of what the network is given."""
+        """C, of what the network is given: of slabs, the slices of each channel."""
+        slices: int = getattr(self.sampler, "slices", 1)
+        return self.case_channels * slices
+
+    @property
+    def case_channels(self) -> int:
+        """How many channels of a prepared case a sample is made of."""
         return 1 if self.any_contrast else len(self.preparation.channels)
 
     @property

@@ -51,6 +51,11 @@ class Recipe:
         object.__setattr__(self, "transforms", tuple(_transform(item) for item in self.transforms))
 
     @property
+    def keeps_midline(self) -> bool:
+        """Whether every transform leaves the mid-sagittal plane in the middle, as far as they say so."""
+        return all(getattr(transform, "keeps_midline", True) for transform in self.transforms)
+
+    @property
     def pure(self) -> bool:
         """False: transforms of other libraries seed the process's random numbers."""
         return False

@@ -126,4 +126,7 @@ def build_model(name: str, **overrides: Any) -> Segmenter:
         f"model.{key.replace('__', '.')}={value}" for key, value in overrides.items() if key not in DEFAULT_FACTS
     ]
     composed = plain(compose("train", [f"model={name}", *settings]))
+    if "in_channels" not in overrides:  # of slabs, the slices of the one channel
+        view = build_form(bind({**composed["view"], "augment": None}, facts, at="view", partly=True))
+        facts["in_channels"] *= getattr(getattr(view, "sampler", None), "slices", 1)
     return cast("Segmenter", build(bind(composed["model"], facts, at="model")))

@@ -31,7 +31,8 @@ def check_fit(settings: Settings) -> None:
     """
     settings = bind(settings, given_facts(settings), partly=True)
     model, node = settings["model"], settings["view"]
-    view, network = view_of(node), network_of(model.get("network"))
+    view = view_of(node)
+    network = network_of(model.get("network"), getattr(view, "input_channels", None))
     samples, windows = (samples_of(view, node, part) for part in ("sampler", "windows"))
     _check_dimensions(model, network, samples, windows, planner=settings.get("planner"))
     _check_classes(model, node)

@@ -76,15 +76,20 @@ class Samples:
         return self.dimensions == 2 and self.spans == set(self.sides)
 
 
-def network_of(node: Mapping[str, Any] | None) -> Network:
+def network_of(node: Mapping[str, Any] | None, in_channels: int | None = None) -> Network:
     """What the network of a node ``model.network`` says; late facts may be open.
+
+    Args:
+        node: of the network.
+        in_channels: what the view gives to it; None: not known.
 
     Raises:
         StrokelabError: what the network itself says about its settings.
     """
     if not node or "_target_" not in node:
         return Network()
-    facts, planned = dict(DEFAULT_FACTS), open_facts(node, "model.network") & set(PLANNED)
+    facts = dict(DEFAULT_FACTS) | ({} if in_channels is None else {"in_channels": in_channels})
+    planned = open_facts(node, "model.network") & set(PLANNED)
     if planned:
         from strokelab.planning.stages import stand_ins  # here: who only asks how a sweep stands loads no NumPy
 

@@ -239,7 +239,7 @@ def _time(model: Segmenter, view: View, samples: int, device: str) -> Timing:
     steps = plan_steps(MNI, view.preparation)
     grid = steps[-1].target if steps else MNI
     brain = resample(template_brain(MNI).astype(np.float32), MNI, grid, "linear") >= 0.5
-    shape = view.input_channels, *grid.shape
+    shape = view.case_channels, *grid.shape
     noise = np.random.default_rng(0).random(shape, dtype=np.float32)  # never negative, which some networks refuse
     try:
         model.to(device)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from strokelab.contract import Batch, PreparedCase, plane_axis
-from strokelab.data.case_cache import OPEN_CASES, OpenCases, check_cases, cut
+from strokelab.data.case_cache import OPEN_CASES, OpenCases, arrays_of, check_cases, fill_box
 from strokelab.data.one_modality import OneModality, only
 from strokelab.data.read_ahead import announce, disk_reads
 from strokelab.data.targets import Targets
@@ -141,6 +141,7 @@ class Samples(Dataset[Batch]):
         self.places, self.seed, self.augment, self.modality = places, seed, augment, modality
         self.deferred = deferred and augment is not None and is_pure(augment) and plane_axis(places.size) is None
         self.axis = plane_axis(places.size)
+        self.around: tuple[int, int] = getattr(places, "around", (0, 0))
         self.targets = None if classes is None else Targets(tuple(classes), self.layouts)
         # Where every case knows every class, any loss on (logits, target) serves.
         self.partial = self.targets is not None and not all(
@@ -169,8 +170,8 @@ class Samples(Dataset[Batch]):
 
     @property
     def channels(self) -> int:
-        """Of a sample's image."""
-        return len(self.cases[0].channels) if self.modality is None else 1
+        """Of a sample's image; of a slab, its slices of each channel of the case."""
+        return (len(self.cases[0].channels) if self.modality is None else 1) * (1 + sum(self.around))
 
     @property
     def in_thread(self) -> bool:
@@ -235,12 +236,12 @@ class Samples(Dataset[Batch]):
         turns: NDArray[np.uint8] | None,
     ) -> tuple[Boxes, dict[int, dict[str, Tensor]]]:
         """The maps of all samples, and those of samples that are read in a larger box; of one channel, -1: of all."""
-        opened = [self._opened[row] for row in rows]
+        opened, before = [self._opened[row] for row in rows], self.around[0]
         if self.modality is not None:
             opened = [only(case, channel) for case, channel in zip(opened, chosen, strict=True)]
         if self.axis is None and self._reads_from_disk():
             for case, corner, size in zip(opened, corners, sizes, strict=True):
-                for array in _arrays(case).values():
+                for array in arrays_of(case).values():
                     announce(array, corner, size)
         boxes = self._empty((len(rows),), self.places.size)
         sources: dict[int, dict[str, Tensor]] = {}
@@ -250,10 +251,11 @@ class Samples(Dataset[Batch]):
                 case, corner, size = opened[place], corners[place], sizes[place]
                 outside = self._outside((rows[place], chosen[place]), case)
                 if size == self.places.size:
-                    _fill(case, corner, {name: box[place] for name, box in boxes.items()}, outside)
+                    fill_box(case, corner, {name: box[place] for name, box in boxes.items()}, outside, before)
                     continue
                 box = self._empty((), size)
-                _fill(case, corner, box, outside)
+                fill_box(case, corner, box, outside, before)
+                box["image"] = self._as_channels(box["image"])
                 turn = 0 if turns is None else int(turns[place])
                 sources[place] = {name: torch.from_numpy(_turned(array, turn)) for name, array in box.items()}
 
@@ -263,6 +265,7 @@ class Samples(Dataset[Batch]):
                 list(threads.map(fill, (every[::2], every[1::2])))
         else:
             fill(every)
+        boxes["image"] = self._as_channels(boxes["image"])
         for turn in () if turns is None else np.unique(turns[turns > 0]):
             for maps in boxes.values():
                 maps[turns == turn] = _turned(maps[turns == turn], int(turn)).swapaxes(-1, -3)
@@ -301,9 +304,15 @@ class Samples(Dataset[Batch]):
 
     def _empty(self, lead: tuple[int, ...], size: Size) -> Boxes:
         # In the memory order of the store, (Z, Y, X): copies run along it; transposing costs ten times more.
-        return {
-            name: np.empty((*lead, length, *size[::-1]), dtype=kind) for name, (length, kind) in self._forms().items()
-        }
+        x, y, z = size
+        boxes = {name: np.empty((*lead, length, z, y, x), dtype=kind) for name, (length, kind) in self._forms().items()}
+        if self.around != (0, 0):  # of slices, whose slabs become channels at the end
+            boxes["image"] = boxes["image"].reshape(*lead, -1, 1 + sum(self.around), y, x)
+        return boxes
+
+    def _as_channels(self, image: NDArray[Any]) -> NDArray[Any]:
+        """A slab's slices (..., C, z, y, x) as channels, those of one channel beside each other; no slab as it is."""
+        return image if self.around == (0, 0) else image.reshape(*image.shape[:-4], self.channels, 1, *image.shape[-2:])
 
     def _plans(self, keys: Sequence[Key]) -> list[Any]:
         if self.augment is None:
@@ -321,22 +330,6 @@ class Samples(Dataset[Batch]):
 def _read_for(plan: Any, size: Size) -> Size:
     """The box, concentric with the sample and at least as large, that a plan needs."""
     return getattr(plan, "source", size)
-
-
-def _arrays(case: PreparedCase) -> dict[str, NDArray[Any]]:
-    """All maps that a case has, (C, X, Y, Z); plain arrays, which are cut faster than NumPy's maps of files."""
-    lesion = {} if case.lesion is None else {"lesion": np.asarray(case.lesion)[None]}
-    brain = np.asarray(case.brain).view(np.uint8)[None]
-    return {"image": np.asarray(case.image), **lesion, "brain": brain, **case.maps}
-
-
-def _fill(case: PreparedCase, start: NDArray[np.int64], box: Mapping[str, NDArray[Any]], outside: Any) -> None:
-    whole = _arrays(case)
-    for name, array in box.items():
-        if name in whole:
-            cut(whole[name], start, array.transpose(0, 3, 2, 1), outside if name == "image" else 0)
-        else:
-            array[...] = 0
 
 
 def _turned(maps: NDArray[Any], turn: int) -> NDArray[Any]:

@@ -151,6 +151,13 @@ class SyntheticSource:
             ("orientation", "axes as in the file", "orientation=RAS", preparation.orientation != "RAS"),
             ("spacing", f"{preparation.spacing} mm", "spacing=[1,1,1]", uneven(preparation.spacing or (1, 1, 1))),
         ]
+        if getattr(view.sampler, "slices", 1) > 1:
+            raise ConfigError(
+                "view.sampler.slices",
+                found=f"slabs of {view.sampler.slices} slices, with synthetic images",  # type: ignore[attr-defined]
+                expected="single slices or patches, which synthetic images are made as",
+                remedy="set view=sgnet, or leave synthetic images out with synthesis=none",
+            )
         for name, found, remedy in ((name, found, remedy) for name, found, remedy, is_so in wrong if is_so):
             raise ConfigError(
                 f"view.preparation.{name}",

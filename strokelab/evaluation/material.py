@@ -19,6 +19,7 @@ from strokelab.evaluation.outcomes import Outcome, many
 from strokelab.evaluation.rates import rates_of
 from strokelab.evaluation.recipes import unlike_recipes
 from strokelab.evaluation.sweep import Sweep
+from strokelab.inference.slices import SliceWindows
 from strokelab.metrics.profiles import find_profile
 from strokelab.models.cost import slice_costs
 from strokelab.preparation.store import StoredCase
@@ -206,12 +207,15 @@ def _slice_pixels(run: Run, stored: StoredCase) -> SitePixels:
 
     prepared = stored.load()
     index = slice_index(prepared.image.shape[3])
-    before = torch.from_numpy(prepared.image[:, :, :, index].transpose(0, 2, 1).copy())
+    slices, target = getattr(run.view.sampler, "slices", 1), getattr(run.view.sampler, "target", 0)
+    first = max(index - target, 0)
+    near = torch.from_numpy(prepared.image[:, :, :, first : index - target + slices].copy())
+    before = SliceWindows(slices=slices, target=target).samples(near, torch.tensor([index - first]))[0]
     brain = torch.from_numpy(prepared.brain[:, :, index].T.astype("uint8"))
     device = run.model.device
     with torch.inference_mode():
         after = run.model.standardizer(before[None].to(device), brain[None, None].to(device))  # type: ignore[misc]
-    return SitePixels(str(stored.site), before[0].numpy(), after[0, 0].float().cpu().numpy(), brain.numpy())
+    return SitePixels(str(stored.site), before[target].numpy(), after[0, target].float().cpu().numpy(), brain.numpy())
 
 
 def _origin(outcomes: Sequence[Outcome]) -> str:

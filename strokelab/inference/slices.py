@@ -16,6 +16,7 @@ from torch import Tensor
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.accumulate import volume_and_brain
+from strokelab.sampling.slices import check_slab
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -31,16 +32,21 @@ class SliceWindows:
     Args:
         batch_size: slices that go through ``predict`` at once; does not change the result.
         min_brain_pixels: a slice with fewer brain pixels is background.
+        slices: of the slab that a slice is predicted from, as ``sampling.slices`` has them; 1: the slice alone.
+        target: its place in the slab.
 
     Raises:
-        ConfigError: one of the two is out of range.
+        ConfigError: one of them is out of range.
     """
 
     axis: ClassVar[int] = 2
     batch_size: int = 32
     min_brain_pixels: int = 64
+    slices: int = 1
+    target: int = 0
 
     def __post_init__(self) -> None:
+        check_slab("view.windows", self.slices, self.target)
         for name, least in (("batch_size", 1), ("min_brain_pixels", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(
@@ -59,9 +65,9 @@ class SliceWindows:
         """Training must see the slices that are predicted.
 
         Raises:
-            ConfigError: a sampler of slices leaves out others, or cuts along another axis.
+            ConfigError: a sampler of slices leaves out others, cuts along another axis, or gives other slabs.
         """
-        for name in ("min_brain_pixels", "axis"):
+        for name in ("min_brain_pixels", "axis", "slices", "target"):
             trained = getattr(sampler, name, None)
             if trained not in (None, getattr(self, name)):
                 raise ConfigError(
@@ -76,7 +82,7 @@ class SliceWindows:
 
         Args:
             image: (C, X, Y, Z), model units.
-            predict: (B, C, Y, X) float32 and brain (B, 1, Y, X) uint8 to scores (B, K, Y, X).
+            predict: (B, C * slices, Y, X) float32 and brain (B, 1, Y, X) uint8 to scores (B, K, Y, X).
             brain: (X, Y, Z), non-zero = brain.
 
         Returns:
@@ -89,16 +95,33 @@ class SliceWindows:
         """
         volume, mask = volume_and_brain(image, brain)
         kept = torch.nonzero(mask.sum(dim=(0, 1)) >= max(self.min_brain_pixels, 1)).flatten()
-        # One gather along the slice axis: a plain copy where slices lie together in memory, as they do in the store.
-        slices = volume.permute(3, 0, 2, 1).index_select(0, kept)
         brains = mask.permute(2, 1, 0).index_select(0, kept).unsqueeze(1).to(torch.uint8)
         with torch.no_grad():
             if len(kept) == 0:
-                blank = predict(slices.new_zeros(1, *slices.shape[1:]), brains.new_zeros(1, *brains.shape[1:]))
+                slab = volume.new_zeros(1, len(volume) * self.slices, *brains.shape[2:])
+                blank = predict(slab, brains.new_zeros(1, *brains.shape[1:]))
                 return torch.zeros((blank.shape[1], *mask.shape), dtype=torch.float32, device=blank.device)
             starts = range(0, len(kept), self.batch_size)
             batches = (slice(start, start + self.batch_size) for start in starts)
-            scores = torch.cat([predict(slices[batch], brains[batch]).float() for batch in batches])
+            scores = torch.cat([predict(self.samples(volume, kept[batch]), brains[batch]).float() for batch in batches])
         stack = scores.new_zeros((mask.shape[2], *scores.shape[1:]))
         stack[kept.to(scores.device)] = scores
         return stack.permute(1, 3, 2, 0)
+
+    def samples(self, volume: Tensor, places: Tensor) -> Tensor:
+        """What the network is given of some slices: (N, C * slices, Y, X), contiguous; slices beyond the volume are 0.
+
+        Args:
+            volume: (C, X, Y, Z).
+            places: of the slices along z, (N,) int64.
+        """
+        # One gather along the slice axis: a plain copy where slices lie together in memory, as they do in the store.
+        stack = volume.permute(3, 0, 2, 1)
+        if self.slices == 1:
+            return stack.index_select(0, places)
+        offsets = torch.arange(self.slices, device=places.device) - self.target
+        wanted = places[:, None] + offsets
+        inside = (wanted >= 0) & (wanted < len(stack))
+        found = stack.index_select(0, wanted.clamp(0, len(stack) - 1).flatten())
+        slabs = found.view(*wanted.shape, *found.shape[1:]) * inside[:, :, None, None, None]  # (N, slices, C, Y, X)
+        return slabs.transpose(1, 2).flatten(1, 2)

@@ -12,6 +12,7 @@ from strokelab.distributed import summed
 from strokelab.errors import ConfigError
 from strokelab.losses.cross_entropy import binary_cross_entropy, softmax_cross_entropy
 from strokelab.losses.dice import DiceLoss, Over, lesion_dice, unlike_maps
+from strokelab.losses.focal import FocalLoss
 
 
 @buildable("model")
@@ -79,6 +80,46 @@ class BCEDiceLoss(nn.Module):
         overlap, size = summed(sums.flatten(start_dim=1).sum(dim=1)).unbind()
         dice = (overlap + self.eps) / (size + self.eps)
         return self.bce * binary_cross_entropy(logits, target, labelled_classes) + self.dice * (1 - dice)
+
+
+@buildable("model")
+class EnhancedMixingLoss(nn.Module):
+    """``-ln Dice`` + focal loss, of one map: D-UNet's enhanced mixing loss.
+
+    Dice is (2 sum(p q) + e) / (sum(p^2) + sum(q^2) + e) over the voxels of the whole batch, of all processes.
+
+    Args:
+        alpha_healthy: of the focal part, weight of healthy voxels; lesion voxels weigh 1 minus this.
+        gamma: of the focal part.
+        eps: e.
+
+    Raises:
+        ConfigError: when called, logits of other maps than the target's; settings as ``FocalLoss``.
+
+    Source: Zhou 2019, released code (0.52, 1.1, 1).
+    """
+
+    single_map: ClassVar[bool] = True  # the lesion alone, by a sigmoid
+
+    def __init__(self, alpha_healthy: float = 0.52, gamma: float = 1.1, eps: float = 1.0) -> None:
+        super().__init__()
+        self.focal, self.eps = FocalLoss(alpha_healthy, gamma), eps
+
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+        """Scalar loss.
+
+        Args:
+            logits: (B, 1, *S).
+            target: p, (B, 1, *S) in 0..1.
+            labelled_classes: not looked at: there is one map.
+        """
+        if logits.shape != target.shape or logits.shape[1] != 1:
+            raise unlike_maps(type(self).__name__, logits.shape[1])
+        q = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
+        p = target.to(q.dtype)
+        overlap, size = summed(torch.stack([2 * (p * q).sum(), p.square().sum() + q.square().sum()])).unbind()
+        focal: Tensor = self.focal(logits, target)
+        return focal + torch.log(size + self.eps) - torch.log(overlap + self.eps)
 
 
 @buildable("model")

@@ -157,3 +157,46 @@ class DiceLoss(nn.Module):
             raise unlike_maps(type(self).__name__, logits.shape[1])
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return soft_dice_loss(logits.sigmoid(), target, over=self.over, eps=self.eps, labelled_classes=labelled_classes)
+
+
+@buildable("model")
+class ClassesDiceLoss(nn.Module):
+    """Sum over all classes, background included, of ``1 - (2 sum(p q) + s) / (sum(p) + sum(q) + s)``, q by a softmax.
+
+    One Dice of each sample and class; then the mean over the samples of all processes.
+
+    Args:
+        smooth: s.
+
+    Raises:
+        ConfigError: when called, logits of a single map.
+
+    Source: Xue 2020 (multi-path 2.5D CNN), released code.
+    """
+
+    def __init__(self, smooth: float = 1.0) -> None:
+        super().__init__()
+        self.smooth = smooth
+
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+        """Scalar loss.
+
+        Args:
+            logits: (B, K, *S), K of 2 or more, background first.
+            target: p, (B, K, *S); or the lesion alone, (B, 1, *S) for K = 2.
+            labelled_classes: (B, K) bool; a sample that does not know all classes does not count. None: all do.
+        """
+        if logits.shape[1] < 2:
+            raise ConfigError(
+                "model.loss",
+                found="ClassesDiceLoss, a loss of all classes, with a network of one map",
+                expected="two maps or more, background first",
+                remedy="choose loss=dice, or set model.network.out_channels=2 model.lesion_channel=1",
+            )
+        q = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1).flatten(start_dim=2)
+        p = target.to(q.dtype).flatten(start_dim=2)
+        p = torch.cat([1 - p, p], dim=1) if p.shape[1] == 1 else p
+        each = (1 - _dice(2 * (p * q).sum(dim=2), p.sum(dim=2) + q.sum(dim=2), self.smooth)).sum(dim=1)  # (B,)
+        known = torch.ones_like(each) if labelled_classes is None else labelled_classes.all(dim=1).to(each.dtype)
+        total, count = summed(torch.stack([(each * known).sum(), known.sum()])).unbind()
+        return total / count.clamp(min=1)

@@ -6,8 +6,11 @@ A "block" is a 3x3 convolution with stride 1, padding 1 and *no bias*, batch nor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Final, TypedDict
 
+import torch
 from torch import Tensor, nn
 
 from strokelab.errors import ConfigError
@@ -26,11 +29,27 @@ MEAN_POOL: dict[int, type[nn.AvgPool2d] | type[nn.AvgPool3d]] = {2: nn.AvgPool2d
 MAX_POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 
+class BatchNorms(TypedDict):
+    """Settings of a batch norm and of the convolution before it, as ``conv_block`` takes them."""
+
+    bias: bool
+    bn_eps: float
+    bn_momentum: float
+
+
+KERAS: Final[BatchNorms] = {"bias": True, "bn_eps": 1e-3, "bn_momentum": 0.01}
+"""Keras' defaults (its momentum of 0.99 is the weight of the old statistics)."""
+KERAS_WITHOUT_BIAS: Final[BatchNorms] = {**KERAS, "bias": False}
+
+
 def conv_block(
     in_channels: int,
     out_channels: int,
     *,
     dimensions: int = 2,
+    kernel: int = 3,
+    bias: bool = False,
+    bn_eps: float = 1e-5,
     bn_momentum: float | None = 0.1,
     relu: bool = True,
 ) -> nn.Sequential:
@@ -40,24 +59,57 @@ def conv_block(
         in_channels: channels of the input.
         out_channels: number of filters.
         dimensions: 2 for slices, 3 for volumes.
+        kernel: side of the filters, odd; the padding keeps S.
+        bias: whether the convolution has one, in spite of the norm after it.
+        bn_eps: of the norm.
         bn_momentum: weight of the newest batch in the running statistics; None: the plain mean over all batches.
         relu: whether the block ends with its ReLU.
     """
     layers: list[nn.Module] = [
-        CONVOLUTION[dimensions](in_channels, out_channels, kernel_size=3, padding=1, bias=False),
-        BATCH_NORM[dimensions](out_channels, eps=1e-5, momentum=bn_momentum),
+        CONVOLUTION[dimensions](in_channels, out_channels, kernel_size=kernel, padding=kernel // 2, bias=bias),
+        BATCH_NORM[dimensions](out_channels, eps=bn_eps, momentum=bn_momentum),
     ]
     if relu:
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
 
 
-def double_block(in_channels: int, out_channels: int, *, dimensions: int = 2) -> nn.Sequential:
+def double_block(
+    in_channels: int,
+    out_channels: int,
+    *,
+    dimensions: int = 2,
+    bias: bool = False,
+    bn_eps: float = 1e-5,
+    bn_momentum: float | None = 0.1,
+) -> nn.Sequential:
     """Two blocks in a row, the unit of every U-Net stage: (B, in_channels, *S) -> (B, out_channels, *S)."""
     return nn.Sequential(
-        conv_block(in_channels, out_channels, dimensions=dimensions),
-        conv_block(out_channels, out_channels, dimensions=dimensions),
+        *(
+            conv_block(channels, out_channels, dimensions=dimensions, bias=bias, bn_eps=bn_eps, bn_momentum=bn_momentum)
+            for channels in (in_channels, out_channels)
+        )
     )
+
+
+def he_normal_(network: nn.Module, *, truncated: bool = False) -> None:
+    """Weights of every convolution from a normal distribution of variance 2 / fan-in, every bias 0: Keras' He normal.
+
+    Args:
+        network: changed in place.
+        truncated: cut the distribution at two of its standard deviations, and widen it so that the variance stays.
+    """
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+            sd = math.sqrt(2 / layer.weight[0].numel())
+            with torch.no_grad():
+                if truncated:
+                    sd /= 0.87962566103423978  # the standard deviation of a normal distribution that is cut at two
+                    nn.init.trunc_normal_(layer.weight, std=sd, a=-2 * sd, b=2 * sd)
+                else:
+                    nn.init.normal_(layer.weight, std=sd)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
 def check_halvings(image: Tensor, divisors: Sequence[int], where: str, remedy: str) -> None:

@@ -67,8 +67,9 @@ class Drawing:
 class Places(Protocol):
     """Where the samples of some cases lie, epoch by epoch: boxes of one size, which may hang over the grid's border.
 
-    Two things they may have besides: ``background``, true where what hangs over is each channel's background
-    (``preparation.background``) rather than 0; and ``turns(keys)``, how each box is turned (``sampling.turns``).
+    Three things they may have besides: ``background``, true where what hangs over is each channel's background
+    (``preparation.background``) rather than 0; ``turns(keys)``, how each box is turned (``sampling.turns``); and
+    ``around``, how many slices before and after a slice are further channels of its image, 0 beyond the grid.
     """
 
     @property
@@ -107,6 +108,7 @@ class Listed:
         size: of every box.
         starts: (N, 3) integers of any width, the lowest corner of each box, voxels along (x, y, z).
         rows: (N,) the case of each box.
+        around: slices before and after a slice that come with its image.
 
     Raises:
         ValueError: shapes do not fit, or a length is below 1.
@@ -115,6 +117,7 @@ class Listed:
     size: Size
     starts: NDArray[Any]
     rows: NDArray[np.int64]
+    around: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         if self.starts.shape != (len(self.rows), 3) or self.starts.dtype.kind != "i":

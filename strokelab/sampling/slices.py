@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,17 @@ from strokelab.errors import ConfigError
 from strokelab.sampling.boxes import Crop, Drawing, Listed, Part, Sampled, check_unweighted, listed
 from strokelab.sampling.order import Order
 
+MOST_SLICES = 64
+"""Of a slab, which goes through a network at once: a run folder may be untrusted."""
+
 
 @buildable("view")
 @dataclass(frozen=True)
 class Slices:
     """Every slice that holds enough brain, in order, the same in every epoch.
+
+    With ``slices`` above 1 the image of a sample is a slab: channel ``c * slices + s`` is slice ``z - target + s`` of
+    channel c, 0 beyond the volume. Lesion and brain are those of slice z alone.
 
     Yu 2022 (SG-Net) takes the axial slices of a scan, lesion-free ones included; leaving out slices with next to no
     brain is our decision, since they have no z-score, and inference leaves out the same ones.
@@ -26,16 +32,22 @@ class Slices:
         min_brain_pixels: a slice with fewer brain pixels is left out; one without any always is.
         keep_empty: whether slices without lesion are samples, too.
         axis: the axis the slices are perpendicular to; 2 = axial, the only one whose brain pixels are known.
+        slices: of a slab; 1: no slab.
+        target: the place of a sample's own slice among them.
 
     Raises:
-        ConfigError: another axis than 2, or a negative number of pixels.
+        ConfigError: another axis than 2, a negative number of pixels, or no slab of ``MOST_SLICES`` at most with the
+            slice in it.
     """
 
     min_brain_pixels: int = 64
     keep_empty: bool = True
     axis: int = 2
+    slices: int = 1
+    target: int = 0
 
     def __post_init__(self) -> None:
+        check_slab("view.sampler", self.slices, self.target)
         if self.axis != 2:
             raise ConfigError(
                 "view.sampler.axis",
@@ -60,7 +72,8 @@ class Slices:
         """
         check_unweighted(drawing, self)
         starts = [np.pad(self._kept(case)[:, None], ((0, 0), (2, 0))) for case in cases]
-        return listed(cases, starts, [(case.grid.shape[0], case.grid.shape[1], 1) for case in cases])
+        found = listed(cases, starts, [(case.grid.shape[0], case.grid.shape[1], 1) for case in cases])
+        return replace(found, around=(self.target, self.slices - 1 - self.target))
 
     def order(self, part: Part) -> Order | None:
         """Any."""
@@ -78,3 +91,23 @@ class Slices:
             return kept
         lesion = case.load().lesion
         return kept[:0] if lesion is None else kept[np.asarray(lesion.any(axis=(0, 1)))[kept]]
+
+
+def check_slab(part: str, slices: int, target: int) -> None:
+    """A slab has a few slices, and one of them is the sample's own.
+
+    Args:
+        part: of the view that says so, for messages.
+        slices: how many.
+        target: which of them, from 0.
+
+    Raises:
+        ConfigError: it is not so.
+    """
+    if not (1 <= slices <= MOST_SLICES and 0 <= target < slices):
+        raise ConfigError(
+            f"{part}.slices, {part}.target",
+            found=f"{slices}, {target}",
+            expected=f"1 to {MOST_SLICES} slices, and the place of one among them, from 0",
+            remedy=f"set {part}.slices=4 {part}.target=2, or leave both out for single slices",
+        )

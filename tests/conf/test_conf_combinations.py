@@ -14,7 +14,10 @@ from strokelab.training.planning import placeholders, planned, with_open_batch
 
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 DISTINCT = (
+    "clcinet",
     "deeplabv3plus",
+    "dunet",
+    "multipath25d",
     "nnunet",
     "nnunet2d",
     "nnunet_residual",
@@ -27,6 +30,8 @@ DISTINCT = (
     "synthstroke",
     "unet2d_bilinear",
     "unet2d_ppm",
+    "unet3plus",
+    "xnet",
 )  # the others are these with other data or parts
 PARTS = ("adversary", "hemispheres", "standardizer")
 SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
@@ -104,11 +109,12 @@ def as_told(settings: dict, error: ConfigError) -> dict:
 def one_step(settings: dict) -> None:
     """Build the model as training would, and train on one batch of noise."""
     is_3d = of_patches(settings)
-    facts = FACTS | ({"plane": FACTS["patch"]} if is_3d else {})
+    channels = settings["view"]["sampler"].get("slices", 1)
+    facts = FACTS | {"in_channels": channels} | ({"plane": FACTS["patch"]} if is_3d else {})
     model = build(bind(planned(settings, {})["model"], facts, at="model"))
     sample = FACTS["patch"] if is_3d else FACTS["plane"]
     batch = {
-        "image": torch.rand(4, 1, *sample),
+        "image": torch.rand(4, channels, *sample),
         "lesion": (torch.rand(4, 1, *sample) > 0.8).to(torch.uint8),
         "brain": torch.ones(4, 1, *sample, dtype=torch.uint8),
         "site": torch.tensor([0, 1, 0, 1]),

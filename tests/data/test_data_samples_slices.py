@@ -16,6 +16,7 @@ from strokelab.augment.spatial import Flip
 from strokelab.data import read_cases
 from strokelab.data.samples import Samples
 from strokelab.errors import ConfigError, DataError
+from strokelab.inference.slices import SliceWindows
 from strokelab.preparation.store import PreparedStore, StoredCase
 from strokelab.sampling.boxes import Drawing
 from strokelab.sampling.slices import Slices
@@ -204,3 +205,68 @@ def test_slices_of_different_sizes(stored):
     grid = replace(stored[0].grid, shape=(19, 24, 10))
     with pytest.raises(ConfigError, match=r"preparation\.crop"):
         a_dataset([*stored, replace(stored[0], case_id="other", grid=grid)])
+
+
+@pytest.mark.parametrize("channel", [None, 1])
+def test_a_slab_is_what_prediction_sees_of_the_same_slice(stored, channel):
+    """Image alone: lesion and brain are of slice z. Two channels, slice index fastest; one channel of any contrast."""
+    two = [TwoChannels(case) for case in stored]
+    modality = None if channel is None else Always(channel)
+    data = a_dataset(two, Slices(min_brain_pixels=0, slices=4, target=2).places, modality=modality)
+    single = a_dataset(two, Slices(min_brain_pixels=0).places, modality=modality)
+    keys = [(0, index) for index in range(len(data))]
+    batch, plain = data.__getitems__(keys), single.__getitems__(keys)
+    channels = 2 if channel is None else 1
+    assert tuple(batch["image"].shape) == (len(data), 4 * channels, SHAPE[1], SHAPE[0])
+    assert data.sample_bytes == single.sample_bytes + 4 * 3 * channels * SHAPE[0] * SHAPE[1]
+    for name in ("lesion", "brain", "origin"):
+        assert torch.equal(batch[name], plain[name])
+    assert torch.equal(batch["image"][:, 2::4], plain["image"])
+    by_id = {case.case_id: case.load() for case in two}
+    windows = SliceWindows(min_brain_pixels=0, slices=4, target=2)
+    for case_id, case in by_id.items():
+        rows = [row for row, one in enumerate(batch["case_id"]) if one == case_id]
+        image = torch.from_numpy(np.array(case.image if channel is None else case.image[channel : channel + 1]))
+        expected = windows.samples(image, batch["origin"][rows, 2])
+        assert torch.equal(batch["image"][rows], expected)
+    assert pickle.loads(pickle.dumps(data)).__getitems__(keys[:3])["image"].equal(batch["image"][:3])
+    again = data[(0, 5)]
+    assert torch.equal(again["image"], batch["image"][5])
+
+
+def test_a_slab_is_flipped_as_one(stored):
+    places = Slices(min_brain_pixels=20, slices=4, target=2).places
+    flipped = a_dataset(stored, places, augment=Recipe([Flip("x", p=1.0)]))
+    plain = a_dataset(stored, places)
+    keys = [(0, index) for index in range(4)]
+    assert torch.equal(flipped.__getitems__(keys)["image"], plain.__getitems__(keys)["image"].flip(3))
+
+
+class Always:
+    """One channel of every case."""
+
+    def __init__(self, channel):
+        self.channel = channel
+
+    def at(self, keys):
+        return [self.channel] * len(keys)
+
+
+class TwoChannels:
+    """A stored case with a second channel, which is the first one plus 100."""
+
+    def __init__(self, case):
+        self.case = case
+        self.channels = (*case.channels, "other")
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.case, name)
+
+    def __reduce__(self):
+        return TwoChannels, (self.case,)
+
+    def load(self):
+        case = self.case.load()
+        return replace(case, channels=self.channels, image=np.concatenate([case.image, case.image + 100]))

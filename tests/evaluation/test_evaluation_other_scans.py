@@ -22,7 +22,9 @@ from strokelab.models.cost import slice_costs
 from strokelab.nifti import read_lesion, read_voxels, write_volume
 from strokelab.preparation.regrid import image_onto, mask_onto
 from strokelab.preparation.store import PreparedStore
+from strokelab.report.intensities import slice_index
 from strokelab.runs import load_run
+from strokelab.sampling.slices import Slices
 
 MODULE = "strokelab.data.datamodule"
 
@@ -117,14 +119,17 @@ def test_grey_values_and_costs_of_a_model_elsewhere_than_on_the_cpu(trained_run)
     seen = []
 
     def standardizer(slices, brain):
-        seen.append((slices.device.type, brain.device.type))
+        seen.append((slices.device.type, brain.device.type, slices.shape[1]))
         return torch.full(slices.shape, 2.0, dtype=torch.bfloat16)
 
-    run = SimpleNamespace(model=SimpleNamespace(device=torch.device("meta"), standardizer=standardizer))
-    found = _slice_pixels(run, SimpleNamespace(site="s", load=lambda: prepared))
-    assert seen == [("meta", "meta")]
-    assert found.after.shape == (5, 4)
-    assert (found.after == 2).all()
+    model = SimpleNamespace(device=torch.device("meta"), standardizer=standardizer)
+    for sampler in (Slices(), Slices(slices=4, target=2)):  # of a slab, its own slice
+        run = SimpleNamespace(model=model, view=SimpleNamespace(sampler=sampler))
+        found = _slice_pixels(run, SimpleNamespace(site="s", load=lambda: prepared))
+        assert seen.pop() == ("meta", "meta", sampler.slices)
+        assert (found.before == image[0, :, :, slice_index(6)].T).all()
+        assert found.after.shape == (5, 4)
+        assert (found.after == 2).all()
     model = load_run(trained_run).model
     on_cpu = slice_costs(model, (28, 24))
     assert slice_costs(model.to("meta"), (28, 24)) == on_cpu

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from strokelab.errors import ConfigError
 from strokelab.inference.slices import SliceWindows
+from strokelab.sampling.slices import Slices
 
 SHAPE = (6, 5, 9)  # X, Y, Z all different, so that a swapped axis cannot pass
 
@@ -113,3 +114,44 @@ def test_wrong_settings_and_shapes_are_refused(image):
         SliceWindows(min_brain_pixels=-1)
     with pytest.raises(ValueError, match=r"\(X, Y, Z\)"):
         SliceWindows()(image, identity, np.ones((5, 6, 9), bool))
+
+
+def test_a_slab_is_the_slices_around_each_of_them_channel_by_channel(image):
+    """What training gives of slice 0, 4 and 8 of nine is tested with the samples; 0 beyond the volume in both."""
+    seen = []
+
+    def own(images, brains):
+        assert images.is_contiguous()
+        seen.append(images)
+        return images[:, [2, 6]]  # the slice itself, of both channels
+
+    windows = SliceWindows(batch_size=4, min_brain_pixels=1, slices=4, target=2)
+    scores = windows(image, own, np.ones(SHAPE, bool))
+    np.testing.assert_array_equal(scores.numpy(), image)
+    slabs = torch.cat(seen)
+    assert slabs.shape == (9, 8, 5, 6)
+    padded = np.pad(image, ((0, 0), (0, 0), (0, 0), (2, 1)))
+    for z in range(9):
+        expected = padded[:, :, :, z : z + 4].transpose(0, 3, 2, 1).reshape(8, 5, 6)
+        np.testing.assert_array_equal(slabs[z].numpy(), expected)
+
+
+def test_a_volume_without_brain_shows_one_blank_slab(image):
+    shown = []
+
+    def look(images, brains):
+        shown.append(images)
+        return images[:, :1]
+
+    scores = SliceWindows(slices=4, target=2)(image, look, np.zeros(SHAPE, bool))
+    assert [tuple(images.shape) for images in shown] == [(1, 8, 5, 6)]
+    assert scores.shape == (1, *SHAPE)
+    assert not scores.any()
+
+
+def test_training_must_give_the_slabs_that_are_predicted():
+    windows = SliceWindows(slices=4, target=2)
+    windows.check_samples(Slices(slices=4, target=2))
+    for sampler, name in ((Slices(), "slices"), (Slices(slices=4, target=1), "target")):
+        with pytest.raises(ConfigError, match=rf"view\.windows\.{name}"):
+            windows.check_samples(sampler)

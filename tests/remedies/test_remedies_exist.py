@@ -50,6 +50,7 @@ BASES = (
         ["logger=wandb"],
         ["model=unet2d"],
         ["model=nnunet"],
+        ["model=dunet"],
         ["model=resunet3d"],
         ["model=deeplabv3plus"],
         ["experiment=mapping_default"],

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 import typer
 from doing import executes, mended, options, said, settings, told
@@ -194,3 +195,63 @@ def test_what_the_3d_resunet_refuses():
     scan = torch.linspace(-1, 2, 512).view(1, 1, 8, 8, 8)
     mended(lambda s: built(s).encode(scan), ["model=resunet3d"], "model.network.allow_negative=true")
     built(settings("model=resunet3d", "view.preparation.normalize=scale255")).encode(scan.clamp(min=0))
+
+
+@executes("strokelab/networks/comparators/dunet.py:_check")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["view.sampler.slices=3"],
+        ["view=sgnet"],
+        ["model.network.slices=6", "view.sampler.slices=6"],
+        ["model.network.depth=2"],
+    ],
+)
+def test_what_the_d_unet_takes(wrong):
+    mended(check_fit, ["model=dunet", *wrong])
+
+
+@executes("strokelab/losses/similarity.py:multiscale_similarity")
+def test_sides_that_cannot_be_compared_at_five_scales():
+    from strokelab.losses.similarity import OverlapSimilarityLoss
+
+    small = torch.zeros(1, 1, 8, 8)
+    (word,) = told(said(OverlapSimilarityLoss(), small, small).remedy)
+    assert torch.isfinite(build(settings("model=unet3plus", word)["model"]["loss"])(small, small))
+
+
+@executes("strokelab/augment/spatial.py:draw")
+def test_volumes_that_are_to_be_turned():
+    base = ["model=nnunet", "augment=recipe", "view.augment.transforms=[{_target_:strokelab.augment.spatial.Affine}]"]
+
+    def drawn(chosen):
+        augment = build(
+            {**chosen["view"]["augment"], "normalize": "zscore_volume"}
+            if "zoom_p" in chosen["view"]["augment"]
+            else chosen["view"]["augment"]
+        )
+        return augment.draw(np.random.default_rng(0), 1, (8, 8, 8))
+
+    (word,) = told(said(drawn, settings(*base)).remedy)
+    drawn(settings("model=nnunet", word))
+
+
+@executes("strokelab/networks/comparators/multipath25d.py:__init__")
+@pytest.mark.parametrize("wrong", [["data=isles2022", "model.network.depth=4"], ["model.network.depth=6"]])
+def test_what_a_path_takes(wrong):
+    error = said(check_fit, settings("model=multipath25d", *wrong))
+    modality, depth = told(error.remedy)
+    chosen = [*wrong, modality.replace("T1w", "DWI"), depth] if "data=isles2022" in wrong else [*wrong, modality, depth]
+    check_fit(settings("model=multipath25d", *chosen))
+
+
+@executes("strokelab/losses/dice.py:forward")
+def test_a_loss_of_all_classes_for_one_map():
+    from strokelab.losses.dice import ClassesDiceLoss
+
+    one = torch.zeros(1, 1, 4, 4)
+    loss, *maps = told(said(ClassesDiceLoss(), one, one).remedy)
+    assert torch.isfinite(build(settings("model=unet2d", loss)["model"]["loss"])(one, one))
+    model = settings("model=unet2d", *maps)["model"]
+    assert (model["network"]["out_channels"], model["lesion_channel"]) == (2, 1)
+    assert torch.isfinite(ClassesDiceLoss()(torch.zeros(1, 2, 4, 4), one))

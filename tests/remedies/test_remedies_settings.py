@@ -199,15 +199,17 @@ def test_validation_crops():
 
 
 @executes("strokelab/inference/slices.py:__post_init__")
-@pytest.mark.parametrize("wrong", ["batch_size=0", "min_brain_pixels=-1"])
+@pytest.mark.parametrize("wrong", ["batch_size=0", "min_brain_pixels=-1", "target=-1"])
 def test_windows_of_slices(wrong):
-    mended(lambda settings: build(settings["view"]["windows"]), [f"view.windows.{wrong}"])
+    mended(lambda settings: build(settings["view"]["windows"]), ["view=slab", f"view.windows.{wrong}"])
 
 
-@executes("strokelab/sampling/slices.py:__post_init__")
-@pytest.mark.parametrize("wrong", ["+view.sampler.axis=7", "view.sampler.min_brain_pixels=-1"])
+@executes("strokelab/sampling/slices.py:__post_init__", "strokelab/sampling/slices.py:check_slab")
+@pytest.mark.parametrize(
+    "wrong", ["++view.sampler.axis=7", "view.sampler.min_brain_pixels=-1", "view.sampler.slices=2"]
+)
 def test_samplers_of_slices(wrong):
-    mended(lambda settings: build(settings["view"]["sampler"]), [wrong])
+    mended(lambda settings: build(settings["view"]["sampler"]), ["view=slab", wrong])
 
 
 @executes("strokelab/inference/postprocess.py:small_components", "strokelab/inference/postprocess.py:_cut")

@@ -33,6 +33,12 @@ def test_axes_and_voxels_of_a_view():
         check_fit(settings(*asked, wrong.partition("=")[0] + "=" + word.partition("=")[2]))
 
 
+@executes("strokelab/data/synthetic.py:check_view")
+@pytest.mark.parametrize("chosen", ["view=sgnet", "synthesis=none"])
+def test_synthetic_images_have_no_neighbours(chosen):
+    mended(check_fit, ["model=unet2d", "view=slab", "synthesis=synthstroke"], chosen)
+
+
 @executes("strokelab/configuration/fit.py:_check_made")
 @pytest.mark.parametrize("chosen", ["loss=dice_ce", "view.classes=null"])
 def test_a_loss_that_compares_all_classes(chosen):

@@ -8,6 +8,7 @@ import pytest
 from strokelab.contract import plane_axis, shape_of
 from strokelab.errors import ConfigError, DataError
 from strokelab.grid import Grid
+from strokelab.inference.slices import SliceWindows
 from strokelab.sampling.boxes import Drawing, Listed
 from strokelab.sampling.slices import Slices
 
@@ -78,3 +79,10 @@ def test_listed_places_hold_their_shape():
 )
 def test_what_a_sample_of_a_box_is(size, axis, shape):
     assert (plane_axis(size), shape_of(size)) == (axis, shape)
+
+
+@pytest.mark.parametrize("part", [Slices, SliceWindows])
+@pytest.mark.parametrize(("slices", "target"), [(0, 0), (4, 4), (4, -1), (65, 0)])
+def test_a_slab_holds_its_own_slice(part, slices, target):
+    with pytest.raises(ConfigError, match=rf"{slices}, {target}"):
+        part(slices=slices, target=target)
