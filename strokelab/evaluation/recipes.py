@@ -33,8 +33,9 @@ def unlike_recipes(entry: Entry, parts: frozenset[str] | None) -> dict[str, tupl
 
 def _of_run(entry: Entry, table: PaperTable, parts: frozenset[str] | None) -> tuple[str, ...]:
     if isinstance(table.recipe, Mapping):
-        experiment = table.recipe.get(entry.name, "")
-        return unlike(entry.settings, _recipe(experiment)) if experiment else ()
+        asked = table.recipe.get(entry.name, ())
+        found = [unlike(entry.settings, _recipe(*one.split())) for one in ([asked] if isinstance(asked, str) else asked)]
+        return min(found, key=len, default=())
     if not table.recipe or parts is None:
         return ()
     switches = [f"{part}={option if part in parts else 'none'}" for part, option in _SWITCHES.items()]
