@@ -123,6 +123,7 @@ class PaperTable:
         train: further commands that train what the sweep does not.
         evaluate: settings of ``evaluate.py`` besides runs and profile.
         impossible: why it cannot be made here; "" = it can.
+        submission: name of the BIDS derivative in which the owners of a hidden test set take masks to score.
     """
 
     name: str
@@ -142,6 +143,7 @@ class PaperTable:
     train: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
     impossible: str = ""
+    submission: str = ""
 
 
 def load_tables(conf: Path, pattern: str = "*") -> tuple[PaperTable, ...]:

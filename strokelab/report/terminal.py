@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from strokelab.report.cells import Table as Page
 from strokelab.report.cells import counted
 from strokelab.report.outside import outside_notes
 from strokelab.report.significance import comparisons, number_of_tests, sentence, worth_telling
@@ -54,6 +55,25 @@ def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] 
     if lines:
         table.caption, table.caption_justify, table.caption_style = Text("\n".join(lines)), "left", ""
     return table
+
+
+def page_table(table: Page) -> Table:
+    """A table of the page, its notes underneath; as wide as the terminal, longer texts are folded.
+
+    Args:
+        table: of the page.
+    """
+    shown = Table(
+        title=escape(table.caption), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for index, heading in enumerate(table.header):
+        numbers = any(row[index].number is not None for row in table.rows)
+        shown.add_column(escape(heading), justify="right" if numbers else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(escape(cell.text) for cell in row))
+    if table.notes:
+        shown.caption, shown.caption_justify, shown.caption_style = Text("\n".join(table.notes)), "left", "dim"
+    return shown
 
 
 def comparison_lines(cases: pd.DataFrame, models: Mapping[str, str] | None = None) -> list[str]:
