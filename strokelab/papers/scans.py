@@ -61,11 +61,12 @@ def read_scans(dataset: str, overrides: tuple[str, ...]) -> Scans:
 
 
 def _sizes(case: Case) -> dict[str, Any]:
-    mask = read_lesion(case.lesions, read_grid(case.reference_image), case.reference_image)
+    grid = read_grid(case.reference_image)
+    mask = read_lesion(case.lesions, grid, case.reference_image)
     return {
         "case": case.case_id,
         "site": case.site,
-        "voxels": int(np.count_nonzero(mask)),
+        "mm3": int(np.count_nonzero(mask)) * grid.voxel_volume_mm3,
         "lesions": count_lesions(mask),
     }
 

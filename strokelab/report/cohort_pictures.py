@@ -19,7 +19,7 @@ from strokelab.report.overlays import FALSE_NEGATIVE, PLANES, fill, head_box, le
 from strokelab.report.pictures import Section, listed, stored
 
 MEDIUM, LARGE = 1000, 5000
-"""Voxels from which a lesion is medium, and from which it is large (SG-Net, Fig. 9; MAPPING, section 2.1)."""
+"""Voxels of 1 mm³ from which a lesion is medium, above which it is large (SG-Net, Fig. 9; MAPPING, section 2.1)."""
 _CLASSES = ("small", "medium", "large")
 _EACH = 4  # pictures of small and of large lesions
 _AXIAL = PLANES[0]
@@ -33,7 +33,7 @@ class Scans:
         dataset: its name.
         phantom: synthetic scans.
         cases: all of them.
-        lesions: case, site, ``voxels`` of its lesions together, and ``lesions``, their number (26 neighbours).
+        lesions: case, site, ``mm3`` of its lesions together, and ``lesions``, their number (26 neighbours).
         overlays: the scans that ``examples`` chose, label "small" or "large"; the prediction is empty.
     """
 
@@ -46,7 +46,7 @@ class Scans:
 
 def examples(lesions: pd.DataFrame) -> list[tuple[str, str]]:
     """Scans to show, (label, case): four small lesions and four large ones, spread evenly over each half by size."""
-    found = lesions[lesions["voxels"] > 0].sort_values(["voxels", "case"])["case"].astype(str).tolist()
+    found = lesions[lesions["mm3"] > 0].sort_values(["mm3", "case"])["case"].astype(str).tolist()
     each = min(_EACH, len(found) // 2)
     half = len(found) // 2
     small = [found[int((2 * k + 1) * half / (2 * each))] for k in range(each)]
@@ -60,8 +60,8 @@ def shares(lesions: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Sites in natural order as index; columns small, medium, large (they sum to 1) and scans.
     """
-    known = lesions[lesions["voxels"] > 0]
-    kind = pd.cut(known["voxels"], [0, MEDIUM, LARGE + 1, np.inf], right=False, labels=list(_CLASSES)).astype(str)
+    known = lesions[lesions["mm3"] > 0]
+    kind = pd.cut(known["mm3"], [0, MEDIUM, LARGE + 1, np.inf], right=False, labels=list(_CLASSES)).astype(str)
     counts = pd.crosstab(known["site"].fillna("unknown"), kind).reindex(columns=list(_CLASSES), fill_value=0)
     ordered = counts.reindex(sorted(counts.index, key=natural_key))
     total = ordered.sum(axis=1)
@@ -84,8 +84,9 @@ def size_shares(scans: Scans) -> Section:
     axes.set_xticks(places, [f"{site}\n(n={n})" for site, n in zip(table.index, table["scans"], strict=True)])
     axes.set(xlabel="Site", ylabel="Share of scans (%)")
     axes.grid(axis="y", color=PALE, linewidth=0.7)
+    axes.set_axisbelow(True)
     legend_below(figure, axes.get_legend_handles_labels()[0])
-    words = f"small: less than {MEDIUM} voxels, medium: to {LARGE}, large: more"
+    words = f"small: less than {MEDIUM} mm³, medium: to {LARGE}, large: more; the paper's voxels have 1 mm³"
     picture = stored(
         "size_shares",
         figure,
@@ -99,25 +100,26 @@ def size_shares(scans: Scans) -> Section:
 
 def size_distribution(scans: Scans) -> Section:
     """Histogram of lesion sizes over scans, with the share of small ones (MAPPING, Fig. 2)."""
-    voxels = scans.lesions.loc[scans.lesions["voxels"] > 0, "voxels"].to_numpy(dtype=float)
-    low, high = np.floor(np.log10(voxels.min())), np.ceil(np.log10(voxels.max()) + 1e-9)
+    sizes = scans.lesions.loc[scans.lesions["mm3"] > 0, "mm3"].to_numpy(dtype=float)
+    low, high = np.floor(np.log10(sizes.min())), np.ceil(np.log10(sizes.max()) + 1e-9)
     figure, axes = new_figure(3.2)
     axes.hist(
-        voxels, bins=np.logspace(low, high, int(5 * (high - low)) + 1).tolist(), color=COLOURS[0], edgecolor="white"
+        sizes, bins=np.logspace(low, high, int(5 * (high - low)) + 1).tolist(), color=COLOURS[0], edgecolor="white"
     )
     axes.axvline(LARGE, color=GREY, linestyle="--", linewidth=1.2)
     log_axis(axes, "x")
-    axes.set(xlabel="Lesion size (voxels, logarithmic)", ylabel="Scans")
+    axes.set(xlabel="Lesion size (mm³, logarithmic)", ylabel="Scans")
     axes.grid(axis="y", color=PALE, linewidth=0.7)
-    share = float((voxels <= LARGE).mean())
-    label = f"{LARGE} voxels: {100 * share:.0f} % of {voxels.size} scans have no more"
+    axes.set_axisbelow(True)
+    share = float((sizes <= LARGE).mean())
+    label = f"{LARGE} mm³: {100 * share:.0f} % of {sizes.size} scans have no more"
     legend_below(figure, [Line2D([], [], color=GREY, linestyle="--", label=label)])
     picture = stored(
         "size_distribution",
         figure,
-        caption=f"{_named(scans)}: scans by the size of their lesions, from {voxels.min():.0f} to {voxels.max():.0f} "
-        f"voxels. {_without(scans)}",
-        alt=f"Histogram of lesion sizes; {100 * share:.0f} % of the scans have at most {LARGE} voxels.",
+        caption=f"{_named(scans)}: scans by the size of their lesions, from {sizes.min():.0f} to {sizes.max():.0f} "
+        f"mm³ (voxels of 1 mm in the paper). {_without(scans)}",
+        alt=f"Histogram of lesion sizes; {100 * share:.0f} % of the scans have at most {LARGE} mm³.",
     )
     return Section("sizes", "Lesion sizes", (picture,))
 
@@ -125,8 +127,8 @@ def size_distribution(scans: Scans) -> Section:
 def lesion_gallery(scans: Scans) -> Section:
     """Axial slices of scans with small and with large lesions, outlined (SG-Net, Fig. 1; MAPPING, Fig. 1)."""
     cases = [f"{overlay.label} {overlay.case}" for overlay in scans.overlays]
-    numbers = scans.lesions[["case", "voxels", "lesions"]].itertuples(index=False)
-    counts = {str(case): (int(voxels), int(lesions)) for case, voxels, lesions in numbers}
+    numbers = scans.lesions[["case", "mm3", "lesions"]].itertuples(index=False)
+    counts = {str(case): (round(mm3), int(lesions)) for case, mm3, lesions in numbers}
     picture = stored(
         "lesion_gallery",
         gallery_figure(scans.overlays, counts),
@@ -144,7 +146,7 @@ def gallery_figure(overlays: Sequence[Overlay], counts: Mapping[str, tuple[int, 
 
     Args:
         overlays: of the scans.
-        counts: case -> voxels of its lesions, and how many they are, for the titles.
+        counts: case -> mm³ of its lesions, and how many they are, for the titles.
 
     Raises:
         ValueError: nothing to plot.
@@ -168,8 +170,8 @@ def gallery_figure(overlays: Sequence[Overlay], counts: Mapping[str, tuple[int, 
             extent = (0.0, width, 0.0, height)
             axes.imshow(_AXIAL.cut(overlay.image[box], index), cmap="gray", vmin=low, vmax=high, extent=extent)
             fill(axes, _AXIAL.cut(reference[box], index), FALSE_NEGATIVE, extent)
-            voxels, number = counts[overlay.case]
-            text = f"{voxels} voxels, {number} lesion{'' if number == 1 else 's'}"
+            mm3, number = counts[overlay.case]
+            text = f"{mm3} mm³, {number} lesion{'' if number == 1 else 's'}"
             axes.set_title(text, fontsize=7, parse_math=False)
             letters(axes, _AXIAL)
     return figure
@@ -180,5 +182,5 @@ def _named(scans: Scans) -> str:
 
 
 def _without(scans: Scans) -> str:
-    empty = int((scans.lesions["voxels"] == 0).sum())
+    empty = int((scans.lesions["mm3"] == 0).sum())
     return f"{empty} scans without a lesion are left out." if empty else "Every scan has a lesion."

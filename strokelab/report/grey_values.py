@@ -108,7 +108,9 @@ def slice_figure(examples: Sequence[SitePixels]) -> Figure:
             picture = np.asarray(getattr(one, moment))[::-1, ::-1]
             axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="bilinear")
             axes.set_axis_off()
-            axes.set_title(f"site {one.site}, {moment}", fontsize=8, parse_math=False)
+            if moment == "before":
+                axes.set_title(one.site, fontsize=7, parse_math=False)
+        line[0].text(-0.08, 0.5, moment, transform=line[0].transAxes, fontsize=8, rotation=90, ha="right", va="center")
     return figure
 
 

@@ -77,18 +77,21 @@ def method_figure(rows: Mapping[str, Row], models: Sequence[str]) -> Figure:
     grid = figure.subplots(len(views), len(headings), squeeze=False, height_ratios=heights)
     for line, view, (label, row) in zip(grid, views, rows.items(), strict=True):
         for axes, heading in zip(line, headings, strict=True):
+            axes.set_axis_off()
             if heading in (*headings[:2], *row):
                 axes.imshow(view.picture, cmap="gray", vmin=view.low, vmax=view.high, extent=view.extent)
-            axes.set_axis_off()
-        line[0].set_title(label, fontsize=7, loc="left", parse_math=False)
         fill(line[1], view.reference, REFERENCE, view.extent)
         for axes, model in zip(line[2:], models, strict=True):
             if model in row:
                 for colour, mask in view.kinds(row[model]).items():
                     fill(axes, mask, colour, view.extent)
-                axes.set_xlim(view.extent[:2])
                 axes.set_title(f"Dice {row[model].dice:.2f}", fontsize=7)
+        for axes in line:  # a contour at the border would widen its panel
+            axes.set(xlim=view.extent[:2], ylim=view.extent[2:])
         letters(line[0], _AXIAL)
+        ground = {"facecolor": "black", "edgecolor": "none", "alpha": 0.6, "boxstyle": "square,pad=0.12"}
+        place = {"transform": line[0].transAxes, "ha": "left", "va": "top", "color": "white", "bbox": ground}
+        line[0].text(0.02, 0.98, label, fontsize=7, parse_math=False, **place)
     for axes, heading in zip(grid[0], headings, strict=True):
         text = axes.get_title()
         axes.set_title(f"{heading}\n{text}" if text else heading, fontsize=7, parse_math=False)
