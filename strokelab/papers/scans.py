@@ -11,7 +11,6 @@ import pandas as pd
 
 from strokelab.configuration import build
 from strokelab.contract import Case
-from strokelab.errors import ConfigError
 from strokelab.evaluation.recipes import composed
 from strokelab.lesions import count_lesions
 from strokelab.nifti import read_grid, read_lesion
@@ -29,28 +28,16 @@ def read_scans(dataset: str, overrides: tuple[str, ...]) -> Scans:
         overrides: settings of ``data``, such as ``data.root=DIR``; ``data=phantom`` takes another data set.
 
     Raises:
-        ConfigError: the root is not given, or there is no labelled scan.
-        DataError: the data set cannot be read.
+        DataError: the data set cannot be read, or has no labelled scan.
     """
     chosen = [word for word in overrides if word.startswith("data=")] or [f"data={dataset}"]
     node = composed("evaluate", *chosen, *(word for word in overrides if word.startswith("data.")))["data"]
-    if not node.get("root"):
-        raise ConfigError(
-            "data.root", found="not given", expected=f"the folder of {dataset}", remedy="add data.root=DIR"
-        )
     modalities = node.get("modalities") or ["T1w"]
     plain: View = build(composed("train")["view"])  # of no family: only the cases are looked at
     view = replace(plain, preparation=Preparation(tuple(modalities), normalize="none"))
     datamodule: Any = build({**node, "modalities": list(modalities)}, view=view, split=None)
     described = datamodule.describe()
-    cases = [case for case in datamodule.cases if case.labelled]
-    if not cases:
-        raise ConfigError(
-            str(node["root"]),
-            found="no scan with a mask",
-            expected="labelled scans of which there are sizes to show",
-            remedy="name the folder of the training scans with data.root=DIR",
-        )
+    cases: list[Case] = datamodule.cases  # without a split, the labelled ones
     lesions = pd.DataFrame([_sizes(case) for case in cases])
     by_id = {case.case_id: case for case in cases}
     overlays = [
