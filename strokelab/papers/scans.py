@@ -35,9 +35,9 @@ def read_scans(dataset: str, overrides: tuple[str, ...]) -> Scans:
     modalities = node.get("modalities") or ["T1w"]
     plain: View = build(composed("train")["view"])  # of no family: only the cases are looked at
     view = replace(plain, preparation=Preparation(tuple(modalities), normalize="none"))
-    datamodule: Any = build({**node, "modalities": list(modalities)}, view=view, split=None)
+    datamodule: Any = build({**node, "modalities": list(modalities), "labelled_only": True}, view=view, split=None)
     described = datamodule.describe()
-    cases: list[Case] = datamodule.cases  # without a split, the labelled ones
+    cases: list[Case] = datamodule.cases
     lesions = pd.DataFrame([_sizes(case) for case in cases])
     by_id = {case.case_id: case for case in cases}
     overlays = [
