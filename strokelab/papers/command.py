@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from strokelab.configuration import compose, conf_folder, plain
 from strokelab.errors import ConfigError
@@ -71,14 +72,14 @@ def list_papers(asked: Asked, console: Console) -> dict[str, State]:
     for name, item in items().items():
         if name.partition("_")[0] != paper:
             paper = name.partition("_")[0]
-            console.print(f"\n[bold]{item.citation}[/]", highlight=False, soft_wrap=True)
+            console.print(f"\n[bold]{escape(item.citation)}[/]", highlight=False, soft_wrap=True)
         states[name] = state_of(item, known)
         _print_state(item, states[name], console)
     counts: dict[str, int] = {}
     for state in states.values():
         counts[state.word] = counts.get(state.word, 0) + 1
     words = ", ".join(f"{number} {word}" for word, number in counts.items())
-    console.print(f"\n{len(states)} tables and figures: {words}", highlight=False, soft_wrap=True)
+    _say(console, f"\n{len(states)} tables and figures: {words}")
     return states
 
 
@@ -272,9 +273,8 @@ def _print_state(item: Item, state: State, console: Console) -> None:
     what = item.title.partition(": ")[2] if isinstance(item, PaperTable) else item.shows
     _say(console, f"  {item.name}: {what}")
     colour = "green" if state.word == MADE else "yellow"
-    console.print(f"      [{colour}]{state.word}[/]", end=": " if state.text else "\n", highlight=False)
-    if state.text:
-        _say(console, state.text)
+    text = f": {state.text}" if state.text else ""
+    console.print(f"      {escape(state.word + text)}", style=colour, highlight=False, soft_wrap=True)
     for command in state.commands:
         _say(console, f"        {command}")
 
