@@ -17,7 +17,9 @@ _RULE = "ns p > 0.05, * ≤ 0.05, ** ≤ 0.01, *** ≤ 0.001, **** ≤ 0.0001"
 
 def input_section(evaluation: Evaluation) -> Section:
     """Boxes of Dice and lesion-wise F1 per input and model; with two models, the mark of their paired test."""
-    cases = by_input(evaluation.cases)
+    names = {run.model: run.published or run.model for run in evaluation.runs}
+    cases = by_input(evaluation.cases).replace({"model": names})
+    models = list(dict.fromkeys(cases["model"]))
     pictures = [
         stored(
             f"{metric}_by_input",
@@ -25,7 +27,7 @@ def input_section(evaluation: Evaluation) -> Section:
             caption=f"{METRICS[metric].title} for each input of the network. Box: quartiles and median; whiskers: 1.5 "
             "times the quartile range; small marks: single cases; diamond: mean. Beside an input, where there are two "
             f"models, their Wilcoxon signed-rank test over cases, each by itself: {_RULE}.",
-            alt=f"Box plots of {METRICS[metric].title} per input for {listed(evaluation.models)}.",
+            alt=f"Box plots of {METRICS[metric].title} per input for {listed(models)}.",
         )
         for metric in _METRICS
         if metric in cases and finite(cases[metric]).size
@@ -34,9 +36,11 @@ def input_section(evaluation: Evaluation) -> Section:
 
 
 def by_input(cases: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the name of what the network was given in the column site; runs that are given all at once too."""
+    """The rows with what the network was given in the column site: an image, of several data sets also which."""
     modality = cases["modality"] if "modality" in cases else pd.Series(index=cases.index, dtype=object)
-    return cases.assign(site=modality.where(modality.notna() & (modality != ""), "as trained"))
+    given = modality.where(modality.notna() & (modality != ""), "as trained").astype(str)
+    several = "dataset" in cases and cases["dataset"].nunique() > 1
+    return cases.assign(site=cases["dataset"].astype(str) + " " + given if several else given)
 
 
 def marks_of(cases: pd.DataFrame, metric: str) -> dict[str, str]:

@@ -95,6 +95,12 @@ def test_inputs_have_boxes_and_the_mark_of_their_test():
     assert {"dice_by_input", "lesion_f1_by_input"} == {picture.name for picture in section.pictures}
     cases = by_input(evaluation_of(*runs).cases)
     assert marks_of(cases, "dice") == {"T1": "**"}  # eight pairs, all of one sign: p = 2 / 256
+    named = [
+        dataclasses.replace(run, model=f"{run.model} T1", published="m" if run.name == "a" else "") for run in runs
+    ]
+    assert "for b T1 and m" in input_section(evaluation_of(*named[::-1])).pictures[0].alt  # as the papers call it
+    two = cases.assign(dataset=["isles2022"] * 8 + ["isles2015_siss"] * 8)
+    assert set(by_input(two)["site"]) == {"isles2022 T1", "isles2015_siss T1"}
     alone = by_input(evaluation_of(scored_run("a", list(dice))).cases)
     assert alone["site"].unique().tolist() == ["as trained"]
     assert marks_of(alone, "dice") == {}
