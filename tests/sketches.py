@@ -13,8 +13,8 @@ def sketch(*, blank: bool = False) -> None:
     from strokelab.report import drawing, pictures
 
     pictures.pdf = lambda figure: b"%PDF-"
-    pictures.png = lambda figure: drawing.png(figure, dpi=40)
+    pictures.png = lambda figure, photo=False: drawing.png(figure, dpi=40, photo=photo)
     if blank:
         pixel = io.BytesIO()
         Image.new("L", (1, 1)).save(pixel, format="png")
-        pictures.png = lambda figure: pixel.getvalue()
+        pictures.png = lambda figure, photo=False: pixel.getvalue()

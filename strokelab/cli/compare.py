@@ -134,6 +134,34 @@ def recipes(
 
 
 @app.command(rich_help_panel=COMPARE)
+def paper(
+    name: Annotated[
+        str | None, typer.Argument(help="Of a table or figure, e.g. sgnet_table5; default: the list of all.")
+    ] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(help="Further runs, and settings of evaluate.py such as data.root=DIR.")
+    ] = None,
+    runs: Annotated[list[Path] | None, typer.Option(help="Run folders and sweeps; further ones may follow.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for what is made; default: paper/NAME.")] = None,
+    leaderboard: Annotated[Path | None, typer.Option(help="A csv of teams, for a table that ranks teams.")] = None,
+) -> None:
+    """Every table and figure of the papers with its state; or one of them, made of runs or of scans."""
+    from strokelab.papers.command import Asked, items, list_papers, make
+
+    words = [*([name] if name else []), *(more or [])]
+    named = words[0] if words and (words[0] in items() or not runs) else None
+    further = words[1:] if named else words
+    folders = [word for word in further if Path(word).exists() or "=" not in word]
+    settings = tuple(word for word in further if word not in folders)
+    places = (*(runs or ()), *map(Path, folders))
+    asked = Asked(places, settings, out or Path("paper") / (named or "list"), leaderboard)
+    if named is None:
+        list_papers(asked, console)
+    else:
+        make(named, asked, console)
+
+
+@app.command(rich_help_panel=COMPARE)
 def cost(
     models: Annotated[list[str] | None, typer.Argument(help="Names in conf/model; default: every one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write tables/costs.csv and .tex into this folder.")] = None,

@@ -30,13 +30,13 @@ from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
 from strokelab.files import make_folder
 from strokelab.metrics.profiles import find_profile
 from strokelab.report.html import write_report
-from strokelab.report.material import RunMaterial
+from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.terminal import results_table
 from strokelab.runs.folder import remove_empty
 from strokelab.scoring import Scores, write_scores
 from strokelab.statistics.aggregate import tally
 
-__all__ = ["KEYS", "evaluate", "evaluate_or_exit", "is_sweep", "save_qc"]
+__all__ = ["KEYS", "evaluate", "evaluate_or_exit", "evaluated", "is_sweep", "save_qc"]
 
 KEYS = (
     "runs",
@@ -91,18 +91,30 @@ def evaluate(cfg: DictConfig) -> Path:
     Raises:
         StrokelabError: a run folder, a dataset or the output folder is not what it should be.
     """
-    settings = plain(cfg)
+    return evaluated(plain(cfg))[1]
+
+
+def evaluated(settings: Settings, *, papers: str = "*") -> tuple[Evaluation, Path]:
+    """As ``evaluate``.
+
+    Args:
+        settings: of the evaluation.
+        papers: which tables of ``conf/paper`` the report holds, a pattern of their names; "" = none.
+
+    Returns:
+        What the report shows, and the path of ``report.html``.
+    """
     _check(settings)
     out = Path(str(settings["out"])).expanduser().resolve()
     made = [place for place in (out, *out.parents) if not place.exists()]
     make_folder(out)
     try:
-        return _evaluate(settings, out)
+        return _evaluate(settings, out, papers)
     finally:
         remove_empty(out, *made)  # where nothing could be evaluated, nothing is left
 
 
-def _evaluate(settings: Settings, out: Path) -> Path:
+def _evaluate(settings: Settings, out: Path, papers: str) -> tuple[Evaluation, Path]:
     sweep = gather_all(_listed(settings["sweeps"]))
     for line in unfinished(sweep.members):
         console.print(f"Not in the tables: {line}", markup=False, highlight=False, soft_wrap=True)
@@ -129,11 +141,12 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     )
     write_scores(scores, out / runs.CASES, out / runs.PROBABILITIES)
     materials = materials_of(outcomes, settings)
-    report = write_report(evaluation_of(materials, outcomes, sweep, settings), out)
+    evaluation = evaluation_of(materials, outcomes, sweep, settings, papers)
+    report = write_report(evaluation, out)
     _announce(materials, sweep, scored_on(settings["profile"]))
     console.print(f"Cases:  {escape(str(out / runs.CASES))}")
     console.print(f"Report: [bold]{escape(str(report))}[/]")
-    return report
+    return evaluation, report
 
 
 def _entries(sweep: Sweep, settings: Settings, *, each: bool) -> list[Entry]:
@@ -223,7 +236,7 @@ def _check(settings: Settings) -> None:
         "part": PARTS,
         "rescore": ("auto", True),
         "save_predictions": (None, True, False),
-        "overlays": ("dice", "size"),
+        "overlays": ("dice", "size", "shared"),
     }
     for key, allowed in choices.items():
         if settings[key] not in allowed:

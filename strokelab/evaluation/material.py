@@ -12,6 +12,7 @@ import pandas as pd
 
 from strokelab import runs
 from strokelab.configuration import Settings, conf_folder
+from strokelab.data.splits import Split
 from strokelab.errors import DataWarning, StrokelabError
 from strokelab.evaluation.cohort import Cohorts, store_of
 from strokelab.evaluation.entries import Entry
@@ -57,9 +58,13 @@ def materials_of(outcomes: Sequence[Outcome], settings: Settings) -> list[RunMat
 
 
 def evaluation_of(
-    materials: Sequence[RunMaterial], outcomes: Sequence[Outcome], sweep: Sweep, settings: Settings
+    materials: Sequence[RunMaterial],
+    outcomes: Sequence[Outcome],
+    sweep: Sweep,
+    settings: Settings,
+    papers: str = "*",
 ) -> Evaluation:
-    """Everything the report shows of the whole evaluation."""
+    """Everything the report shows of the whole evaluation, with the published tables whose names fit ``papers``."""
     entries = [outcome.entry for outcome in outcomes]
     datasets = _distinct(entry.cohort.dataset for entry in entries)
     models = _distinct(material.model for material in materials)
@@ -80,7 +85,7 @@ def evaluation_of(
         },
         profile=settings["profile"],
         own_metrics=tuple(settings.get("metrics") or ()),
-        papers=load_tables(conf_folder()),
+        papers=load_tables(conf_folder(), papers) if papers else (),
         versions={"strokelab": environment["strokelab"], **packages},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=environment["command"],
@@ -99,25 +104,27 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
     entry = outcome.entry
     split = entry.settings.get("split") or {}
     scans = entry.settings["cohort"].get("training_scans")
+    parts = None if entry.averaged else parts_of(entry.settings)
     return RunMaterial(
         name=entry.label,
         model=entry.model,
         published=entry.published,
-        unlike=unlike_recipes(entry, _parts(entry)),
+        unlike=unlike_recipes(entry, parts),
         protocol=str(entry.settings.get("protocol") or ""),
         dataset=entry.cohort.dataset,
         cases=outcome.scores.cases,
         split=str(split.get("_target_", "")).rpartition(".")[2],
-        held_out_site=_held_out(entry),
+        held_out_site=held_out_site(entry.split),
         seed=entry.settings.get("seed"),
         sites=tuple(entry.sites),
         folder=entry.made_of or entry.folder.name,
-        parts=_parts(entry),
+        parts=parts,
         training_scans=scans if isinstance(scans, dict) else {},
         history=None if entry.averaged else _history(entry.folder / runs.METRICS),
         grey_values=grey,
         overlays=outcome.overlays,
         size_overlays=outcome.size_overlays,
+        shared_overlays=outcome.shared_overlays,
         cost=cost,
         probabilities=outcome.scores.probabilities,
         tuning=entry.tuning if entry.cohort.own else None,  # it is of the run's own cases
@@ -156,27 +163,20 @@ def _ended(folder: Path) -> int | None:
     return epoch if isinstance(epoch, int) else None
 
 
-def _parts(entry: Entry) -> frozenset[str] | None:
-    """The parts of SG-Net that are on; None for what is no row of its tables: another network, a mean of weights."""
-    model = entry.settings["model"]
+def parts_of(settings: Settings) -> frozenset[str] | None:
+    """The parts of SG-Net that a run has on; None for what is no row of its tables: another network."""
+    model = settings["model"]
     network = model.get("network") or {}
-    if (
-        entry.averaged
-        or not str(network.get("_target_", "")).endswith(".unet.UNet")
-        or network.get("dimensions", 2) != 2
-    ):
+    if not str(network.get("_target_", "")).endswith(".unet.UNet") or network.get("dimensions", 2) != 2:
         return None
-    return frozenset([name for name in PARTS if model.get(name)] + _site_balanced(entry))
+    order = (settings["view"].get("order") or {}).get("_target_", "")
+    balanced = ["site_balanced"] if order.endswith(".SiteBalanced") else []
+    return frozenset([name for name in PARTS if model.get(name)] + balanced)
 
 
-def _site_balanced(entry: Entry) -> list[str]:
-    order = (entry.settings["view"].get("order") or {}).get("_target_", "")
-    return ["site_balanced"] if order.endswith(".SiteBalanced") else []
-
-
-def _held_out(entry: Entry) -> str | None:
-    """The site all test cases of the run's own split come from, when there is exactly one."""
-    sites = {entry.split.about[case_id][1] for case_id in entry.split.test} - {""}
+def held_out_site(split: Split) -> str | None:
+    """The site all test cases of a run's own split come from, when there is exactly one."""
+    sites = {split.about[case_id][1] for case_id in split.test} - {""}
     return next(iter(sites)) if len(sites) == 1 else None
 
 
@@ -202,7 +202,7 @@ def _grey_values(run: Run, cohorts: Cohorts, settings: Settings) -> GreyValues |
 
 
 def _slice_pixels(run: Run, stored: StoredCase) -> SitePixels:
-    """One axial slice of a scan as the standardizer gets it and as it leaves it."""
+    """One axial slice of a scan as the standardizer gets it and as it leaves it, with its scale and shift."""
     import torch
 
     prepared = stored.load()
@@ -212,10 +212,13 @@ def _slice_pixels(run: Run, stored: StoredCase) -> SitePixels:
     near = torch.from_numpy(prepared.image[:, :, :, first : index - target + slices].copy())
     before = SliceWindows(slices=slices, target=target).samples(near, torch.tensor([index - first]))[0]
     brain = torch.from_numpy(prepared.brain[:, :, index].T.astype("uint8"))
-    device = run.model.device
+    device, standardizer = run.model.device, run.model.standardizer
+    assert standardizer is not None
     with torch.inference_mode():
-        after = run.model.standardizer(before[None].to(device), brain[None, None].to(device))  # type: ignore[misc]
-    return SitePixels(str(stored.site), before[target].numpy(), after[0, target].float().cpu().numpy(), brain.numpy())
+        after = standardizer(before[None].to(device), brain[None, None].to(device))
+    scale, shift = (tuple(getattr(standardizer, name).flatten().tolist()) for name in ("gamma", "beta"))
+    shown = after[0, target].float().cpu().numpy()
+    return SitePixels(str(stored.site), before[target].numpy(), shown, brain.numpy(), scale, shift)
 
 
 def _origin(outcomes: Sequence[Outcome]) -> str:

@@ -21,7 +21,7 @@ from strokelab.metrics.own import OwnMetric, check_names
 from strokelab.nifti import read_voxels
 from strokelab.preparation.store import StoredCase
 from strokelab.report.case_overlay import overlay_of
-from strokelab.report.choice import cases_by_size, cases_to_show
+from strokelab.report.choice import cases_by_size, cases_of_all, cases_to_show
 from strokelab.report.material import Overlay
 from strokelab.report.overlays import qc_picture
 from strokelab.runs.alone import StoredImages
@@ -41,6 +41,7 @@ class Outcome:
     masks: KeptMasks = field(default_factory=KeptMasks)
     overlays: tuple[Overlay, ...] = ()
     size_overlays: tuple[Overlay, ...] = ()
+    shared_overlays: tuple[Overlay, ...] = ()
 
 
 def own_metrics(settings: Settings) -> dict[str, OwnMetric]:
@@ -87,6 +88,7 @@ def with_overlays(outcomes: Sequence[Outcome], settings: Settings) -> list[Outco
         groups.setdefault(group, []).append(outcome.scores.cases)
     by_dice: dict[str, dict[str, str]] = {}
     by_size: dict[str, dict[str, str]] = {}
+    shared = _shared(outcomes) if settings.get("overlays") == "shared" else {}
     for tables in groups.values():
         rows = pd.concat(tables, ignore_index=True)
         chosen = [(by_dice, cases_to_show(rows))] + ([(by_size, cases_by_size(rows))] if _graded(settings) else [])
@@ -98,9 +100,19 @@ def with_overlays(outcomes: Sequence[Outcome], settings: Settings) -> list[Outco
             outcome,
             size_overlays=tuple(_overlays(outcome, by_size.get(outcome.entry.label, {}), settings, graded=True)),
             overlays=tuple(_overlays(outcome, by_dice.get(outcome.entry.label, {}), settings)),
+            shared_overlays=tuple(_overlays(outcome, shared.get(outcome.entry.label, {}), settings)),
         )
         for outcome in outcomes
     ]
+
+
+def _shared(outcomes: Sequence[Outcome]) -> dict[str, dict[str, str]]:
+    """The cases that all models are shown on: run -> case -> label."""
+    tables = [outcome.scores.cases.assign(model=outcome.entry.model) for outcome in outcomes]
+    wanted: dict[str, dict[str, str]] = {}
+    for label, run, case in cases_of_all(pd.concat(tables, ignore_index=True)):
+        wanted.setdefault(run, {})[case] = label
+    return wanted
 
 
 def _graded(settings: Settings) -> bool:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Protocol
 
 from strokelab.configuration import Settings, compose, conf_folder, plain
-from strokelab.evaluation.entries import Entry
 from strokelab.report.paper_tables import PaperTable, load_tables
 from strokelab.runs.recipe import unlike
 
 _SWITCHES = {"hemispheres": "split", "adversary": "site", "standardizer": "main"}
 
 
-def unlike_recipes(entry: Entry, parts: frozenset[str] | None) -> dict[str, tuple[str, ...]]:
+class Trained(Protocol):
+    """A run, or an ensemble of runs."""
+
+    @property
+    def name(self) -> str:
+        """How the run calls its model."""
+
+    @property
+    def settings(self) -> Settings:
+        """Of its training."""
+
+    @property
+    def members(self) -> Sequence[Trained]:
+        """The runs whose mean it is; () = a run."""
+
+
+def unlike_recipes(entry: Trained, parts: frozenset[str] | None) -> dict[str, tuple[str, ...]]:
     """What a run, or an ensemble's members, have otherwise than the recipe of each published table.
 
     Args:
@@ -31,10 +47,12 @@ def unlike_recipes(entry: Entry, parts: frozenset[str] | None) -> dict[str, tupl
     return found
 
 
-def _of_run(entry: Entry, table: PaperTable, parts: frozenset[str] | None) -> tuple[str, ...]:
+def _of_run(entry: Trained, table: PaperTable, parts: frozenset[str] | None) -> tuple[str, ...]:
     if isinstance(table.recipe, Mapping):
-        experiment = table.recipe.get(entry.name, "")
-        return unlike(entry.settings, _recipe(experiment)) if experiment else ()
+        asked = table.recipe.get(entry.name, ())
+        each = [asked] if isinstance(asked, str) else asked
+        found = [unlike(entry.settings, _recipe(*one.split())) for one in each]
+        return min(found, key=len, default=())
     if not table.recipe:
         return ()
     if parts is None:
@@ -45,7 +63,7 @@ def _of_run(entry: Entry, table: PaperTable, parts: frozenset[str] | None) -> tu
     return unlike(entry.settings, _recipe(experiment, *switches))
 
 
-def _of_members(entry: Entry, table: PaperTable) -> tuple[str, ...]:
+def _of_members(entry: Trained, table: PaperTable) -> tuple[str, ...]:
     """An ensemble is the paper's when each of its schemes is there and each member is of its scheme's recipe."""
     if not isinstance(table.recipe, Mapping):
         return ()

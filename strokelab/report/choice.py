@@ -44,3 +44,30 @@ def cases_by_size(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
     small = min(EACH, len(rows) - large)
     shown = [("large", row) for row in rows[:large]] + [("small", row) for row in rows[len(rows) - small :]]
     return [(label, *row) for label, row in shown]
+
+
+def cases_of_all(cases: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Cases to show all models on: (label, run, case), a row for each model; none twice for a model.
+
+    Of the cases that every model scored: best, median and the three worst by the mean of their Dice over the models,
+    and ``joined``, the one whose lesions the models join most (by the mean number of lesions that the predictions have
+    too few). Of several runs of a case the first by name stands for its model.
+
+    Args:
+        cases: a case table with the column ``model``.
+    """
+    if not {"dice", "lesion_ml"} <= set(cases.columns):
+        return []
+    usable = cases[cases["dice"].notna() & (cases["lesion_ml"] > 0)].sort_values(["run", "case"])
+    usable = usable.drop_duplicates(["model", "case"])
+    models = usable.groupby("case")["model"].nunique()
+    shared = usable[usable["case"].map(models) == usable["model"].nunique()]
+    means = shared.groupby("case", as_index=False)["dice"].mean().assign(lesion_ml=1.0, run="")
+    chosen = {case: label for label, _, case in cases_to_show(means)}
+    counts = ["truth_lesions_26", "prediction_lesions_26"]
+    if {*counts} <= {*shared.columns}:
+        fewer = (shared[counts[0]] - shared[counts[1]]).groupby(shared["case"]).mean().drop(list(chosen))
+        fewer = fewer[fewer >= 1].sort_index()
+        chosen |= {str(fewer.idxmax()): "joined"} if len(fewer) else {}
+    rows = shared[shared["case"].isin(list(chosen))]
+    return [(chosen[case], run, case) for run, case in zip(rows["run"], rows["case"].astype(str), strict=True)]

@@ -112,13 +112,19 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 3) -> No
         text.set_parse_math(False)  # a name with dollar signs is a name
 
 
-def png(figure: Figure, *, dpi: int = 220) -> bytes:
-    """The figure as PNG bytes with a palette of 256 colours, a third of the size of full colour."""
+def png(figure: Figure, *, dpi: int = 220, photo: bool = False) -> bytes:
+    """The figure as PNG bytes with a palette of 256 colours, a third of the size of full colour.
+
+    Args:
+        figure: to store.
+        dpi: its resolution.
+        photo: grey images: of those 256 colours the greys leave too few for what is painted over them.
+    """
     figure.set_dpi(dpi)
     raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="rgba", dpi=dpi)
     picture = Image.frombytes("RGBA", figure.canvas.get_width_height(), raw.getvalue()).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(small, format="png")
+    (picture if photo else picture.quantize(256, dither=Image.Dither.NONE)).save(small, format="png")
     return small.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,22 @@ def box_values(cases: pd.DataFrame, metric: str) -> dict[tuple[str, str], NDArra
     return {key: values for key, values in cells.items() if values.size}
 
 
-def box_plots(cases: pd.DataFrame, metric: str, profile: str = "default") -> Figure:
+def box_plots(
+    cases: pd.DataFrame,
+    metric: str,
+    profile: str = "default",
+    *,
+    ylabel: str = "site",
+    marks: Mapping[str, str] | None = None,
+) -> Figure:
     """Boxes per site and model, every case a dot, a diamond at the mean (SG-Net, Fig. 8).
 
     Args:
         cases: with the columns model, site and ``metric``.
         metric: a key of ``metrics.profiles.METRICS``.
         profile: of the metrics, for the unit on the axis.
+        ylabel: what the column site holds.
+        marks: site -> what is put beside its name.
 
     Raises:
         ValueError: no finite value.
@@ -50,7 +60,7 @@ def box_plots(cases: pd.DataFrame, metric: str, profile: str = "default") -> Fig
         raise ValueError(f"no finite value of {metric}")
     sites, models = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     names = list(dict.fromkeys(cases["model"]))
-    colours, marks, step = colour_of(names), marker_of(names), 0.8 / len(models)
+    colours, signs, step = colour_of(names), marker_of(names), 0.8 / len(models)
     figure, axes = new_figure(1.0 + 0.3 * len(sites) * max(len(models), 1.6))
     for (site, model), values in cells.items():
         y = sites.index(site) + (models.index(model) - (len(models) - 1) / 2) * step
@@ -69,17 +79,19 @@ def box_plots(cases: pd.DataFrame, metric: str, profile: str = "default") -> Fig
         )
         # A fixed pattern spreads the dots: the same table gives the same picture.
         spread = (np.arange(values.size) * 0.618 % 1 - 0.5) * step * 0.5
-        look: dict[str, Any] = {"color": colours[model], "marker": marks[model], "markeredgewidth": 0.0}
+        look: dict[str, Any] = {"color": colours[model], "marker": signs[model], "markeredgewidth": 0.0}
         axes.plot(values, y + spread, linestyle="", markersize=3.2, alpha=0.55, **look)
         axes.plot([values.mean()], [y], "D", color="white", markeredgecolor=colours[model], markersize=5.5, zorder=4)
     counts = with_sites(cases).groupby("site")["case"].nunique()
-    axes.set_yticks(range(len(sites)), [f"{site}  (n={counts[site]})" for site in sites], parse_math=False)
+    beside = {site: f"  {mark}" for site, mark in (marks or {}).items() if mark}
+    names_of = [f"{site}{beside.get(site, '')}  (n={counts[site]})" for site in sites]
+    axes.set_yticks(range(len(sites)), names_of, parse_math=False)
     axes.set_ylim(len(sites) - 0.4, -0.6)
     if METRICS[metric].limits == (0.0, 1.0):
         axes.set_xlim(-0.02, 1.02)
-    axes.set(xlabel=heading(metric, profile), ylabel="site")
+    axes.set(xlabel=heading(metric, profile), ylabel=ylabel)
     axes.grid(axis="x", color=PALE, linewidth=0.7)
-    handles = [Line2D([], [], color=colours[m], marker=marks[m], linestyle="", label=m) for m in models]
+    handles = [Line2D([], [], color=colours[m], marker=signs[m], linestyle="", label=m) for m in models]
     handles.append(
         Line2D([], [], color="white", marker="D", markeredgecolor=GREY, linestyle="", label="mean", markersize=5.5)
     )

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from strokelab.files import natural_key
+from strokelab.report.cells import Cell, Table, count_cell, further, plain_number
 from strokelab.report.drawing import COLOURS, DASHES, colour_of, legend_below, log_axis, plain
-from strokelab.report.intensities import GreyValues, SiteHistograms
+from strokelab.report.intensities import Factors, GreyValues, SiteHistograms, SitePixels
 from strokelab.report.material import Evaluation, RunMaterial
-from strokelab.report.pictures import Section, file_name, stored
+from strokelab.report.pictures import Picture, Section, file_name, listed, stored
 
 TITLE = "Grey values per site"
+_MOST_SITES = 9  # side by side
 
 
 def grey_value_section(evaluation: Evaluation) -> Section:
@@ -38,8 +40,78 @@ def grey_value_section(evaluation: Evaluation) -> Section:
                 wide=True,
             )
         )
+        if values.examples:
+            pictures.append(_slices(run.name, values.examples))
         sentences.append(_distance_sentence(run, values.before_brain, values.after_brain))
-    return Section("intensities", TITLE, tuple(pictures), (*sentences, *_absent(evaluation)))
+    tables = [factor_table(run.name, run.grey_values.factors) for run in shown if run.grey_values]
+    said = (*sentences, *_absent(evaluation))
+    return Section("intensities", TITLE, tuple(pictures), said, tuple(table for table in tables if table.rows))
+
+
+def factor_table(run: str, factors: Sequence[Factors]) -> Table:
+    """Scale and shift of the standardizer per site: mean and SD over the same slice of every scan.
+
+    Args:
+        run: its name.
+        factors: of its sites.
+    """
+    several = len({one.channel for one in factors}) > 1
+    rows = []
+    for one in sorted(factors, key=lambda one: (one.channel, natural_key(one.site))):
+        cells = [Cell(one.site, heading=True), *([count_cell(one.channel + 1)] if several else [])]
+        rows.append((*cells, count_cell(one.scans), _mean_sd(one.scale), _mean_sd(one.shift)))
+    header = ("Site", *(["Channel"] if several else []), "Scans", "Scale (gamma)", "Shift (beta)")
+    note = "One axial slice (index 93 of 189 at 1 mm) of every scan; a z-scored x becomes gamma x + beta."
+    caption = f"{run}: scale and shift of MAIN per site, mean ± SD over scans"
+    return Table(caption, header, tuple(rows), (note,), name=f"main_factors_{file_name(run)}")
+
+
+def _mean_sd(pair: tuple[float, float]) -> Cell:
+    mean, sd = pair
+    text = plain_number(mean, 4) + ("" if np.isnan(sd) else f" ± {plain_number(sd, 4)}")
+    return Cell(text, mean, further=further(sd=sd))
+
+
+def _slices(run: str, examples: Sequence[SitePixels]) -> Picture:
+    sites = listed([one.site for one in examples[:_MOST_SITES]])
+    return stored(
+        f"before_and_after_{file_name(run)}",
+        slice_figure(examples[:_MOST_SITES]),
+        caption=f"{run}: one axial slice (index 93 of 189 at 1 mm) of the first scan of sites {sites}, before MAIN "
+        "and after it, on one scale of grey for all sites of a row. The patient's right is on the left.",
+        alt=f"A slice of each of the sites {sites}, before MAIN above, after MAIN below.",
+        wide=True,
+        photo=True,
+    )
+
+
+def slice_figure(examples: Sequence[SitePixels]) -> Figure:
+    """A slice of each site, before MAIN in the upper row, after it in the lower (SG-Net, Fig. 6).
+
+    Args:
+        examples: one scan of each site; slices (Y, X), x to the patient's left, y to the front.
+
+    Raises:
+        ValueError: nothing to plot.
+    """
+    if not examples:
+        raise ValueError("no slice to plot")
+    ordered = sorted(examples, key=lambda one: natural_key(one.site))
+    rows, columns = np.shape(ordered[0].before)
+    width = 6.2
+    figure = Figure(figsize=(width, 2 * width / len(ordered) * rows / columns + 0.6), layout="constrained")
+    grid = figure.subplots(2, len(ordered), squeeze=False)
+    for line, moment in zip(grid, ("before", "after"), strict=True):
+        inside = [np.asarray(getattr(one, moment))[np.asarray(one.brain) != 0] for one in ordered]
+        low, high = np.percentile(np.concatenate(inside), [1, 99])
+        for axes, one in zip(line, ordered, strict=True):
+            picture = np.asarray(getattr(one, moment))[::-1, ::-1]
+            axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="bilinear")
+            axes.set_axis_off()
+            if moment == "before":
+                axes.set_title(one.site, fontsize=7, parse_math=False)
+        line[0].text(-0.08, 0.5, moment, transform=line[0].transAxes, fontsize=8, rotation=90, ha="right", va="center")
+    return figure
 
 
 def grey_value_figure(values: GreyValues) -> Figure:

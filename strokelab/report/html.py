@@ -26,8 +26,8 @@ from strokelab.scoring.tables import write_table
 
 _PHOTO_QUALITY = 82  # of overlays in the page; the files beside it are lossless
 _ORDER = (
-    *("results", "sites", "comparison", "sizes", "postprocessing", "tuning", "thresholds", "overlays", "training"),
-    *("intensities", "cases", "runs"),
+    *("results", "sites", "inputs", "comparison", "sizes", "postprocessing", "tuning", "thresholds", "overlays"),
+    *("methods", "training", "intensities", "cases", "runs"),
 )
 _UNKNOWN = "cases"  # what has no place of its own stands before the long table
 
@@ -98,7 +98,8 @@ def assemble(chapters: Sequence[Chapter], pictures: Sequence[Section]) -> list[S
     for section in pictures:
         chapter = found.get(section.anchor, Section(section.anchor, section.title))
         sentences = (*chapter.sentences, *section.sentences)
-        found[section.anchor] = replace(chapter, pictures=section.pictures, sentences=sentences)
+        tables = (*chapter.tables, *section.tables)
+        found[section.anchor] = replace(chapter, pictures=section.pictures, sentences=sentences, tables=tables)
     return sorted(found.values(), key=lambda section: _place(section.anchor))
 
 

@@ -5,7 +5,7 @@ Source of the picture: SG-Net (Yu et al. 2022, arXiv 2205.04329, Fig. 5), one ax
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -27,6 +27,19 @@ class SitePixels:
     before: NDArray[Any]  # what the standardiser gets
     after: NDArray[Any]  # what it returns
     brain: NDArray[Any]  # non-zero inside
+    scale: tuple[float, ...] = ()  # gamma of each channel, where it is known
+    shift: tuple[float, ...] = ()  # beta
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What a standardizer does to the scans of one site: scale and shift of one channel, over scans."""
+
+    site: str
+    channel: int
+    scans: int
+    scale: tuple[float, float]  # mean and sample SD over scans; the SD of one scan is NaN
+    shift: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,8 @@ class GreyValues:
     before_brain: SiteHistograms
     after_brain: SiteHistograms
     scans: int
+    examples: tuple[SitePixels, ...] = ()  # the first scan of each site
+    factors: tuple[Factors, ...] = ()
 
 
 def slice_index(slices: int) -> int:
@@ -75,8 +90,12 @@ def grey_values(scans: Iterable[SitePixels], *, bins: int = 100) -> GreyValues:
         (moment, where): {} for moment in ("before", "after") for where in ("all", "brain")
     }
     count = 0
+    examples: dict[str, SitePixels] = {}
+    factors: dict[str, list[tuple[tuple[float, ...], tuple[float, ...]]]] = {}
     for scan in scans:
         count += 1
+        examples.setdefault(scan.site, scan)
+        factors.setdefault(scan.site, []).append((scan.scale, scan.shift))
         inside = np.asarray(scan.brain) != 0
         for moment, pixels in (("before", scan.before), ("after", scan.after)):
             array = np.asarray(pixels, dtype=np.float64)
@@ -89,7 +108,22 @@ def grey_values(scans: Iterable[SitePixels], *, bins: int = 100) -> GreyValues:
         before_brain=panels["before", "brain"],
         after_brain=panels["after", "brain"],
         scans=count,
+        examples=tuple(examples.values()),
+        factors=tuple(one for site, found in factors.items() for one in _factors(site, found)),
     )
+
+
+def _factors(site: str, found: Sequence[tuple[tuple[float, ...], tuple[float, ...]]]) -> list[Factors]:
+    """Of the scans of a site, each with the scales and shifts of its channels."""
+    scales, shifts = (np.array([one[i] for one in found], dtype=np.float64) for i in (0, 1))  # (scans, channels)
+
+    def described(values: Floats) -> tuple[float, float]:
+        return float(values.mean()), float(values.std(ddof=1)) if values.size > 1 else float("nan")
+
+    return [
+        Factors(site, channel, len(found), described(scales[:, channel]), described(shifts[:, channel]))
+        for channel in range(scales.shape[1])
+    ]
 
 
 def histograms(values: Mapping[str, NDArray[Any]], *, bins: int = 100) -> SiteHistograms:

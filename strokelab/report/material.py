@@ -75,6 +75,7 @@ class RunMaterial:
     grey_values: GreyValues | None = None
     overlays: tuple[Overlay, ...] = ()
     size_overlays: tuple[Overlay, ...] = ()  # of the largest and the smallest lesions, with probabilities
+    shared_overlays: tuple[Overlay, ...] = ()  # of cases that every model is shown on
     cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured
     probabilities: pd.DataFrame | None = None  # run, case, bin, lesion, healthy, mass: metrics.thresholds
     published: str = ""  # what published tables call the model, where it is not ``model``

@@ -16,8 +16,9 @@ from strokelab.preparation.mirror import PREFIX, Mirror
 from strokelab.preparation.parallel import outcomes
 from strokelab.preparation.progress import bar
 from strokelab.preparation.recipe import Preparation, prepare
+from strokelab.report.cohort_pictures import Scans
 from strokelab.report.overlays import PLANES, head_box, letters, through_largest_lesion, window
-from strokelab.report.pictures import file_name
+from strokelab.report.pictures import Section, file_name, stored
 
 _INCHES = 2.2  # of a picture's width
 
@@ -51,6 +52,26 @@ def mirror_pictures(cases: Sequence[Case], folder: Path, *, workers: int = 1) ->
                 warnings.warn(message, category, stacklevel=2)
             shown.advance(shown.task_ids[0])
             yield picture
+
+
+def mirrored_section(scans: Scans) -> Section:
+    """One case above its mirrored channels: the second of the data set, as the paper shows, or the only one.
+
+    Raises:
+        StrokelabError: it cannot be prepared.
+    """
+    case = scans.cases[min(1, len(scans.cases) - 1)]
+    prepared, mirrored = _prepared(case)
+    picture = stored(
+        f"mirrored_{file_name(case.case_id)}",
+        mirror_figure(prepared, mirrored),
+        caption=f"{case.case_id}: every modality above its mirrored channel, the axial slice through the largest "
+        "lesion. The patient's right is on the left.",
+        alt=f"Axial slices of {case.case_id}, as they are and mirrored.",
+        wide=True,
+        photo=True,
+    )
+    return Section("mirrored", "Mirrored modalities", (picture,))
 
 
 def mirror_figure(prepared: PreparedCase, mirrored: Mirrored) -> Figure:
@@ -88,11 +109,16 @@ def _write(job: tuple[Case, Path]) -> tuple[Picture, list[tuple[str, type[Warnin
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            prepared = prepare(case, Preparation(tuple(case.images), normalize="none", mirror=Mirror(enabled=True)))
-            assert prepared.mirrored is not None  # it is enabled
+            prepared, mirrored = _prepared(case)
             with replacing(path) as temporary:
-                mirror_figure(prepared, prepared.mirrored).savefig(temporary, format="png", dpi=110)
-            picture = Picture(case.case_id, path, prepared.mirrored)
+                mirror_figure(prepared, mirrored).savefig(temporary, format="png", dpi=110)
+            picture = Picture(case.case_id, path, mirrored)
         except StrokelabError as error:
             picture = Picture(case.case_id, path, failure=error)
     return picture, [(str(one.message), one.category) for one in caught]
+
+
+def _prepared(case: Case) -> tuple[PreparedCase, Mirrored]:
+    prepared = prepare(case, Preparation(tuple(case.images), normalize="none", mirror=Mirror(enabled=True)))
+    assert prepared.mirrored is not None  # it is enabled
+    return prepared, prepared.mirrored

@@ -180,11 +180,12 @@ class _View:
             picture = plane.cut(self.image, index)
             axes.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
             for colour, mask in self.paint.items():
-                _fill(axes, plane.cut(mask, index), colour, extent)
+                fill(axes, plane.cut(mask, index), colour, extent)
             letters(axes, plane)
 
 
-def _fill(axes: Axes, mask: Array, colour: str, extent: tuple[float, float, float, float]) -> None:
+def fill(axes: Axes, mask: Array, colour: str, extent: tuple[float, float, float, float]) -> None:
+    """Colour a mask, or a probability, on a picture that covers ``extent``: left, right, bottom, top."""
     if not mask.any():
         return
     layer = np.zeros((*mask.shape, 4), dtype=np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,6 +46,7 @@ class PaperRow:
         models: names of models.
         postprocess: name of the post-processing; "" = any.
         difference_of: two methods of the table: the row is the first minus the second; () = a row of its own.
+        made_of: models from whose runs an evaluation makes the row's: a mean of all of them, a mean of checkpoints.
     """
 
     method: str
@@ -56,6 +57,12 @@ class PaperRow:
     models: tuple[str, ...] = ()
     postprocess: str = ""
     difference_of: tuple[str, ...] = ()
+    made_of: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether a run of ours can stand beside it; others are quoted."""
+        return self.parts is not None or bool(self.models) or bool(self.difference_of)
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,13 @@ class PaperTable:
         footnotes: contradictions and misprints.
         needs: a part that one of our runs must have for the table to be of interest.
         ticks: part -> heading, for tables that tick the parts a method has.
-        recipe: the experiment (``conf/experiment``) by which rows are met, or model -> experiment; "": any run of a
-            row's parts or model.
+        recipe: the experiment (``conf/experiment``) by which rows are met, or model -> experiment, with further
+            settings behind it, or several of which one is met; "": any run of a row's parts or model.
+        sweep: of ``conf/sweep``, which trains what the rows need; "" = nothing does.
+        train: further commands that train what the sweep does not.
+        evaluate: settings of ``evaluate.py`` besides runs and profile.
+        impossible: why it cannot be made here; "" = it can.
+        submission: name of the BIDS derivative in which the owners of a hidden test set take masks to score.
     """
 
     name: str
@@ -126,7 +138,12 @@ class PaperTable:
     footnotes: tuple[str, ...] = ()
     needs: str = ""
     ticks: Mapping[str, str] = field(default_factory=dict)
-    recipe: str | Mapping[str, str] = ""
+    recipe: str | Mapping[str, str | Sequence[str]] = ""
+    sweep: str = ""
+    train: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    impossible: str = ""
+    submission: str = ""
 
 
 def load_tables(conf: Path, pattern: str = "*") -> tuple[PaperTable, ...]:
@@ -169,7 +186,7 @@ def load_table(path: Path) -> PaperTable:
                 "columns": {str(key): str(heading) for key, heading in content["columns"].items()},
                 "rows": tuple(_row(row) for row in content["rows"]),
                 "protocol": _protocol(content["protocol"]),
-                "footnotes": tuple(content.get("footnotes", ())),
+                **{key: tuple(content.get(key, ())) for key in ("footnotes", "train", "evaluate")},
             }
         )
         stray = {key for row in table.rows for key in row.values} - set(table.columns)
@@ -211,6 +228,7 @@ def _row(content: Mapping[str, Any]) -> PaperRow:
         models=tuple(content.get("models", ())),
         postprocess=str(content.get("postprocess", "")),
         difference_of=tuple(content.get("difference_of", ())),
+        made_of=tuple(content.get("made_of", ())),
     )
 
 

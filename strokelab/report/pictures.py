@@ -41,7 +41,7 @@ def stored(
     name: str, figure: Figure, *, caption: str, alt: str, wide: bool = False, photo: bool = False, on_page: bool = True
 ) -> Picture:
     """Draw a figure for the page and the folder; fields as in ``Picture``."""
-    return Picture(name, caption, alt, png(figure), pdf(figure), wide=wide, photo=photo, on_page=on_page)
+    return Picture(name, caption, alt, png(figure, photo=photo), pdf(figure), wide=wide, photo=photo, on_page=on_page)
 
 
 def file_name(text: str) -> str:

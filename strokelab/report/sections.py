@@ -11,7 +11,9 @@ from strokelab.report.curves import threshold_section
 from strokelab.report.differences import difference_section
 from strokelab.report.figures import box_plots, size_scatter
 from strokelab.report.grey_values import grey_value_section
+from strokelab.report.input_boxes import input_section
 from strokelab.report.material import Evaluation, Overlay, RunMaterial, finite
+from strokelab.report.method_panels import method_section
 from strokelab.report.overlays import three_planes
 from strokelab.report.pictures import Picture, Section, file_name, listed, stored
 from strokelab.report.postprocessing import postprocessing_section
@@ -31,6 +33,10 @@ def picture_sections(evaluation: Evaluation) -> list[Section]:
         threshold_section(evaluation),
         overlay_section(evaluation),
     ]
+    if any(run.shared_overlays for run in evaluation.runs):
+        sections.append(method_section(evaluation))
+    if "modality" in evaluation.cases:
+        sections.append(input_section(evaluation))
     for made in (postprocessing_section(evaluation), tuning_section(evaluation)):
         sections += [made] if made is not None else []
     if any(run.trained for run in evaluation.runs):

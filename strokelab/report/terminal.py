@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich import box
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from strokelab.report.cells import Table as Page
 from strokelab.report.cells import counted
 from strokelab.report.outside import outside_notes
 from strokelab.report.significance import comparisons, number_of_tests, sentence, worth_telling
@@ -54,6 +55,35 @@ def results_table(cases: pd.DataFrame, title: str, *, models: Mapping[str, str] 
     if lines:
         table.caption, table.caption_justify, table.caption_style = Text("\n".join(lines)), "left", ""
     return table
+
+
+def page_table(table: Page) -> Table:
+    """A table of the page, its notes underneath; the paper's number and ours share a column, ours in the second line.
+
+    Args:
+        table: of the page.
+    """
+    shown = Table(
+        title=escape(table.caption), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    columns = _columns(table.header)
+    for heading, places in columns.items():
+        numbers = any(row[place].number is not None for row in table.rows for place in places)
+        name = f"{escape(heading)}\n[bold]ours[/]" if len(places) > 1 else escape(heading)
+        shown.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*("\n".join(escape(row[place].text) for place in places) for places in columns.values()))
+    if table.notes:
+        shown.caption, shown.caption_justify, shown.caption_style = Text("\n".join(table.notes)), "left", "dim"
+    return shown
+
+
+def _columns(header: Sequence[str]) -> dict[str, list[int]]:
+    """Heading -> the columns that stand in it: a paper's and ours, or one alone."""
+    found: dict[str, list[int]] = {}
+    for place, heading in enumerate(header):
+        found.setdefault(heading.removesuffix(", paper").removesuffix(", ours"), []).append(place)
+    return found
 
 
 def comparison_lines(cases: pd.DataFrame, models: Mapping[str, str] | None = None) -> list[str]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from strokelab.contract import CURVES_ONLY
+from strokelab.report.cells import NOTHING, Cell, Table, count_cell, further, plain_number
 from strokelab.report.drawing import DASHES, GREY, PALE, colour_of, legend_below, new_figure
 from strokelab.report.material import Evaluation, RunMaterial
 from strokelab.report.pictures import Section, stored
@@ -20,6 +21,7 @@ TITLE = "Training"
 SNAPSHOT_RATE = "snapshot/rate"
 """Column of the log with a value in the epochs that left a snapshot: the rate of their last step."""
 _APART = 5
+_ACCURACY = ("site/accuracy", "site/balanced_accuracy")
 
 
 def training_section(evaluation: Evaluation) -> Section:
@@ -81,7 +83,49 @@ def training_section(evaluation: Evaluation) -> Section:
     without = [run.name for run in runs if run.history is None]
     if without:
         sentences.append(f"Without a training log: {', '.join(without)}.")
-    return Section("training", TITLE, pictures, tuple(sentences))
+    accuracy = accuracy_table(runs)
+    return Section("training", TITLE, pictures, tuple(sentences), () if accuracy is None else (accuracy,))
+
+
+def accuracy_table(runs: Sequence[RunMaterial]) -> Table | None:
+    """Site accuracy of the last epoch per model, over its runs; None where no run has logged it.
+
+    Args:
+        runs: of any models; repeats of a model are its seeds and folds.
+    """
+    rows = []
+    for model in dict.fromkeys(run.model for run in runs):
+        own = [run for run in runs if run.model == model and run.history is not None]
+        ends: dict[str, list[float]] = {}
+        for run in own:
+            assert run.history is not None
+            for column in _ACCURACY:
+                values = epoch_values(run.history, column)
+                ends.setdefault(column, []).extend([float(values.iloc[-1])] if len(values) else [])
+        if not any(ends.values()):
+            continue
+        chance = [share for run in own if (share := chance_of(run)) is not None]
+        largest = [share for run in own if (share := run.majority_share) is not None]
+        cells = [Cell(model, heading=True), count_cell(len(ends["site/accuracy"]))]
+        levels = [_mean_sd(values) for values in (*ends.values(), chance, largest)]
+        rows.append((*cells, *levels))
+    if not rows:
+        return None
+    header = ("Model", "Runs", "Accuracy", "Balanced accuracy", "Chance (1/K)", "Always the largest site")
+    notes = (
+        "Mean ± SD over the runs of a model, mean over the training samples of the last epoch. SG-Net's paper, section "
+        "III-C, gives approximately 0.14 after five repeats, and 1/8 as the share of a random guess.",
+        "Balanced accuracy is the mean over sites of the share that is told right: a constant guess gives 1/K.",
+    )
+    return Table("Site accuracy of the last epoch", header, tuple(rows), notes, name="site_accuracy")
+
+
+def _mean_sd(values: Sequence[float]) -> Cell:
+    if not values:
+        return Cell(NOTHING)
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1)) if len(set(values)) > 1 else float("nan")
+    text = plain_number(mean, 3) + ("" if np.isnan(sd) else f" ± {plain_number(sd, 3)}")
+    return Cell(text, mean, further=further(sd=sd))
 
 
 def epoch_values(history: pd.DataFrame, column: str) -> pd.Series:

@@ -95,7 +95,7 @@ def _facts(settings: Settings) -> dict[str, Any]:
 
 def _of_data(settings: Settings, recipe: Settings) -> Iterable[str]:
     cohort = settings.get("cohort") or {}
-    wanted = str(recipe["data"].get("_target_")).rpartition(".")[2].lower()
+    wanted = str(recipe["data"].get("_target_")).rpartition(".")[2].lower() + str(recipe["data"].get("variant") or "")
     if str(cohort.get("dataset", "")).replace("_", "") != wanted:
         yield f"data: trained on {cohort.get('dataset') or 'unknown'}, not {wanted}"
     validating = (cohort.get("cases") or {}).get("val")

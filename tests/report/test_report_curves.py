@@ -75,7 +75,7 @@ def test_figures_hold_a_line_per_model_and_the_best_threshold():
 
 
 def test_the_section_draws_whom_it_can_and_names_the_others(full_evaluation, monkeypatch):
-    monkeypatch.setattr("strokelab.report.pictures.png", lambda figure: b"png")
+    monkeypatch.setattr("strokelab.report.pictures.png", lambda figure, photo: b"png")
     monkeypatch.setattr("strokelab.report.pictures.pdf", lambda figure: b"pdf")
     assert list(counts_by_model(full_evaluation)) == ["sgnet"]
     section = threshold_section(full_evaluation)
