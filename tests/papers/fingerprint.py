@@ -1,4 +1,4 @@
-"""Weights and inputs by formula, and what a network makes of them: the fingerprints of the comparators' spec, section 6.
+"""Weights and inputs by formula, and what a network makes of them: fingerprints of the comparators' spec, section 6.
 
 In float64: in single precision the weights of some networks cancel.
 """
