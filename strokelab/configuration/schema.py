@@ -15,6 +15,7 @@ _OF_NODES = ("callbacks", "logger", "stages")
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     **{"seed": (int,), "score_test": (bool,), "run_dir": (str,), "checkpoint": (str,)},
     "name": (str, int, float),
+    "protocol": (str,),
 }
 
 

@@ -27,6 +27,7 @@ _IMMATERIAL = (
     "allow",
     "logger",
     "allocator",
+    "protocol",  # the name of settings that are all there
     "data.store",
     "data.val_fraction",  # the split has it
     "data.curves",

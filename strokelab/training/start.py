@@ -47,7 +47,7 @@ from strokelab.training.trainer import check_monitors
 SECTIONS = ("data", "planner", "model", "view", "split", "trainer", "callbacks", "logger", "postprocess")
 PLAIN_KEYS = (
     *("stages", "name", "seed", "run_dir", "resume", "init_weights", "allow", "checkpoint", "objective", "score_test"),
-    *("allocator", "cohort"),
+    *("allocator", "cohort", "protocol"),
 )
 # resume=auto: go on with whatever lies in run_dir.
 AUTO = "auto"
