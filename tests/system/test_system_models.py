@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import any_contrast_settings, balanced_settings, crop_settings, patch_settings
+from tiny_runs import any_contrast_settings, balanced_settings, crop_settings, patch_settings, unlearning_settings
 
 from strokelab.configuration import compose, conf_folder, plain
 from strokelab.data import read_cases
@@ -26,7 +26,7 @@ def _as_it_was():
 
 def settings_of(tiny: list[str], choice: str = "") -> list[str]:
     own = {"nnunet": patch_settings, "resunet3d": crop_settings, "sunet": balanced_settings}
-    own |= {"synthstroke": any_contrast_settings}
+    own |= {"synthstroke": any_contrast_settings, "unlearning": unlearning_settings}
     settings = next((small(tiny) for family, small in own.items() if family in choice), tiny)
     return [item for item in settings if not item.startswith("callbacks.")]
 
