@@ -138,3 +138,10 @@ def judged(adversary: Any, network: nn.Module, image: Tensor, site: Tensor) -> t
         logits = trunk.decode(features)
         loss, confusion = adversary(features[-1], site)
     return logits, loss, confusion
+
+
+def shown_to(adversary: Any, network: nn.Module, image: Tensor) -> list[Tensor]:
+    """The features of an image that an adversary reads, (B, C, *S) each."""
+    if hasattr(adversary, "shown"):
+        return [features for _, features in adversary.shown(network, image)]
+    return [u_shaped(network).encode(image)[-1]]

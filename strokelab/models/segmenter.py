@@ -65,8 +65,9 @@ class Segmenter(L.LightningModule):
             cannot be.
 
     Logs, once per epoch over its samples (numbers of a resumed run are those of an unbroken one): ``train/loss``,
-    ``train/segmentation_loss``, while unlearning ``train/confusion_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/<name>`` of each validation metric;
-    ``curves_only/<name>`` where ``curves`` says so: of cases that test, by which nothing may be chosen.
+    ``train/segmentation_loss``, while unlearning ``train/confusion_loss``, with MAIN
+    ``main/{gamma,beta}_{mean,min}``; ``val/<name>`` of each validation metric; ``curves_only/<name>`` where ``curves``
+    says so: of cases that test, by which nothing may be chosen.
     Every step: ``train/loss_step``. Losses are those of the batch of all processes. The site's numbers are logged by
     ``callbacks.site_adversary``.
     """

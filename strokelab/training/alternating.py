@@ -1,4 +1,4 @@
-"""What a training cannot have whose model steps its optimizers itself (``adversary=unlearning``). Knows settings only."""
+"""What a training cannot have whose model steps its optimizers itself (``adversary=unlearning``). Knows settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_alternating(settings: Settings) -> None:
 
 
 def with_unused_parameters(trainer: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """The settings of a trainer of several processes, so that DDP looks for parameters without a gradient where the model has such.
+    """The settings of a trainer of several processes, so that DDP looks for parameters without a gradient, if asked.
 
     Args:
         trainer: settings.

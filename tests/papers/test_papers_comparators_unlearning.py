@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from fingerprint import assert_fingerprint, fingerprinted, image
-from small_segmenter import PLANE, SITES, Batches, batch_of, trainer_with
 from lightning.pytorch import Callback
+from small_segmenter import PLANE, SITES, Batches, batch_of, trainer_with
 from torch import nn
 
 from strokelab import build_model
