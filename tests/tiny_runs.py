@@ -38,6 +38,23 @@ def patch_settings(tiny: list[str]) -> list[str]:
     ]
 
 
+def trunk_settings(tiny: list[str]) -> list[str]:
+    """The same for networks with a residual trunk: one block a layer, and sides that divide by 16."""
+    return [
+        *(item for item in tiny if not item.startswith(("view.preparation.crop", "model.network.depth"))),
+        *("view.preparation.crop=[32,32,null]", "model.network.layers=[1,1,1,1]"),
+    ]
+
+
+def plan_of_slices(tiny: list[str]) -> list[str]:
+    """The same for nnU-Net of slices."""
+    return [
+        *(item for item in tiny if not item.startswith(("model.", "callbacks."))),
+        *("model.network.widths=[4,8]", "model.network.kernels=[[3,3],[3,3]]", "model.network.strides=[[1,1],[2,2]]"),
+        *("trainer.precision=32-true", "allocator=default"),
+    ]
+
+
 def balanced_settings(tiny: list[str]) -> list[str]:
     """The same for SUNet: a few balanced patches, and windows of a coarse step."""
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import signature
+from math import prod
 from typing import Any
 
 from strokelab.configuration.building import target_of
@@ -47,6 +48,7 @@ def check_fit(settings: Settings) -> None:
         _check_midline(model, node, view, network, samples, windows)
     for part in filter(None, (samples, windows)):
         _check_sides(part, network, halves)
+    _check_samples(network, halves, settings)
     _check_sites(target_of(model.get("adversary")), settings.get("data") or {})
     _check_sources(settings.get("data") or {})
     _check_made(model, node, view, settings.get("data") or {})
@@ -218,6 +220,21 @@ def _halvable(width: int, model: Mapping[str, Any], network: Network, spacing: A
         return halvable(width, given, spacing or (1.0, 1.0, 1.0))
     step = 2 * network.divisor("x")
     return -(-width // step) * step
+
+
+def _check_samples(network: Network, halves: int, settings: Settings) -> None:
+    """A step gives each process as many samples as its network trains on at least, as far as the settings say."""
+    batch, trainer = (settings.get("data") or {}).get("batch_size"), settings.get("trainer") or {}
+    counts = [trainer.get(key) for key in ("devices", "num_nodes")]
+    processes = prod(count for count in counts if isinstance(count, int) and count > 0)
+    if isinstance(batch, int) and batch // processes * halves < network.least_samples:
+        least = -(-network.least_samples // halves) * processes
+        raise ConfigError(
+            "data.batch_size",
+            found=f"{batch} for {processes} process{'' if processes == 1 else 'es'}",
+            expected=f"at least {least}: the network trains on no fewer than {network.least_samples} samples at once",
+            remedy=f"set data.batch_size={least}",
+        )
 
 
 def _check_sites(adversary: Any, data: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """What the objects of a config say of themselves, asked before any data are read: built on shapes alone.
 
 A network may say its ``dimensions`` (2 or 3), ``divisors`` (what each axis of a sample must be a multiple of),
-``shortest`` (the least length of each axis) and whether it takes ``non_negative`` images alone; samplers and windows
-say their ``sample_shape``. What an object does not say is unknown, and not checked. Axes are those of a sample: (rows,
-columns) of slices, (x, y, z) of patches.
+``shortest`` (the least length of each axis), ``least_samples`` (of a training batch in each process) and whether it
+takes ``non_negative`` images alone; samplers and windows say their ``sample_shape``. What an object does not say is
+unknown, and not checked. Axes are those of a sample: (rows, columns) of slices, (x, y, z) of patches.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Network:
         planned: whether a plan is still to decide what it divides by; ``divisors`` are then the least.
         non_negative: whether it refuses images below 0.
         shortest: the least length of each axis of a sample.
+        least_samples: of a training batch in each process.
     """
 
     dimensions: int | None = None
@@ -39,6 +40,7 @@ class Network:
     planned: bool = False
     non_negative: bool = False
     shortest: tuple[int, ...] | None = None
+    least_samples: int = 1
 
     def divisor(self, axis: str) -> int:
         """What a sample's side along x, y or z is divided by; 1 where that is unknown."""
@@ -101,6 +103,7 @@ def _network(node: str, *, planned: bool) -> Network:
         planned,
         getattr(network, "non_negative", False) is True,
         _lengths(getattr(network, "shortest", None)),
+        int(getattr(network, "least_samples", 1)),
     )
 
 

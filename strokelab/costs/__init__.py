@@ -22,11 +22,12 @@ from strokelab.files import make_folder
 from strokelab.grid import resample
 from strokelab.inference.timing import Timing, time_case
 from strokelab.models.cost import ModelCost, model_cost
+from strokelab.networks.unet import UNet
 from strokelab.preparation.recipe import plan_steps
 from strokelab.preparation.template import MNI, template_brain
 from strokelab.report.cells import NOTHING, Cell, Table, number_cell
 from strokelab.report.exports import write_tables
-from strokelab.report.paper_tables import Number, load_tables
+from strokelab.report.paper_tables import Number, PaperRow, load_tables
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -43,7 +44,7 @@ class Measured:
 
     name: str
     cost: ModelCost
-    parts: frozenset[str]  # of SG-Net's that are switched on
+    parts: frozenset[str] | None  # of SG-Net's that are switched on; None: another network than its U-Net
     window_macs: int  # multiply-accumulates of what is predicted at once, which need not be of the sample's size
     timing: Timing | None = None
     steps: tuple[Step, ...] = ()  # of training, whose memory was asked for
@@ -85,7 +86,8 @@ def measure(
     cost = model_cost(model, sample)
     shape = getattr(view.windows, "sample_shape", lambda crop: None)(view.preparation.crop)
     window_macs = cost.macs if shape in (None, sample) else model_cost(model, shape).macs
-    parts = frozenset(part for part in PARTS if getattr(model, part) is not None)
+    switched_on = frozenset(part for part in PARTS if getattr(model, part) is not None)
+    parts = switched_on if type(model.network) is UNet else None
     steps = () if training is None else steps_of(name, model, sample, training, device=device)
     timing = _time(model, view, samples, device) if seconds else None
     return Measured(name, cost, parts, window_macs, timing, steps)
@@ -130,7 +132,7 @@ def beside_the_paper(measured: Sequence[Measured]) -> Table | None:
         for printed in table.rows:
             values = {key.removeprefix("training_"): value for key, value in printed.values.items()}
             prefix = "training_" if any(key.startswith("training_") for key in table.columns) else ""
-            for own in (m for m in slicewise if printed.parts is not None and m.parts == printed.parts):
+            for own in (m for m in slicewise if _is_of(printed, m)):
                 cells = [Cell(own.name, heading=True), Cell(f"{table.title.partition(':')[0]}, {printed.method}")]
                 for key in columns:
                     theirs, ours = values.get(key), own.cost.torchstat.get(f"{prefix}{key}" if key in values else "")
@@ -146,9 +148,18 @@ def beside_the_paper(measured: Sequence[Measured]) -> Table | None:
         "MACC is multiplications and additions, about twice the multiply-accumulates; FLOPs are multiply-accumulates, "
         "norms and activations. With hemispheres memory and MACC are those of one half, FLOPs those of both. Table IV "
         "counts the site classifier, Table V does not.",
-        *dict.fromkeys(note for table in tables for note in table.footnotes if "33.6" in note),
+        *dict.fromkeys(
+            note for table in tables for note in table.footnotes if "33.6" in note or note.startswith("Costs:")
+        ),
     )
     return Table("SG-Net's Tables IV and V, counted again", header, tuple(rows), notes, name="costs_sgnet")
+
+
+def _is_of(printed: PaperRow, own: Measured) -> bool:
+    """Whether a printed row is about a model: by its name, or SG-Net's family by its parts."""
+    if printed.models:
+        return own.name in printed.models
+    return printed.parts is not None and own.parts == printed.parts
 
 
 def print_costs(

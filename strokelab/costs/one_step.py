@@ -12,7 +12,7 @@ import torch
 from strokelab.allocator import give_back
 from strokelab.configuration import build_model
 from strokelab.costs.memory import PRECISIONS, crop_of
-from strokelab.models.cost import channels_of
+from strokelab.models.cost import channels_of, least_samples
 from strokelab.models.segmenter import Segmenter
 from strokelab.models.step_memory import step_loss
 
@@ -45,10 +45,16 @@ def main(name: str, crop: str, precision: str, device: str) -> None:
 
 
 def _step(model: Segmenter, optimizer: Any, sample: tuple[int, ...], half: bool, device: str) -> None:
-    image = torch.rand(1, channels_of(model.network), *sample, device=device)
-    mask = torch.ones(1, 1, *sample, dtype=torch.uint8, device=device)
+    count = least_samples(model)
+    image = torch.rand(count, channels_of(model.network), *sample, device=device)
+    mask = torch.ones(count, 1, *sample, dtype=torch.uint8, device=device)
     lesion = (image[:, :1] > 0.9).to(torch.uint8)
-    batch = {"image": image, "brain": mask, "lesion": lesion, "site": torch.zeros(1, dtype=torch.int64, device=device)}
+    batch = {
+        "image": image,
+        "brain": mask,
+        "lesion": lesion,
+        "site": torch.zeros(count, dtype=torch.int64, device=device),
+    }
     with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=half):
         loss = step_loss(model, batch)
     loss.backward()  # type: ignore[no-untyped-call]

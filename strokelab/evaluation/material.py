@@ -103,6 +103,7 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
         model=entry.model,
         published=entry.published,
         unlike=unlike_recipes(entry, _parts(entry)),
+        protocol=str(entry.settings.get("protocol") or ""),
         dataset=entry.cohort.dataset,
         cases=outcome.scores.cases,
         split=str(split.get("_target_", "")).rpartition(".")[2],

@@ -35,8 +35,11 @@ def _of_run(entry: Entry, table: PaperTable, parts: frozenset[str] | None) -> tu
     if isinstance(table.recipe, Mapping):
         experiment = table.recipe.get(entry.name, "")
         return unlike(entry.settings, _recipe(experiment)) if experiment else ()
-    if not table.recipe or parts is None:
+    if not table.recipe:
         return ()
+    if parts is None:
+        rows = any(entry.name in row.models for row in table.rows)
+        return unlike(entry.settings, _recipe(table.recipe, f"model={entry.name}")) if rows else ()
     switches = [f"{part}={option if part in parts else 'none'}" for part, option in _SWITCHES.items()]
     experiment = "sgnet_balanced" if "site_balanced" in parts else table.recipe
     return unlike(entry.settings, _recipe(experiment, *switches))

@@ -1,4 +1,4 @@
-"""Any loss over logits at several resolutions, with halving weights. Knows the losses' signature; knows no network."""
+"""Any loss over several logits, with halving weights or given ones. Knows the losses' signature; knows no network."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strokelab.buildable import buildable
+from strokelab.errors import ConfigError
 
 
 @buildable("model")
 class DeepSupervision(nn.Module):
-    """Sum of a loss over logits, finest first, with weights 1, 1/2, 1/4 ... made to sum to 1.
+    """Sum of a loss over logits, finest first, with weights 1, 1/2, 1/4 ... made to sum to 1, or as they are given.
 
     Args:
         each: (logits, target) -> scalar; with ``labelled_classes`` as a third where the data have partial labels.
         skip_coarsest: the last of the logits weighs nothing (nnU-Net's plain U-Net); with a single one it counts.
 
+        given: weights as they are, one for each of the logits, e.g. 1 and 0.4 (PSPNet); None: halving ones.
+
+    Raises:
+        ConfigError: not as many weights are given as there are logits.
+
     Source: Huo 2022, released code; Isensee 2021.
     """
 
-    def __init__(self, each: nn.Module, *, skip_coarsest: bool = True) -> None:
+    def __init__(self, each: nn.Module, *, skip_coarsest: bool = True, given: Sequence[float] | None = None) -> None:
         super().__init__()
         self.each = each
         self.skip_coarsest = skip_coarsest
+        self.given = None if given is None else tuple(given)
 
     def forward(
         self, logits: Tensor | Sequence[Tensor], target: Tensor, labelled_classes: Tensor | None = None
@@ -40,12 +47,24 @@ class DeepSupervision(nn.Module):
         if isinstance(logits, Tensor):
             return self._loss(logits, target, labelled_classes)
         total = target.new_zeros((), dtype=torch.float32)
-        for weight, each in zip(weights(len(logits), skip_coarsest=self.skip_coarsest), logits, strict=True):
+        for weight, each in zip(self._weights(len(logits)), logits, strict=True):
             if weight:
                 total = total + weight * self._loss(each, _brought_down(target, each.shape[2:]), labelled_classes)
             else:
                 total = total + 0.0 * each.sum(dtype=torch.float32)  # used, as DDP wants every weight to be
         return total
+
+    def _weights(self, outputs: int) -> Sequence[float]:
+        if self.given is None:
+            return weights(outputs, skip_coarsest=self.skip_coarsest)
+        if len(self.given) != outputs:
+            raise ConfigError(
+                "model.loss.given",
+                found=f"{len(self.given)} weights for {outputs} logits",
+                expected="one for each",
+                remedy="set ++model.loss.given=null",
+            )
+        return self.given
 
     def _loss(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None) -> Tensor:
         loss: Tensor = (

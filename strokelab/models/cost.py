@@ -46,6 +46,8 @@ def model_cost(model: Segmenter, sample: tuple[int, ...]) -> ModelCost:
     with torch.device("meta"):
         image = torch.empty(1, channels_of(blank.network), *sample)
         brain = torch.ones(1, 1, *sample, dtype=torch.uint8)
+    least = least_samples(model)
+    several = (each.expand(least, *each.shape[1:]) for each in (image, brain))
     predicted = cost_of(_Prediction(blank), image, brain)
     return ModelCost(
         sample=tuple(sample),
@@ -54,7 +56,7 @@ def model_cost(model: Segmenter, sample: tuple[int, ...]) -> ModelCost:
         macs=predicted.macs,
         training_macs=cost_of(_TrainingForward(blank), image, brain).macs,
         activation_bytes=predicted.activation_bytes,
-        saved_bytes=saved_bytes(_TrainingForward(blank).train(), image, brain),
+        saved_bytes=saved_bytes(_TrainingForward(blank).train(), *several) // least,
         torchstat=slice_costs(model, sample),
     )
 
@@ -74,7 +76,7 @@ def slice_costs(model: Segmenter, sample: tuple[int, ...]) -> dict[str, float]:
         training_memory_mb, training_macc_g, training_flops_g.
     """
     with torch.device("meta"):
-        network = nn.Sequential(copy.deepcopy(model.network), nn.Sigmoid()).to("meta")
+        network = _AsCounted(copy.deepcopy(model.network)).to("meta").eval()
         channels = channels_of(model.network)
         whole = torch.empty(1, channels, *sample)
         seen = whole if model.hemispheres is None else model.hemispheres.split({"image": whole})["image"][:1]
@@ -89,11 +91,25 @@ def slice_costs(model: Segmenter, sample: tuple[int, ...]) -> dict[str, float]:
         costs = {"parameters_m": parameters / 1e6, **_columns(before, trunk, halves)}
         if model.adversary is not None:
             with_heads = trunk
-            for head, shown in cast(Any, model.adversary).shown(network[0], seen):
+            for head, shown in cast(Any, model.adversary).shown(network.network, seen):
                 with_heads += torchstat_reading(copy.deepcopy(head).to("meta"), shown)
             training = _columns(before, with_heads, halves)
             costs |= {f"training_{name}": value for name, value in training.items()}
     return costs
+
+
+class _AsCounted(nn.Module):
+    """A network as it was counted for the paper: with all its heads, and the sigmoid of a single map as a layer."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, image: Tensor) -> object:
+        self.network.training = bool(getattr(self.network, "deep_supervision", False))  # not its layers
+        logits = self.network(image)
+        return self.sigmoid(logits) if isinstance(logits, Tensor) and logits.shape[1] == 1 else logits
 
 
 class _Prediction(nn.Module):
@@ -116,10 +132,15 @@ class _TrainingForward(nn.Module):
 
     def forward(self, image: Tensor, brain: Tensor) -> object:
         model = self.model
-        seen = model.condition({"image": image, "brain": brain, "site": image.new_zeros(1, dtype=torch.int64)})
+        seen = model.condition({"image": image, "brain": brain, "site": image.new_zeros(len(image), dtype=torch.int64)})
         if model.adversary is None:
             return model.network(seen["image"])
         return judged(model.adversary, model.network, seen["image"], seen["site"])
+
+
+def least_samples(model: Segmenter) -> int:
+    """How many samples a training batch has at least in each process, as the network says; 1 if it says nothing."""
+    return int(getattr(model.network, "least_samples", 1))
 
 
 def channels_of(network: nn.Module) -> int:

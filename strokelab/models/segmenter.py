@@ -31,6 +31,7 @@ from strokelab.models.parts import Adversary, Alternating, HemisphereSplit, Stan
 from strokelab.models.parts import UShaped as UShaped
 from strokelab.models.parts import u_shaped as u_shaped
 from strokelab.models.plateau import DEFAULT_MONITOR, check_interval
+from strokelab.models.rates import with_rates
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -48,6 +49,7 @@ class Segmenter(L.LightningModule):
         scheduler: partial, called with the optimizer. None: constant rate. One that waits for a plateau looks at its
             ``monitor`` (``Plateau``), PyTorch's own at ``val/loss``.
         scheduler_interval: when the schedule is stepped: after every ``epoch``, or after every optimiser ``step``.
+        rate_factors: parts that learn at a multiple of the optimiser's rate, e.g. ``network.trunk: 0.1`` (``rates``).
         validation_metrics: what validation measures beside ``loss`` and ``pooled_dice``, by name
             (``metrics.validation``); a name of these two takes its place, None leaves it out.
         standardizer: e.g. MAIN; None: images as they come.
@@ -83,6 +85,7 @@ class Segmenter(L.LightningModule):
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         *,
         scheduler_interval: str = "epoch",
+        rate_factors: Mapping[str, float] | None = None,
         validation_metrics: Mapping[str, Metric | None] | None = None,
         standardizer: Standardizer | None = None,
         hemispheres: HemisphereSplit | None = None,
@@ -101,6 +104,7 @@ class Segmenter(L.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
+        self.rate_factors = dict(rate_factors or {})
         self.standardizer = standardizer
         self.hemispheres = hemispheres
         self.adversary = None
@@ -187,9 +191,10 @@ class Segmenter(L.LightningModule):
         """The optimizer over all parameters, and its schedule.
 
         Raises:
-            ConfigError: the schedule cannot be stepped as often as ``scheduler_interval`` says.
+            ConfigError: the schedule cannot be stepped as often as ``scheduler_interval`` says, or as
+                ``rates.with_rates``.
         """
-        optimizer = self.optimizer(self.parameters())
+        optimizer = with_rates(self.optimizer, self, self.rate_factors)
         further = [] if self.alternating is None else self.alternating.optimizers(self)
         if self.scheduler is None:
             return [optimizer, *further] if further else optimizer

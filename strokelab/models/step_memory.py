@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from strokelab.models.cost import channels_of
+from strokelab.models.cost import channels_of, least_samples
 from strokelab.models.parts import judged
 from strokelab.models.segmenter import Segmenter, compared
 from strokelab.networks.peak_memory import Ledger, without_numbers
@@ -17,7 +17,10 @@ from strokelab.networks.peak_memory import Ledger, without_numbers
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes of a training step on one sample, the second and any later one; ``peak`` is what a device must have."""
+    """Bytes of a training step on one sample, the second and any later one; ``peak`` is what a device must have.
+
+    On two samples where a network trains on no fewer.
+    """
 
     weights: int
     gradients: int
@@ -31,7 +34,7 @@ def step_memory(model: Segmenter, sample: tuple[int, ...], *, half: bool = False
 
     Args:
         model: any ``Segmenter``.
-        sample: spatial shape of the only sample of the batch.
+        sample: spatial shape of the samples of the batch: one, or as many as the network trains on at least.
         half: in bf16 by autocast.
         device: "cpu", or "cuda", which need not be there.
 
@@ -43,7 +46,7 @@ def step_memory(model: Segmenter, sample: tuple[int, ...], *, half: bool = False
         ledger = Ledger(blank)
         weights = ledger.held
         with ledger:
-            batch = _batch(channels_of(blank.network), sample)
+            batch = _batch(least_samples(blank), channels_of(blank.network), sample)
             given = ledger.held
             with forward:
                 loss = step_loss(blank, batch)
@@ -64,10 +67,10 @@ def step_loss(model: Segmenter, batch: dict[str, Any]) -> Tensor:
     return loss
 
 
-def _batch(channels: int, sample: tuple[int, ...]) -> dict[str, Any]:
-    image = torch.empty(1, channels, *sample)
-    mask = torch.ones(1, 1, *sample, dtype=torch.uint8)
-    return {"image": image, "brain": mask, "lesion": mask, "site": torch.zeros(1, dtype=torch.int64)}
+def _batch(count: int, channels: int, sample: tuple[int, ...]) -> dict[str, Any]:
+    image = torch.empty(count, channels, *sample)
+    mask = torch.ones(count, 1, *sample, dtype=torch.uint8)
+    return {"image": image, "brain": mask, "lesion": mask, "site": torch.zeros(count, dtype=torch.int64)}
 
 
 def _state_bytes(model: Segmenter) -> int:

@@ -4,9 +4,11 @@ Two readings. ``cost_of`` is the honest one: multiply-accumulates that PyTorch i
 convolutions, linear layers and matrix products, functional ones too, and bytes of all layer outputs.
 ``torchstat_reading`` reproduces what the counter torchstat prints, the columns "memory", "MACC" and
 "FLOPs" of Yu 2022, Tables IV and V: memory in MiB of float32 outputs for one sample, "MACC" multiplications *plus*
-additions (about twice the MACs), "FLOPs" MACs plus norm plus ReLU. It sees layers, not functional calls: U-Net pools
-and interpolates by function, MAIN and the site classifier by layer, and with that the published figures come out.
-Layers of volumes and further norms and activations are counted by analogy.
+additions (about twice the MACs), "FLOPs" MACs plus batch norm plus rectifiers. It sees layers, not functional calls,
+and of a layer that is called several times the last call: U-Net pools and interpolates by function, MAIN and the site
+classifier by layer, DeepLabv3+ has one ReLU in each bottleneck, and with that the published figures come out. Memory is
+that of every layer; transposed convolutions and instance norm have no FLOPs. Layers of volumes are counted as those of
+slices, which torchstat itself does not.
 """
 
 from __future__ import annotations
@@ -101,52 +103,67 @@ def saved_bytes(module: nn.Module, *inputs: Tensor) -> int:
 
 
 def torchstat_reading(module: nn.Module, *inputs: Tensor) -> TorchstatReading:
-    """What torchstat prints for ``module(*inputs)``.
+    """What torchstat prints for ``module(*inputs)``: of every layer that was called, its last call.
 
     Give one sample, as the paper did, and the U-Net as ``nn.Sequential(unet, nn.Sigmoid())``: the paper's network ends
     with its sigmoid, ours returns logits.
     """
-    memory = madds = flops = 0
+    last: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def observe(layer: nn.Module, x: Tensor, y: Tensor) -> None:
-        nonlocal memory, madds, flops
-        if not isinstance(layer, _COUNTED):
-            return
-        memory += 4 * y.numel()
-        layer_madds, layer_flops = _torchstat_counts(layer, x, y)
-        madds += layer_madds
-        flops += layer_flops
+        last[layer] = (x, y)
 
     _watch(module, inputs, observe)
+    memory = madds = flops = 0
+    for layer, (x, y) in last.items():
+        if not isinstance(layer, _NOTHING):
+            memory += 4 * y.numel()
+            madds += _torchstat_madds(layer, x, y)
+            flops += _torchstat_flops(layer, x, y)
     return TorchstatReading(memory, madds, flops)
 
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
-_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
-_POOLS = (nn.MaxPool2d, nn.MaxPool3d)
+_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_MAX_POOLS, _MEAN_POOLS = (nn.MaxPool2d, nn.MaxPool3d), (nn.AvgPool2d, nn.AvgPool3d)
 _RECTIFIERS = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
-_COUNTED = (*_CONVOLUTIONS, *_TRANSPOSED, *_NORMS, *_POOLS, *_RECTIFIERS, nn.Linear, nn.Sigmoid)
+_NOTHING = (nn.Identity, nn.Flatten)  # SG-Net's memory comes out without them
 
 
-def _torchstat_counts(layer: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
-    """Multiplications plus additions, and "FLOPs", by torchstat's rules."""
+def _torchstat_madds(layer: nn.Module, x: Tensor, y: Tensor) -> int:
+    """Multiplications plus additions by torchstat's rules; 0 for what it has no rule for, instance norm among it."""
     if isinstance(layer, _CONVOLUTIONS):
-        taps, bias = layer.weight[0].numel(), int(layer.bias is not None)
-        return y.numel() * (2 * taps - 1 + bias), y.numel() * (taps + bias)
+        return y.numel() * (2 * layer.weight[0].numel() - 1 + int(layer.bias is not None))
     if isinstance(layer, _TRANSPOSED):
-        macs, bias = x.numel() * layer.weight[0].numel(), y.numel() * int(layer.bias is not None)
-        return 2 * macs - y.numel() + bias, macs + bias
+        taps = layer.weight[:, 0].numel()
+        return x[0, 0].numel() * len(x) * layer.out_channels * (2 * taps - 1 + int(layer.bias is not None))
     if isinstance(layer, nn.Linear):
-        return y.numel() * (2 * layer.in_features - 1), y.numel() * layer.in_features
+        return y.numel() * (2 * layer.in_features - 1)
     if isinstance(layer, _NORMS):
-        return 4 * x.numel(), 2 * x.numel()
-    if isinstance(layer, _POOLS):
-        window = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * (x.ndim - 2)
-        return y.numel() * (math.prod(window) - 1), x.numel()
-    if isinstance(layer, _RECTIFIERS):
-        return x.numel(), x.numel()
-    return 0, 0  # sigmoid: its output is counted, its arithmetic is not
+        return 4 * x.numel()
+    if isinstance(layer, _MAX_POOLS):
+        return y.numel() * (_window(layer.kernel_size, x) - 1)
+    if isinstance(layer, _MEAN_POOLS):
+        return y.numel() * _window(layer.kernel_size, x)
+    return x.numel() if isinstance(layer, nn.ReLU) else 0
+
+
+def _torchstat_flops(layer: nn.Module, x: Tensor, y: Tensor) -> int:
+    """What torchstat calls FLOPs; 0 for what it has no rule for, transposed convolutions and instance norm among it."""
+    if isinstance(layer, _CONVOLUTIONS):
+        return y.numel() * (layer.weight[0].numel() + int(layer.bias is not None))
+    if isinstance(layer, nn.Linear):
+        return y.numel() * layer.in_features
+    if isinstance(layer, _NORMS):
+        return 2 * x.numel()
+    if isinstance(layer, nn.Upsample):
+        return y[0, 0].numel()
+    return x.numel() if isinstance(layer, (*_MAX_POOLS, *_MEAN_POOLS, *_RECTIFIERS)) else 0
+
+
+def _window(kernel: int | tuple[int, ...], x: Tensor) -> int:
+    return math.prod(kernel) if isinstance(kernel, tuple) else int(kernel ** (x.ndim - 2))
 
 
 def _watch(module: nn.Module, inputs: tuple[Tensor, ...], observe: Observer) -> None:

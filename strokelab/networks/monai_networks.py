@@ -122,7 +122,7 @@ class Monai(nn.Module):
             with _NumbersKept():
                 self.network: nn.Module = _class_of(name, entry)(**given)
             self.divisors = entry.divisors(arguments, dimensions)
-        except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
+        except (TypeError, ValueError, KeyError, AssertionError) as error:
             raise ConfigError(
                 f"MONAI's {name}",
                 found=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}",

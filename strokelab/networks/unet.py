@@ -6,7 +6,8 @@ Yu 2022, Table I: two blocks per stage, channels doubling from 64 to 1,024, max 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,12 @@ from torch import Tensor, nn
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.networks.blocks import CONVOLUTION, check_dimensions, check_halvings, double_block
+
+Upsampling = Literal["nearest", "linear"]
+_MODES: Mapping[str, Mapping[int, str]] = {
+    "nearest": {2: "nearest", 3: "nearest"},
+    "linear": {2: "bilinear", 3: "trilinear"},
+}
 
 
 @buildable("model")
@@ -27,6 +34,7 @@ class UNet(nn.Module):
         base: channels of the first stage; doubled at every further one.
         depth: number of stages; every axis of S must be divisible by 2 ** (depth - 1).
         dimensions: 2 for slices, 3 for volumes.
+        upsampling: "nearest", or "linear" along each axis.
 
     Attributes:
         feature_channels: channels of what ``encode`` returns, finest first.
@@ -34,30 +42,47 @@ class UNet(nn.Module):
         divisors: what each axis of S must be a multiple of.
 
     Raises:
-        ConfigError: ``depth`` below 1, ``dimensions`` not 2 or 3.
+        ConfigError: ``depth`` below 1, ``dimensions`` not 2 or 3, or another way of up-sampling.
 
     Source: Yu 2022, Table I (base 64, depth 5, 2D: 28,947,521 parameters).
     """
 
+    _stage: Callable[..., nn.Module] = staticmethod(double_block)
+
     def __init__(
-        self, in_channels: int, out_channels: int = 1, *, base: int = 64, depth: int = 5, dimensions: int = 2
+        self,
+        in_channels: int,
+        out_channels: int = 1,
+        *,
+        base: int = 64,
+        depth: int = 5,
+        dimensions: int = 2,
+        upsampling: Upsampling = "nearest",
     ) -> None:
         super().__init__()
         check_dimensions(dimensions, "UNet")
+        if upsampling not in _MODES:
+            raise ConfigError(
+                "model.network.upsampling",
+                found=str(upsampling),
+                expected=f"one of {', '.join(_MODES)}",
+                remedy="set ++model.network.upsampling=nearest",
+            )
         if depth < 1:
             raise ConfigError("UNet", found=f"depth={depth}", expected="1 or more stages", remedy="set depth to 5")
         self.dimensions = dimensions
+        self.upsampling = upsampling
         self.divisors = (2 ** (depth - 1),) * dimensions
         self.feature_channels = tuple(base * 2**level for level in range(depth))
         inputs = (in_channels, *self.feature_channels[:-1])
         self.encoder = nn.ModuleList(
-            double_block(before, after, dimensions=dimensions)
+            self._stage(before, after, dimensions=dimensions)
             for before, after in zip(inputs, self.feature_channels, strict=True)
         )
         convolution = CONVOLUTION[dimensions]
         ascending = tuple(reversed(self.feature_channels[:-1]))  # coarse to fine
         self.projections = nn.ModuleList(convolution(2 * width, width, kernel_size=1) for width in ascending)
-        self.decoder = nn.ModuleList(double_block(2 * width, width, dimensions=dimensions) for width in ascending)
+        self.decoder = nn.ModuleList(self._stage(2 * width, width, dimensions=dimensions) for width in ascending)
         self.head = convolution(base, out_channels, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -73,7 +98,7 @@ class UNet(nn.Module):
         check_halvings(
             image,
             self.divisors,
-            "UNet",
+            type(self).__name__,
             "change view.preparation.crop or model.network.depth; a hemisphere is half the crop's width",
         )
         pool = F.max_pool2d if self.dimensions == 2 else F.max_pool3d
@@ -86,7 +111,7 @@ class UNet(nn.Module):
         """Logits (B, out_channels, *S) from what ``encode`` returned."""
         *skips, x = features
         for skip, projection, stage in zip(reversed(skips), self.projections, self.decoder, strict=True):
-            x = projection(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+            x = projection(F.interpolate(x, scale_factor=2.0, mode=_MODES[self.upsampling][self.dimensions]))
             x = stage(torch.cat([x, skip], dim=1))
         logits: Tensor = self.head(x)
         return logits

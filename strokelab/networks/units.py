@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from strokelab.networks.blocks import CONVOLUTION, INSTANCE_NORM
 from strokelab.networks.recompute import normalised_and_rectified, not_keeping
@@ -46,15 +45,15 @@ class Unit(nn.Module):
             bias=bias,
         )
         self.norm = INSTANCE_NORM[len(kernel)](out_channels, eps=1e-5, affine=True)
-        self.rectified = rectified
+        self.rectifier = nn.LeakyReLU(SLOPE, inplace=True) if rectified else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *S) -> (B, C', *S / stride)."""
         with not_keeping(x):
             x = self.conv(x)
-        if not self.rectified:
+        if self.rectifier is None:
             return cast(Tensor, self.norm(x))
         if x.device.type == "cpu" and x.requires_grad:
             norm = self.norm
             return normalised_and_rectified(x, norm.weight, norm.bias, eps=norm.eps, slope=SLOPE)
-        return functional.leaky_relu(self.norm(x), SLOPE, inplace=True)
+        return cast(Tensor, self.rectifier(self.norm(x)))

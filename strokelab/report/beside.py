@@ -193,6 +193,8 @@ def _basis(used: pd.DataFrame, kept: Sequence[tuple[Candidate, pd.DataFrame]], w
     if "site" in where or counts[1][0] == 0:
         del counts[1]
     text = ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in (*counts, (len(kept), "run")))
+    protocols = dict.fromkeys(c.run.protocol for c, _ in kept if c.run.protocol)
+    text += f", protocol {' and '.join(protocols)}" if protocols else ""
     failed = int(has_failed(used).sum())
     notes = [f"{failed} failed"] * (failed > 0) + ["sites seen in training"] * any(c.seen for c, _ in kept)
     return f"{text} ({', '.join(notes)})" if notes else text

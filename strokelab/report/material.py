@@ -79,6 +79,7 @@ class RunMaterial:
     probabilities: pd.DataFrame | None = None  # run, case, bin, lesion, healthy, mass: metrics.thresholds
     published: str = ""  # what published tables call the model, where it is not ``model``
     unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # table -> what its recipe has otherwise
+    protocol: str = ""  # by whose training models of one table are compared, by its name in conf/protocol
     tuning: Found | None = None  # the search for threshold and smallest component; None: there was none
     monitor: str = ""  # column of ``history`` that early stopping looked at; "" = it was not asked for
     kept_epoch: int | None = None  # from 1, whose weights are evaluated

@@ -22,7 +22,8 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "loss": ("model.loss",),
     "normalisation": ("view.preparation.normalize", "model.mask_input"),
     "optimiser": (
-        *("model.optimizer", "model.scheduler", "model.scheduler_interval", "trainer.gradient_clip_val"),
+        *("model.optimizer", "model.scheduler", "model.scheduler_interval", "model.rate_factors"),
+        "trainer.gradient_clip_val",
         *("trainer.accumulate_grad_batches", "data.batch_size", "callbacks.rescue.restart"),
     ),
     "network": (

@@ -15,17 +15,28 @@ from strokelab.training.planning import placeholders, planned, with_open_batch
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml") if not path.stem.startswith("monai_"))
 """Without those of an extra, whose networks show no features: tests/networks/test_networks_monai.py."""
 DISTINCT = (
+    "deeplabv3plus",
     "nnunet",
+    "nnunet2d",
     "nnunet_residual",
     "nnunet_topk",
+    "pspnet",
+    "resunet2d",
     "resunet3d",
     "sgnet",
     "sunet",
     "synthstroke",
+    "unet2d_bilinear",
+    "unet2d_ppm",
     "unlearning",
 )  # the others are these with other data or parts
 PARTS = ("adversary", "hemispheres", "standardizer")
 SMALL_PLANE = ["view.preparation.crop=[32,32,null]", "model.network.base=2", "model.network.depth=3"]
+SMALL_TRUNK = [SMALL_PLANE[0], "model.network.base=4", "model.network.layers=[1,1,1,1]"]
+SMALL_PLAN = [
+    *(SMALL_PLANE[0], "model.network.widths=[2,4]"),
+    *("model.network.kernels=[[3,3],[3,3]]", "model.network.strides=[[1,1],[2,2]]"),
+]
 SMALL_VOLUME = [
     *(f"view.{part}.patch=[16,8,8]" for part in ("sampler", "windows")),
     *SMALL_PLANE[1:],
@@ -55,6 +66,8 @@ def composed(model: str, *choices: str) -> dict:
         return settings
     if "size" in settings["view"]["sampler"]:
         return override(settings, SMALL_CROP if "window" in settings["view"]["windows"] else SMALL_ANY)
+    if "layers" in settings["model"]["network"] or "widths" in settings["model"]["network"]:
+        return override(settings, SMALL_TRUNK if "layers" in settings["model"]["network"] else SMALL_PLAN)
     return override(settings, SMALL_VOLUME if of_patches(settings) else SMALL_PLANE)
 
 
@@ -123,6 +136,7 @@ def test_every_mixture_works_or_is_refused_and_mended(model, parts, everything, 
     monkeypatch.setattr("lightning.pytorch.LightningModule.log", lambda *args, **kwargs: None)
     settings = mixture(everything[model], parts)
     patches = of_patches(settings)
+    turned = model == "nnunet2d" and "hemispheres" in parts  # its augmentation turns the midline
     refusals = []
     for _ in range(3):
         try:
@@ -133,6 +147,7 @@ def test_every_mixture_works_or_is_refused_and_mended(model, parts, everything, 
             settings = as_told(settings, error)
     check_fit(settings)
     expected = [part for part in ("standardizer", "hemispheres") if part in parts] if patches else []
+    expected += ["hemispheres"] if turned else []
     assert [line.split()[-1] for line in refusals] == expected, "refused by the name of the part, once each"
     one_step(settings)
 

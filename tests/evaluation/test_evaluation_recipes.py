@@ -41,6 +41,20 @@ def test_another_network_is_no_row_of_the_slices():
     assert of(unlike_recipes(a_run("experiment=sgnet_atlas"), None), "sgnet") == set()
 
 
+@pytest.mark.parametrize("model", ["unet2d_ppm", "nnunet2d"])
+def test_rows_of_other_networks_are_met_by_the_recipe_with_their_model(model):
+    def words(*overrides):
+        run = a_run("experiment=sgnet_atlas", f"model={model}", *overrides)
+        run.settings["cohort"]["dataset"] = "atlas_v1"
+        if run.settings["trainer"]["precision"] == "auto":
+            run.settings["trainer"]["precision"] = "bf16-mixed"  # the machine's choice
+        return unlike_recipes(run, None).get("sgnet_table5", ())
+
+    assert words() == ()
+    assert [word.partition(":")[0] for word in words("trainer.max_epochs=5")] == ["length"]
+    assert words("trainer.max_epochs=5", "name=mine") == (), "no row of the table"
+
+
 def test_an_ensemble_is_the_papers_with_all_of_its_schemes():
     members = tuple(a_run(f"experiment=mapping_{scheme}", "data.pseudo=null") for scheme in SCHEMES)
     whole = of(unlike_recipes(SimpleNamespace(name="ensemble", settings={}, members=members), None), "mapping")

@@ -51,7 +51,22 @@ def test_layers_of_3d_networks_by_hand():
     outputs, macs = 64 * 3, 8 * 2 * 3 * 8
     assert cost_of(module, x) == Cost(parameters=48 + 6, macs=macs, activation_bytes=3 * outputs * 4)
     assert torchstat_reading(module, x) == TorchstatReading(
-        memory_bytes=4 * 3 * outputs, madds=2 * macs - outputs + 4 * outputs + outputs, flops=macs + 3 * outputs
+        memory_bytes=4 * 3 * outputs, madds=2 * macs - 8 * 3, flops=outputs
+    )
+
+
+def test_of_a_layer_that_is_called_twice_the_last_call_counts():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu, self.pool, self.up = nn.ReLU(), nn.AvgPool2d(2), nn.Upsample(scale_factor=2)
+
+        def forward(self, x):
+            return self.up(self.pool(self.relu(self.pool(self.relu(x)))))
+
+    reading = torchstat_reading(Twice(), torch.zeros(1, 3, 8, 8))
+    assert reading == TorchstatReading(
+        memory_bytes=4 * 3 * (16 + 4 + 16), madds=3 * 16 + 3 * 4 * 4, flops=3 * 16 + 3 * 16 + 16
     )
 
 

@@ -26,7 +26,7 @@ from strokelab.models.cost import model_cost
 from strokelab.models.segmenter import Segmenter
 from strokelab.models.unlearning import Unlearning
 from strokelab.networks.comparators.unlearning import UnlearningUNet
-from strokelab.networks.cost import count_parameters
+from strokelab.networks.cost import count_parameters, torchstat_reading
 from strokelab.networks.domain_head import DomainHead
 from strokelab.networks.unet import UNet
 from strokelab.sampling.order import EpochBatchSampler
@@ -105,8 +105,25 @@ def test_point_2_fingerprints():
         assert_fingerprint(head(image(2, 64, 96, 64)), -0.0164036342, 0.0672381353, values)
 
 
-def test_point_3_multiply_accumulates():
+class FeaturesAlone(nn.Module):
+    """What Table V counted: the network up to its features."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = UnlearningUNet(1)
+        self.network.segmenter = nn.Identity()
+
+    def forward(self, image):
+        return self.network.features(image)
+
+
+def test_point_3_costs():
     assert model_cost(build_model("unlearning"), (224, 192)).macs / 1e9 == pytest.approx(26.804, abs=1e-3)
+    with torch.device("meta"):
+        reading = torchstat_reading(FeaturesAlone().eval(), torch.empty(1, 1, 224, 192))
+    assert reading.memory_mib == pytest.approx(205.73, abs=0.01)
+    assert reading.madds / 1e9 == pytest.approx(50.50, abs=0.01)
+    assert reading.flops / 1e9 == pytest.approx(23.86, abs=0.01)
 
 
 @pytest.mark.parametrize("size", [(40, 32), (32, 40)])

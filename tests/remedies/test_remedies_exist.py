@@ -51,6 +51,7 @@ BASES = (
         ["model=unet2d"],
         ["model=nnunet"],
         ["model=resunet3d"],
+        ["model=deeplabv3plus"],
         ["experiment=mapping_default"],
         ["split=kfold"],
     ),

@@ -37,7 +37,7 @@ def test_losses_of_one_map():
     assert torch.isfinite(DiceLoss()(one, one))
 
 
-@executes("strokelab/models/adversary.py:__init__", "strokelab/models/segmenter.py:u_shaped")
+@executes("strokelab/models/adversary.py:check_sites", "strokelab/models/parts.py:u_shaped")
 @executes("strokelab/networks/hemispheres.py:split", "strokelab/networks/masked_adain.py:__init__")
 def test_parts_that_are_switched_off():
     from strokelab.models.adversary import SiteAdversary
@@ -61,6 +61,49 @@ def test_parts_that_are_switched_off():
     assert Segmenter(network, loss, torch.optim.Adam, adversary=settings(word)["model"]["adversary"])
     assert "view.preparation.crop" in said(split, odd).remedy
     split(torch.zeros(1, 1, settings()["view"]["preparation"]["crop"][1], settings()["view"]["preparation"]["crop"][0]))
+
+
+@executes("strokelab/configuration/fit.py:_check_samples")
+def test_the_fewest_samples_of_a_step():
+    mended(check_fit, ["model=pspnet", "trainer=ddp", "trainer.devices=3", "data.batch_size=3"])
+
+
+@executes("strokelab/networks/resnet.py:check_samples", "strokelab/networks/resnet.py:_check_settings")
+@executes("strokelab/networks/unet.py:__init__")
+def test_settings_of_networks_of_slices():
+    def network(model: str, *more: str) -> torch.nn.Module:
+        node = settings(f"model={model}", *more)["model"]["network"]
+        return build(bind(node, {"in_channels": 1}, at="model.network"))
+
+    trunk = ["model.network.base=4", "model.network.layers=[1,1,1,1]"]
+    attempts = {
+        "pspnet": ["model.network.base=4", "model.network.layers=[1]"],
+        "deeplabv3plus": [*trunk, "model.network.output_stride=4"],
+        "unet2d": ["model.network.base=2", "++model.network.upsampling=area"],
+    }
+    for model, wrong in attempts.items():
+        network(model, *wrong, *told(said(network, model, *wrong).remedy))
+    network("unet2d", "model.network.base=2", *told(said(network, "unet2d", "model.network.depth=0").remedy))
+    training = network("pspnet", *trunk).train()
+    (dropped,) = told(said(training, torch.zeros(1, 1, 8, 8)).remedy)
+    assert settings("model=unet2d", dropped)["data"]["drop_last"] is True
+
+
+@executes("strokelab/losses/deep_supervision.py:_weights", "strokelab/models/rates.py:with_rates")
+def test_weights_and_rates_of_parts():
+    logits, lesion = [torch.zeros(1, 2, 4, 4)] * 2, torch.zeros(1, 1, 4, 4)
+    asked = ["model=pspnet", "protocol=authors", "model.loss.given=[1.0]"]
+
+    def loss(*more: str) -> torch.Tensor:
+        return build(settings(*asked, *more)["model"]["loss"])(logits, lesion)
+
+    assert torch.isfinite(loss(*told(said(loss).remedy)))
+    small = ["model=unet2d", "model.network.base=2", "model.network.depth=2", "++model.rate_factors={trunk: 0.1}"]
+
+    def optimizer(*more: str) -> object:
+        return build(bind(settings(*small, *more)["model"], {"in_channels": 1}, at="model")).configure_optimizers()
+
+    assert optimizer(*told(said(optimizer).remedy))
 
 
 @executes("strokelab/inference/timing.py:time_case")

@@ -10,6 +10,7 @@ from sweep_planning import Planning
 from strokelab.configuration import check_choices, compose, plain
 from strokelab.configuration.multirun import MULTIRUN, read_multirun
 from strokelab.errors import ConfigError
+from strokelab.report.paper_tables import load_tables
 from strokelab.sweeps.ending import SweepEnd
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -20,8 +21,9 @@ MODELS, DATA = ([path.stem for path in sorted((CONF / group).glob("*.yaml"))] fo
 @pytest.mark.parametrize("sweep", sorted(SWEEPS))
 def test_every_sweep_composes_with_any_model_and_any_data(sweep, monkeypatch):
     monkeypatch.setenv("STROKELAB_DATA", "somewhere")
-    for index in range(max(len(DATA), len(MODELS))):
-        data, model = DATA[index % len(DATA)], MODELS[(index + len(sweep)) % len(MODELS)]
+    first = sorted(SWEEPS).index(sweep) * len(DATA)  # other models with each sweep
+    for index, data in enumerate(DATA):
+        model = MODELS[(first + index) % len(MODELS)]
         more = ["data.modalities=[T1w]", "data.n_sites=3"] if data == "folder" else []
         settings = plain(
             compose("train", [f"sweep={sweep}", f"model={model}", f"data={data}", "data.root=here", *more])
@@ -52,6 +54,25 @@ def test_sweeps_ask_for_the_members_they_say(tmp_path):
     rows = jobs(tmp_path / "d", "sweep=sgnet_ablation")
     assert len(rows) == 18
     assert rows[0] == "sgnet-baseline-fold0-seed0"
+    assert jobs(tmp_path / "e", "sweep=sgnet_table3", "data.root=x") == rows
+    schemes = [jobs(tmp_path / name, f"sweep={name}", "data.root=x") for name in ("mapping_table1", "mapping_schemes")]
+    assert len(schemes[0]) == 15
+    assert schemes[0] == schemes[1]
+
+
+def test_the_sweep_of_table_5_trains_every_row_with_every_site_held_out(tmp_path):
+    """Rows whose model is there; what a member is asked for is the recipe of its row."""
+    (table,) = load_tables(CONF, "sgnet_table5")
+    rows = ["unet2d" if not row.parts else "sgnet" for row in table.rows if row.parts is not None]
+    rows += [name for row in table.rows for name in row.models if name in MODELS]
+    members = jobs(tmp_path / "a", "sweep=sgnet_table5", "data.root=x")
+    assert sorted(members) == sorted(f"{name}-fold{fold}-seed0" for name in rows for fold in range(9))
+    some = jobs(tmp_path / "b", "sweep=sgnet_table5", "data.root=x", "model=pspnet", "protocol=authors")
+    assert some[0] == "pspnet_authors-fold0-seed0"
+    settings = plain(compose("train", ["sweep=sgnet_table5", "data.root=x", "model=unet2d_ppm", "split.fold=4"]))
+    recipe = plain(compose("train", ["experiment=sgnet_atlas", "data.root=x", "model=unet2d_ppm", "split.fold=4"]))
+    del settings["run_dir"], recipe["run_dir"]
+    assert settings == recipe
 
 
 def test_a_row_of_the_ablation_is_what_it_is_called(tmp_path):

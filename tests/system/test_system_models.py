@@ -7,7 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import any_contrast_settings, balanced_settings, crop_settings, patch_settings, unlearning_settings
+from tiny_runs import (
+    any_contrast_settings,
+    balanced_settings,
+    crop_settings,
+    patch_settings,
+    plan_of_slices,
+    trunk_settings,
+    unlearning_settings,
+)
 
 from strokelab.configuration import compose, conf_folder, plain
 from strokelab.data import read_cases
@@ -42,10 +50,12 @@ def monai_settings(small: list[str], tiny: list[str]) -> list[str]:
 
 
 def settings_of(tiny: list[str], choice: str = "") -> list[str]:
-    own = {"nnunet": patch_settings, "resunet3d": crop_settings, "sunet": balanced_settings}
+    own = {"nnunet2d": plan_of_slices, "pspnet": trunk_settings, "deeplabv3plus": trunk_settings}
+    own |= {"nnunet": patch_settings, "resunet3d": crop_settings, "sunet": balanced_settings}
     own |= {"synthstroke": any_contrast_settings, "unlearning": unlearning_settings}
     own |= {name: partial(monai_settings, small) for name, small in SMALL_MONAI.items()}
-    settings = next((small(tiny) for family, small in own.items() if family in choice), tiny)
+    named = choice.removeprefix("model=")
+    settings = next((small(tiny) for family, small in own.items() if named.startswith(family)), tiny)
     return [item for item in settings if not item.startswith("callbacks.")]
 
 
