@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from strokelab.buildable import buildable
@@ -54,8 +53,8 @@ class UnlearningUNet(nn.Module):
         self.decoder_channels = base
         inputs = (in_channels, *self.feature_channels[:-1])
         self.encoder = nn.ModuleList(
-            nn.Sequential(_unit(before, after), _unit(after, after))
-            for before, after in zip(inputs, self.feature_channels, strict=True)
+            nn.Sequential(*([nn.MaxPool2d(2)] if level else []), _unit(before, after), _unit(after, after))
+            for level, (before, after) in enumerate(zip(inputs, self.feature_channels, strict=True))
         )
         ascending = tuple(reversed(self.feature_channels[:-1]))  # coarse to fine
         self.ups = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in ascending)
@@ -98,7 +97,7 @@ class UnlearningUNet(nn.Module):
         )
         encoded: list[Tensor] = []
         for stage in self.encoder:
-            encoded.append(stage(F.max_pool2d(encoded[-1], 2) if encoded else image))
+            encoded.append(stage(encoded[-1] if encoded else image))
         return encoded
 
     def ascend(self, encoded: Sequence[Tensor]) -> Tensor:
