@@ -52,6 +52,7 @@ BASES = (
         ["model=nnunet"],
         ["model=resunet3d"],
         ["model=deeplabv3plus"],
+        ["model=unlearning"],
         ["experiment=mapping_default"],
         ["split=kfold"],
     ),
