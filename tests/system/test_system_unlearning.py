@@ -6,6 +6,8 @@ import pytest
 import torch
 from tiny_runs import unlearning_settings
 
+from strokelab.configuration import build, compose, plain
+
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}
 
 
@@ -20,8 +22,9 @@ def curve(run):
 
 @pytest.fixture(scope="module")
 def settings(tiny):
-    more = ["trainer.max_epochs=3", "callbacks.resume_point.every_n_steps=1", "data.batch_size=12"]
-    return [*unlearning_settings(tiny), "model=unlearning", *more]
+    more = ["trainer.max_epochs=3", "callbacks.resume_point.every_n_steps=1", "data.batch_size=24"]
+    given = [item for item in unlearning_settings(tiny) if not item.startswith("data.val_fraction")]
+    return [*given, "data.val_fraction=0", "model=unlearning", *more]  # three subjects of each site, to be asked about
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +38,33 @@ def test_a_run_stopped_in_stage_2_and_resumed_ends_with_the_same_bits(whole, doo
     """Dropout, the Adams of the epoch under way and the schedule of the sites go on where they were."""
     content = last(whole)
     steps = content["global_step"]
-    assert steps == 15, "one step a batch"
+    assert steps == 1 + max(row["step"] for row in curve(whole) if "train/loss_step" in row), "one step a batch"
     assert len(content["optimizer_states"]) == 4
-    doors.train(*settings, "run_dir=run", "trainer.max_steps=8", "score_test=false", cwd=tmp_path).check()
+    doors.train(*settings, "run_dir=run", f"trainer.max_steps={steps // 2 + 1}", "score_test=false", cwd=tmp_path).check()
     doors.train("resume=run", "trainer.max_steps=-1", "score_test=true", cwd=tmp_path).check()
     mine, theirs = last(tmp_path / "run")["state_dict"], content["state_dict"]
     assert [name for name in theirs if not torch.equal(mine[name], theirs[name])] == []
     assert (tmp_path / "run/cases.csv").read_text() == (whole / "cases.csv").read_text()
     assert curve(tmp_path / "run")[-1] == curve(whole)[-1]
+
+
+def test_a_fresh_classifier_is_asked_once_training_has_ended(whole):
+    probed = [row for row in curve(whole) if "site/probe_accuracy" in row]
+    assert [row["step"] for row in probed] == [last(whole)["global_step"]]
+    assert 0 <= probed[0]["site/probe_accuracy"] <= 1
+    assert 0 <= probed[0]["site/probe_balanced_accuracy"] <= 1
+
+
+def test_every_batch_holds_every_training_site_and_never_the_held_out_one(settings, tmp_path):
+    chosen = plain(compose("train", [*settings, "split.fold=Site2", f"run_dir={tmp_path}"]))
+    view, split = build(chosen["view"]), build(chosen["split"])
+    datamodule = build(chosen["data"], view=view, split=split, seed=0, progress=False)
+    datamodule.setup("fit")
+    assert set(datamodule.sites) == {"Site1", "Site3"}
+    site_of = {case.case_id: case.site for case in datamodule.cases}
+    for batch in datamodule.train_dataloader():
+        assert {site_of[case_id] for case_id in batch["case_id"]} == {"Site1", "Site3"}
+        assert batch["site"].bincount().tolist() == [len(batch["site"]) // 2] * 2 or len(batch["site"]) < 24
 
 
 @pytest.mark.slow
