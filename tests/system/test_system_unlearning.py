@@ -40,7 +40,9 @@ def test_a_run_stopped_in_stage_2_and_resumed_ends_with_the_same_bits(whole, doo
     steps = content["global_step"]
     assert steps == 1 + max(row["step"] for row in curve(whole) if "train/loss_step" in row), "one step a batch"
     assert len(content["optimizer_states"]) == 4
-    doors.train(*settings, "run_dir=run", f"trainer.max_steps={steps // 2 + 1}", "score_test=false", cwd=tmp_path).check()
+    doors.train(
+        *settings, "run_dir=run", f"trainer.max_steps={steps // 2 + 1}", "score_test=false", cwd=tmp_path
+    ).check()
     doors.train("resume=run", "trainer.max_steps=-1", "score_test=true", cwd=tmp_path).check()
     mine, theirs = last(tmp_path / "run")["state_dict"], content["state_dict"]
     assert [name for name in theirs if not torch.equal(mine[name], theirs[name])] == []
