@@ -238,15 +238,18 @@ def site_accuracy(runs: Sequence[RunMaterial]) -> Figure | None:
 
 
 def _probes(logged: Sequence[RunMaterial]) -> dict[str, tuple[int, float]]:
-    """Of each model's first run that has a probe: its last epoch (from 1) and ``site/probe_accuracy``."""
-    found: dict[str, tuple[int, float]] = {}
+    """Of each model with a probe: its last epoch (from 1), and the mean of its runs' ``site/probe_accuracy``."""
+    found: dict[str, list[tuple[int, float]]] = {}
     for run in logged:
         assert run.history is not None
         probed: pd.Series = run.history.get("site/probe_accuracy", pd.Series(dtype=float)).dropna()
-        if len(probed) and run.model not in found:
+        if len(probed):
             last = int(epoch_values(run.history, "site/accuracy").index[-1]) + 1
-            found[run.model] = last, float(probed.iloc[-1])
-    return found
+            found.setdefault(run.model, []).append((last, float(probed.iloc[-1])))
+    return {
+        model: (max(last for last, _ in seen), float(np.mean([one for _, one in seen])))
+        for model, seen in found.items()
+    }
 
 
 def chance_of(run: RunMaterial) -> float | None:

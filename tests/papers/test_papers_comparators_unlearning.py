@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import sys
 import warnings
@@ -31,7 +30,7 @@ from strokelab.networks.domain_head import DomainHead
 from strokelab.networks.unet import UNet
 from strokelab.sampling.order import EpochBatchSampler
 from strokelab.sampling.site_stratified import SiteStratified
-from strokelab.training.alternating import check_alternating
+from strokelab.training.alternating import check_alternating, with_unused_parameters
 
 WHERE = ("decoder", "bottleneck", "both")
 
@@ -54,9 +53,8 @@ class Steps:
 
     def __init__(self, model: Segmenter, folder: Path, *, batches=1, epochs=1, **settings) -> None:
         self.states, self.gradients = [], []
-        self.empty_at_start: list[bool] = []
         self.model = model
-        backward, start = model.manual_backward, model.on_train_epoch_start
+        backward = model.manual_backward
 
         def noted(loss, *args, **kwargs):
             self.states.append(state(model))
@@ -67,7 +65,7 @@ class Steps:
         self.trainer, self.memory = trainer_with(folder, epochs, **settings)
         self.trainer.fit(model, Batches(batches))
         self.states.append(state(model))
-        del model.manual_backward, start
+        del model.manual_backward
 
 
 def named(model):
@@ -197,9 +195,7 @@ def test_point_10_stage_1_ends_and_moments_are_fresh(tmp_path):
     assert plain(compose("train", ["model=unlearning", "run_dir=x"]))["model"]["adversary"]["stage1_epochs"] == 99
     for fresh in (True, False):
         model, seen = small(stage1=1, fresh_optimizers=fresh), []
-
         begin = model.adversary._begin
-        counted: list[int] = []
 
         def noted(optimizer, rate, *, afresh, begin=begin, seen=seen):
             begin(optimizer, rate, afresh=afresh)
@@ -207,8 +203,7 @@ def test_point_10_stage_1_ends_and_moments_are_fresh(tmp_path):
 
         model.adversary._begin = noted
         steps = Steps(model, tmp_path, batches=2, epochs=3)
-        counted.append(len(steps.gradients))
-        assert counted == [2 + 2 * 2 * 3], "one update of each batch of stage 1, then three"
+        assert len(steps.gradients) == 2 + 2 * 2 * 3, "one update of each batch of stage 1, then three"
         firsts = [states for first, states in seen if first]
         assert len(firsts) == 6
         assert firsts[:3] == [0, 0, 0]
@@ -280,6 +275,14 @@ def test_point_11_what_cannot_be_heeded_is_an_error_by_name(setting, name):
     check_alternating(plain(compose("train", ["model=sgnet", "run_dir=x", setting])))
 
 
+def test_point_11_ddp_looks_for_parameters_without_a_gradient():
+    reversal = Segmenter(UNet(1, base=4, depth=3), BatchDiceLoss(), torch.optim.SGD)
+    for strategy in ("ddp", "auto"):
+        found = with_unused_parameters({"strategy": strategy, "devices": 2}, small())
+        assert found == {"strategy": "ddp_find_unused_parameters_true", "devices": 2}
+        assert with_unused_parameters({"strategy": strategy}, reversal) == {"strategy": strategy}
+
+
 def test_point_11_prediction_needs_no_site():
     batch = batch_of()
     scores = small().predict_scores(batch["image"], batch["brain"])
@@ -332,4 +335,3 @@ def test_a_training_that_ends_before_stage_2_is_warned_of(tmp_path):
 
 def test_point_14_nothing_of_torchvision():
     assert not {"torchvision", "timm", "segmentation_models_pytorch"} & set(sys.modules)
-    assert list(itertools.islice(build_model("unlearning").network.children(), 1))
