@@ -69,7 +69,7 @@ def test_the_fewest_samples_of_a_step():
 
 
 @executes("strokelab/networks/resnet.py:check_samples", "strokelab/networks/resnet.py:_check_settings")
-@executes("strokelab/networks/unet.py:__init__")
+@executes("strokelab/networks/unet.py:__init__", "strokelab/networks/comparators/deeplabv3plus.py:__init__")
 def test_settings_of_networks_of_slices():
     def network(model: str, *more: str) -> torch.nn.Module:
         node = settings(f"model={model}", *more)["model"]["network"]
@@ -84,6 +84,8 @@ def test_settings_of_networks_of_slices():
     for model, wrong in attempts.items():
         network(model, *wrong, *told(said(network, model, *wrong).remedy))
     network("unet2d", "model.network.base=2", *told(said(network, "unet2d", "model.network.depth=0").remedy))
+    fewer = [*trunk, "model.network.dropout=[0.5]"]
+    network("deeplabv3plus", *fewer, *told(said(network, "deeplabv3plus", *fewer).remedy))
     training = network("pspnet", *trunk).train()
     (dropped,) = told(said(training, torch.zeros(1, 1, 8, 8)).remedy)
     assert settings("model=unet2d", dropped)["data"]["drop_last"] is True

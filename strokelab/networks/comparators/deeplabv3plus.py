@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strokelab.buildable import buildable
+from strokelab.errors import ConfigError
 from strokelab.networks.resnet import ResNet, cbr, check_samples, check_sides, he_fan_out, resized
 
 _RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
@@ -34,6 +35,9 @@ class DeepLabV3Plus(nn.Module):
         dimensions: 2.
         divisors: of the image's sides, 16 each.
         least_samples: of a training batch in each process.
+
+    Raises:
+        ConfigError: as ``ResNet``, or not three probabilities of dropout.
 
     Source: Chen 2018, section 3, and a released port (1 channel, 1 map: 59,332,897 parameters).
     """
@@ -64,6 +68,13 @@ class DeepLabV3Plus(nn.Module):
         self.first, self.second = cbr(width + narrow, width, 3), cbr(width, width, 3)
         self.head = nn.Conv2d(width, out_channels, kernel_size=1)
         self.dropout = tuple(dropout)
+        if len(self.dropout) != 3 or not all(0 <= share <= 1 for share in self.dropout):
+            raise ConfigError(
+                "model.network.dropout",
+                found=str(list(dropout)),
+                expected="three probabilities, 0 to 1",
+                remedy="set model.network.dropout=[0.5,0.5,0.1]",
+            )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -35,6 +35,9 @@ class PSPNet(nn.Module):
         deep_supervision: as ``auxiliary``.
         least_samples: of a training batch in each process.
 
+    Raises:
+        ConfigError: as ``ResNet``.
+
     Source: Zhao 2017, sections 3.2, 3.3 and 4.2, and released code (1 channel, 1 map: 46,704,961 parameters).
     """
 

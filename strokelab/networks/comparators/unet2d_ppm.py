@@ -45,7 +45,7 @@ class PyramidPooling(nn.Module):
         return cast(Tensor, self.relu(self.fusion(torch.cat([*means, x], dim=1))))
 
 
-@buildable("model")
+@buildable("model", most={"bins": 64})
 class UNetPPM(UNet):
     """``UNet`` of slices with ``PyramidPooling`` on what ``encode`` returns last.
 
