@@ -6,6 +6,7 @@ MONAI is an extra, and imported only when such a network is built.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,11 @@ class Monai(nn.Module):
         )
         self.deep_supervision = entry.supervised(arguments)
         self.leaves_unused = entry.leaves_unused
+
+    @staticmethod
+    def available() -> bool:
+        """Whether MONAI is installed."""
+        return importlib.util.find_spec("monai") is not None
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Logits of an image (B, in_channels, *S).

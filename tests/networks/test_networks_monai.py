@@ -165,4 +165,7 @@ def test_without_monai_the_message_names_the_extra(model, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         Monai(**{key: value for key, value in network.items() if key != "_target_"} | {"in_channels": 1})
     assert caught.value.remedy == "pip install 'strokelab[monai]'"
+    with pytest.raises(ConfigError) as caught:
+        build_model(model)
+    assert caught.value.remedy == "pip install 'strokelab[monai]'"
     assert "torchvision" not in sys.modules
