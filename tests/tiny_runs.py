@@ -83,3 +83,12 @@ def any_contrast_settings(tiny: list[str]) -> list[str]:
         *("data.mixing.steps=2", "data.batch_size=2", "checkpoint=last", "allocator=default"),
         *("trainer.precision=32-true", "trainer.check_val_every_n_epoch=1"),
     ]
+
+
+def unlearning_settings(tiny: list[str]) -> list[str]:
+    """The same for Dinsdale's unlearning: an epoch of stage 1, then visible rates."""
+    rates = ("segment=0.01", "domain=0.01", "confuse=0.001")
+    return [
+        *(item for item in tiny if not item.startswith("model.loss.")),
+        *("model.adversary.stage1_epochs=1", *(f"model.adversary.rates.{rate}" for rate in rates)),
+    ]

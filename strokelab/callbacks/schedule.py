@@ -22,7 +22,7 @@ Plain = dict[str, Any]
 
 def begun_with(module: LightningModule) -> Plain:
     """Optimizer and schedule as their settings make them, as plain data: equal for equal settings."""
-    optimizer, scheduler, interval = _made(module)
+    optimizer, scheduler, interval, _ = _made(module)
     return {
         "optimizer": type(optimizer).__name__,
         "groups": [_without_weights(group) for group in optimizer.param_groups],
@@ -33,9 +33,9 @@ def begun_with(module: LightningModule) -> Plain:
 
 def afresh(module: LightningModule) -> Plain:
     """The states of optimizer and schedule before their first step, as a checkpoint of Lightning keeps them."""
-    optimizer, scheduler, _ = _made(module)
+    optimizer, scheduler, _, further = _made(module)
     schedules = [] if scheduler is None else [scheduler.state_dict()]
-    return {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": schedules}
+    return {"optimizer_states": [one.state_dict() for one in (optimizer, *further)], "lr_schedulers": schedules}
 
 
 def schedule_steps(checkpoint: Mapping[str, Any], interval: str) -> int:
@@ -65,7 +65,7 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
     present = begun_with(module)
     if present == former:
         return False
-    optimizer, scheduler, interval = _made(module)
+    optimizer, scheduler, interval, _ = _made(module)
     done = schedule_steps(checkpoint, interval)
     if scheduler is not None and not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
         with warnings.catch_warnings():
@@ -74,7 +74,7 @@ def follow_new_settings(checkpoint: dict[str, Any], module: LightningModule, for
                 scheduler.step()
     checkpoint["lr_schedulers"] = [] if scheduler is None else [scheduler.state_dict()]
     if present["optimizer"] != former["optimizer"]:
-        checkpoint["optimizer_states"] = [optimizer.state_dict()]
+        checkpoint["optimizer_states"][0] = optimizer.state_dict()
         return True
     for group, now in zip(checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups, strict=True):
         group.update(_without_weights(now))
@@ -106,20 +106,26 @@ def learning_rates(optimizer: Any, scheduler: Any, count: int) -> list[float]:
     return rates
 
 
-def _made(module: LightningModule) -> tuple[Optimizer, Any, str]:
-    """One optimizer, its schedule and the schedule's interval, in any of the shapes that Lightning takes."""
+def _made(module: LightningModule) -> tuple[Optimizer, Any, str, list[Optimizer]]:
+    """The optimizer, its schedule, the schedule's interval, and further optimizers, which have no schedule.
+
+    In any of the shapes that Lightning takes; the first of several optimizers is the one.
+    """
     made: Any = module.configure_optimizers()
     if isinstance(made, dict):
         made = made["optimizer"], made.get("lr_scheduler")
-    optimizer, scheduler = made if isinstance(made, (tuple, list)) else (made, None)
-    optimizer, scheduler = _only(optimizer), _only(scheduler)
+    elif not isinstance(made, (tuple, list)) or all(isinstance(one, Optimizer) for one in made):
+        made = made, None
+    optimizers, schedulers = (_listed(part) for part in made)
+    scheduler = schedulers[0] if schedulers else None
+    interval = str(getattr(module, "scheduler_interval", "epoch"))
     if isinstance(scheduler, dict):
-        return optimizer, scheduler["scheduler"], str(scheduler.get("interval", "epoch"))
-    return optimizer, scheduler, "epoch"
+        scheduler, interval = scheduler["scheduler"], str(scheduler.get("interval", "epoch"))
+    return optimizers[0], scheduler, interval, optimizers[1:]
 
 
-def _only(made: Any) -> Any:
-    return (made[0] if made else None) if isinstance(made, (tuple, list)) else made
+def _listed(made: Any) -> list[Any]:
+    return list(made) if isinstance(made, (tuple, list)) else [] if made is None else [made]
 
 
 def _without_weights(group: dict[str, Any]) -> Plain:

@@ -113,6 +113,10 @@ def _at_rest(loop: dict[str, Any], *, epochs: int, steps: int) -> None:
     for counts in (loop["epoch_progress"]["total"], loop["epoch_progress"]["current"]):
         counts.update(dict.fromkeys(counts, epochs))
     loop["epoch_loop.state_dict"]["_batches_that_stepped"] = steps
+    automatic = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]
+    manual = loop["epoch_loop.manual_optimization.optim_step_progress"]["total"]
+    for counts in (automatic, manual):  # the stage before may have been of the other kind
+        counts.update(dict.fromkeys(counts, steps))
     trained, validated = loop["epoch_loop.batch_progress"], loop["epoch_loop.val_loop.batch_progress"]
     trained["total"].update(dict.fromkeys(trained["total"], trained["total"]["processed"]))
     for counts in (trained["current"], validated["current"], validated["total"]):

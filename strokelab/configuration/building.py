@@ -80,8 +80,8 @@ def target_of(node: Any) -> Any:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What an error of the config library came from."""
-    while error.__cause__ is not None:
+    """What an error of the config library came from: the first of ours, else the last of all."""
+    while error.__cause__ is not None and not isinstance(error, StrokelabError):
         error = error.__cause__
     return error
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rich.table
+import yaml
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 
 from strokelab.configuration import bind, build, build_model, compose, conf_folder, plain
+from strokelab.configuration.building import target_of
 from strokelab.configuration.late_facts import DEFAULT_FACTS
 from strokelab.costs.memory import Step, Training, largest_table, step_table, steps_of
 from strokelab.errors import ConfigError
@@ -51,7 +53,24 @@ class Measured:
 
 
 def every_model() -> list[str]:
-    """The names in ``conf/model``."""
+    """The names in ``conf/model``, but those of an extra that is not installed (``of_missing_extras``)."""
+    left_out = of_missing_extras()
+    return [name for name in _names() if name not in left_out]
+
+
+def of_missing_extras() -> list[str]:
+    """The models whose network says that its packages are not there."""
+    files = {name: conf_folder() / "model" / f"{name}.yaml" for name in _names()}
+    models = {name: yaml.safe_load(file.read_text()).get("model") or {} for name, file in files.items()}
+    networks = {name: target_of(model.get("network")) for name, model in models.items()}
+    return [name for name, network in networks.items() if not getattr(network, "available", _always)()]
+
+
+def _always() -> bool:
+    return True
+
+
+def _names() -> list[str]:
     return sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 
 
@@ -189,6 +208,8 @@ def print_costs(
     """
     if out is not None:
         make_folder(out)  # before minutes of timing
+    if not names and (left_out := of_missing_extras()):
+        console.print(f"Left out, of an extra that is not installed: {', '.join(left_out)}", markup=False)
     measured = []
     for name in names or every_model():
         with console.status(f"{name}: counting{' and timing' if seconds else ''}"):

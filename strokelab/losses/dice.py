@@ -200,3 +200,24 @@ class ClassesDiceLoss(nn.Module):
         known = torch.ones_like(each) if labelled_classes is None else labelled_classes.all(dim=1).to(each.dtype)
         total, count = summed(torch.stack([(each * known).sum(), known.sum()])).unbind()
         return total / count.clamp(min=1)
+
+
+@buildable("model")
+class BatchDiceLoss(nn.Module):
+    """``1 - 2 sum(p y) / (sum(p) + sum(y) + guard)``, without squares, of sums over the whole batch.
+
+    p is the sigmoid of a single map; of several the softmax, and the mean over all classes but the background.
+
+    Args:
+        guard: keeps 0/0 at 0, so that without a lesion the loss is 1 and has no gradient.
+
+    Source: Dinsdale 2021, released code.
+    """
+
+    def __init__(self, guard: float = 1e-7) -> None:
+        super().__init__()
+        self.guard = guard
+
+    def forward(self, logits: Tensor, target: Tensor, labelled_classes: Tensor | None = None) -> Tensor:
+        """Scalar loss of logits (B, K, *S) against a target (B, K, *S); further as ``lesion_dice``."""
+        return 1 - lesion_dice(logits, target, labelled_classes, over="batch", smooth=0.0, guard=self.guard)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from strokelab.buildable import buildable
 from strokelab.distributed import summed
 from strokelab.errors import ConfigError
+from strokelab.models.parts import u_shaped
 from strokelab.networks.gradient_reversal import reverse_gradient
 from strokelab.networks.site_classifier import SiteClassifier
 
@@ -45,13 +46,7 @@ class SiteAdversary(nn.Module):
 
     def __init__(self, feature_channels: int, dimensions: int = 2, *, n_sites: int, strength: float = 1.0) -> None:
         super().__init__()
-        if n_sites < self.least_sites:
-            raise ConfigError(
-                "site adversary",
-                found=f"{n_sites} training site{'s' if n_sites != 1 else ''}",
-                expected="2 or more, to learn features from which the site cannot be recognised",
-                remedy="switch it off with adversary=none, or train on a cohort with site labels",
-            )
+        check_sites(n_sites, self.least_sites)
         self.n_sites = n_sites
         self.strength = strength
         self.classifier = SiteClassifier(feature_channels, n_sites, dimensions=dimensions)
@@ -73,9 +68,36 @@ class SiteAdversary(nn.Module):
         total = F.cross_entropy(logits, site, ignore_index=UNKNOWN_SITE, reduction="sum")
         known = site != UNKNOWN_SITE
         total, count = summed(torch.stack([total, known.sum().to(total.dtype)])).unbind()
-        return total / count.clamp(min=1), self._confusion(logits.detach().argmax(dim=1), site, known)
+        return total / count.clamp(min=1), confusion_counts(logits, site)
 
-    def _confusion(self, guess: Tensor, site: Tensor, known: Tensor) -> Tensor:
-        counts = torch.zeros(self.n_sites**2, dtype=torch.int64, device=site.device)
-        cell = torch.where(known, site * self.n_sites + guess, 0)
-        return counts.index_add_(0, cell, known.long()).view(self.n_sites, self.n_sites)
+    def shown(self, network: nn.Module, image: Tensor) -> list[tuple[nn.Module, Tensor]]:
+        """The classifier and the features (B, feature_channels, *S) of an image that it reads."""
+        return [(self.classifier, u_shaped(network).encode(image)[-1])]
+
+
+def check_sites(n_sites: int, least: int) -> None:
+    """An adversary has sites to tell apart.
+
+    Raises:
+        ConfigError: fewer than ``least``.
+    """
+    if n_sites < least:
+        raise ConfigError(
+            "site adversary",
+            found=f"{n_sites} training site{'s' if n_sites != 1 else ''}",
+            expected="2 or more, to learn features from which the site cannot be recognised",
+            remedy="switch it off with adversary=none, or train on a cohort with site labels",
+        )
+
+
+def confusion_counts(logits: Tensor, site: Tensor) -> Tensor:
+    """How often each site (row) was taken for which (column), of samples whose site is known: (K, K) int64.
+
+    Args:
+        logits: (B, K); anything that grows with them serves.
+        site: (B,), -1 for unknown.
+    """
+    n_sites, known = logits.shape[1], site != UNKNOWN_SITE
+    counts = torch.zeros(n_sites**2, dtype=torch.int64, device=site.device)
+    cell = torch.where(known, site * n_sites + logits.detach().argmax(dim=1), 0)
+    return counts.index_add_(0, cell, known.long()).view(n_sites, n_sites)

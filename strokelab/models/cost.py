@@ -8,14 +8,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from strokelab.models.segmenter import Segmenter, u_shaped
+from strokelab.models.parts import judged
+from strokelab.models.segmenter import Segmenter
 from strokelab.networks.cost import TorchstatReading, cost_of, count_parameters, saved_bytes, torchstat_reading
-from strokelab.networks.site_classifier import SiteClassifier
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,10 @@ def slice_costs(model: Segmenter, sample: tuple[int, ...]) -> dict[str, float]:
         halves = 1 if model.hemispheres is None else 2
         costs = {"parameters_m": parameters / 1e6, **_columns(before, trunk, halves)}
         if model.adversary is not None:
-            parts = cast(nn.Module, model.adversary).modules()
-            classifier = next(part for part in parts if isinstance(part, SiteClassifier))
-            deepest = u_shaped(network.network).encode(seen)[-1]
-            head = torchstat_reading(copy.deepcopy(classifier).to("meta"), deepest)
-            training = _columns(before, trunk + head, halves)
+            with_heads = trunk
+            for head, shown in cast(Any, model.adversary).shown(network.network, seen):
+                with_heads += torchstat_reading(copy.deepcopy(head).to("meta"), shown)
+            training = _columns(before, with_heads, halves)
             costs |= {f"training_{name}": value for name, value in training.items()}
     return costs
 
@@ -136,9 +135,7 @@ class _TrainingForward(nn.Module):
         seen = model.condition({"image": image, "brain": brain, "site": image.new_zeros(len(image), dtype=torch.int64)})
         if model.adversary is None:
             return model.network(seen["image"])
-        trunk = u_shaped(model.network)
-        features = trunk.encode(seen["image"])
-        return trunk.decode(features), model.adversary(features[-1], seen["site"])
+        return judged(model.adversary, model.network, seen["image"], seen["site"])
 
 
 def least_samples(model: Segmenter) -> int:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -24,63 +24,16 @@ from torchmetrics import Metric
 from strokelab.buildable import buildable
 from strokelab.contract import Batch
 from strokelab.distributed import gathered, own
-from strokelab.errors import ConfigError
 from strokelab.losses.deep_supervision import DeepSupervision
 from strokelab.metrics.validation import Validated, measured
 from strokelab.models.epoch_means import EpochMeans
+from strokelab.models.parts import Adversary, Alternating, HemisphereSplit, Standardizer, adversary_of, judged
+from strokelab.models.parts import UShaped as UShaped
+from strokelab.models.parts import u_shaped as u_shaped
 from strokelab.models.plateau import DEFAULT_MONITOR, check_interval
 from strokelab.models.rates import with_rates
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-@runtime_checkable
-class UShaped(Protocol):
-    """A network whose forward is ``decode(encode(image))``, so that somebody can read its features."""
-
-    feature_channels: tuple[int, ...]
-    dimensions: int
-
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """Features, finest first, deepest last."""
-
-    def decode(self, features: list[Tensor]) -> Tensor | list[Tensor]:
-        """Logits (B, K, *S); with deep supervision, in training mode, a list of them, finest first."""
-
-
-class Standardizer(Protocol):
-    """(image (B, C, *S), brain (B, 1, *S)) -> image; remembers its latest scale and shift, (B, C) each."""
-
-    gamma: Tensor
-    beta: Tensor
-
-    def __call__(self, image: Tensor, brain: Tensor) -> Tensor:
-        """Standardise a batch."""
-
-    def check_length(self, steps: float) -> None:
-        """Warn when a training of so many steps is too short for this part."""
-
-
-class HemisphereSplit(Protocol):
-    """Cuts batches in two and puts maps together again."""
-
-    def split(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """A batch of B to one of 2B."""
-
-    def join(self, scores: Tensor) -> Tensor:
-        """Maps of 2B halves to maps of B wholes."""
-
-    def warn_askew(self) -> dict[str, float]:
-        """Report cases whose middle is not the cut."""
-
-
-class Adversary(Protocol):
-    """(features, site (B,)) -> (loss, confusion (K, K) int64)."""
-
-    strength: float
-
-    def __call__(self, features: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and confusion counts of a batch."""
 
 
 @buildable("model")
@@ -102,7 +55,8 @@ class Segmenter(L.LightningModule):
         standardizer: e.g. MAIN; None: images as they come.
         hemispheres: e.g. ``Hemispheres()``; None: whole samples.
         adversary: partial of e.g. ``SiteAdversary``, called with ``feature_channels`` and ``dimensions`` of the
-            network's deepest features; None: none.
+            network's deepest features, and what else it asks for by name (``parts.adversary_of``); None: none. One
+            that ``alternates`` (``Unlearning``) trains network and head itself, in updates of its own.
         lesion_channel: which of the K maps is the lesion.
         mask_input: set images to 0 off the brain (the paper's variants without MAIN do not).
         channels_last: memory layout of the network's weights, and with them of all that flows through it: faster for
@@ -113,8 +67,9 @@ class Segmenter(L.LightningModule):
             cannot be.
 
     Logs, once per epoch over its samples (numbers of a resumed run are those of an unbroken one): ``train/loss``,
-    ``train/segmentation_loss``, with MAIN ``main/{gamma,beta}_{mean,min}``; ``val/<name>`` of each validation metric;
-    ``curves_only/<name>`` where ``curves`` says so: of cases that test, by which nothing may be chosen.
+    ``train/segmentation_loss``, while unlearning ``train/confusion_loss``, with MAIN
+    ``main/{gamma,beta}_{mean,min}``; ``val/<name>`` of each validation metric; ``curves_only/<name>`` where ``curves``
+    says so: of cases that test, by which nothing may be chosen.
     Every step: ``train/loss_step``. Losses are those of the batch of all processes. The site's numbers are logged by
     ``callbacks.site_adversary``.
     """
@@ -154,8 +109,8 @@ class Segmenter(L.LightningModule):
         self.hemispheres = hemispheres
         self.adversary = None
         if adversary is not None:
-            trunk = u_shaped(network)
-            self.adversary = adversary(feature_channels=trunk.feature_channels[-1], dimensions=trunk.dimensions)
+            self.adversary = adversary_of(adversary, network, hemispheres)
+        self.automatic_optimization = not getattr(self.adversary, "alternates", False)
         self.lesion_channel = lesion_channel
         self.mask_input = mask_input
         metrics = measured(validation_metrics)
@@ -168,6 +123,11 @@ class Segmenter(L.LightningModule):
     def forward(self, image: Tensor) -> Tensor:
         """Logits of the bare network, without the parts: (B, C, *S) -> (B, K, *S)."""
         return cast(Tensor, self.network(image))
+
+    @property
+    def alternating(self) -> Alternating | None:
+        """The adversary, where it trains everything itself."""
+        return None if self.automatic_optimization else cast(Alternating, self.adversary)
 
     def condition(self, batch: Mapping[str, Any]) -> Batch:
         """Standardise, then split hemispheres; what is left out leaves the batch as it is."""
@@ -182,17 +142,18 @@ class Segmenter(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Loss of one batch; with an adversary also ``site_loss`` and ``site_confusion`` for its callback."""
         halves = self.condition(batch)
-        outputs: dict[str, Tensor] = {}
-        if self.adversary is None:
-            logits = self.network(halves["image"])
+        if (alternating := self.alternating) is not None:
+            outputs, segmentation_loss = alternating.learn(self, halves, batch_idx)
         else:
-            trunk = u_shaped(self.network)
-            features = trunk.encode(halves["image"])
-            logits = trunk.decode(features)
-            outputs["site_loss"], outputs["site_confusion"] = self.adversary(features[-1], halves["site"])
-        segmentation_loss = self.loss(logits, *compared(halves))
-        outputs["loss"] = segmentation_loss + outputs.get("site_loss", 0.0)
-        self._note(outputs["loss"], segmentation_loss, samples=len(batch["image"]))
+            outputs = {}
+            if self.adversary is None:
+                logits = self.network(halves["image"])
+            else:
+                seen = judged(self.adversary, self.network, halves["image"], halves["site"])
+                logits, outputs["site_loss"], outputs["site_confusion"] = seen
+            segmentation_loss = self.loss(logits, *compared(halves))
+            outputs["loss"] = segmentation_loss + outputs.get("site_loss", 0.0)
+        self._note(outputs, segmentation_loss, samples=len(batch["image"]))
         return outputs
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -234,12 +195,15 @@ class Segmenter(L.LightningModule):
                 ``rates.with_rates``.
         """
         optimizer = with_rates(self.optimizer, self, self.rate_factors)
+        further = [] if self.alternating is None else self.alternating.optimizers(self)
         if self.scheduler is None:
-            return optimizer
+            return [optimizer, *further] if further else optimizer
         scheduler = self.scheduler(optimizer)
         waits = isinstance(scheduler, ReduceLROnPlateau)
         counts = getattr(scheduler, "interval", "") == "step"
         check_interval(self.scheduler_interval, type(scheduler).__name__, waits=waits, counts=counts)
+        if further:  # stepped by ``step_schedule``
+            return [optimizer, *further], [{"scheduler": scheduler, "interval": self.scheduler_interval}]
         config: dict[str, Any] = {"scheduler": scheduler, "interval": self.scheduler_interval}
         if waits:  # Lightning would step it when the checkpoint is written already
             config |= {"monitor": getattr(scheduler, "monitor", DEFAULT_MONITOR), "frequency": sys.maxsize}
@@ -249,6 +213,9 @@ class Segmenter(L.LightningModule):
         """Warn of a training too short for a part."""
         if self.standardizer is not None and self.trainer.is_global_zero:
             self.standardizer.check_length(self.trainer.estimated_stepping_batches)
+        if self.alternating is not None and self.trainer.is_global_zero:
+            most = self.trainer.max_epochs
+            self.alternating.check_length(float("inf") if most in (None, -1) else most)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's numbers; report cases whose brain is not cut in the middle."""
@@ -263,10 +230,19 @@ class Segmenter(L.LightningModule):
     def _look_for_plateau(self) -> None:
         """Show a schedule that waits for a plateau its number, if it was logged anew since."""
         for config in self.trainer.lr_scheduler_configs:
-            found = self.trainer.callback_metrics.get(config.monitor or "") if config.reduce_on_plateau else None
+            waits = isinstance(config.scheduler, ReduceLROnPlateau)
+            monitor = getattr(config.scheduler, "monitor", DEFAULT_MONITOR)
+            found = self.trainer.callback_metrics.get(monitor) if waits else None
             if found is not None and found is not self._seen:
                 self._seen = found
                 config.scheduler.step(found)  # type: ignore[arg-type]
+
+    def step_schedule(self) -> None:
+        """After a batch that an ``Alternating`` adversary trained on: step the schedule when it is due."""
+        if self.scheduler_interval == "step" or self.trainer.is_last_batch:
+            for config in self.trainer.lr_scheduler_configs:
+                if not isinstance(config.scheduler, ReduceLROnPlateau):
+                    config.scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the numbers of the epoch under way, of every process."""
@@ -278,30 +254,17 @@ class Segmenter(L.LightningModule):
         if mine is not None:
             self.epoch_means.load_state_dict(mine)
 
-    def _note(self, loss: Tensor, segmentation_loss: Tensor, *, samples: int) -> None:
+    def _note(self, outputs: Mapping[str, Tensor], segmentation_loss: Tensor, *, samples: int) -> None:
+        loss = outputs["loss"]
         means = {"train/loss": loss, "train/segmentation_loss": segmentation_loss}
+        if "confusion_loss" in outputs:
+            means["train/confusion_loss"] = outputs["confusion_loss"]
         minima: dict[str, Tensor] = {}
         if self.standardizer is not None:
             for name, value in (("gamma", self.standardizer.gamma), ("beta", self.standardizer.beta)):
                 means[f"main/{name}_mean"], minima[f"main/{name}_min"] = value.mean(), value.min()
         self.epoch_means.add(self.current_epoch, samples, means, minima)
         self.log("train/loss_step", loss.detach(), prog_bar=True, batch_size=samples)
-
-
-def u_shaped(network: nn.Module) -> UShaped:
-    """The network itself, once it is known to show its features.
-
-    Raises:
-        ConfigError: it has no ``encode`` and ``decode``, or does not tell their widths.
-    """
-    if not isinstance(network, UShaped):
-        raise ConfigError(
-            type(network).__name__,
-            found="a network that does not show its features",
-            expected="encode, decode, feature_channels and dimensions, which the site adversary needs",
-            remedy="choose another model, or switch the adversary off with adversary=none",
-        )
-    return network
 
 
 def _channels_last(layer: nn.Module) -> None:

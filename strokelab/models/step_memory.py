@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from strokelab.models.cost import channels_of, least_samples
-from strokelab.models.segmenter import Segmenter, compared, u_shaped
+from strokelab.models.parts import judged
+from strokelab.models.segmenter import Segmenter, compared
 from strokelab.networks.peak_memory import Ledger, without_numbers
 
 
@@ -61,9 +62,8 @@ def step_loss(model: Segmenter, batch: dict[str, Any]) -> Tensor:
     seen = model.condition(batch)
     if model.adversary is None:
         return cast(Tensor, model.loss(model.network(seen["image"]), *compared(seen)))
-    trunk = u_shaped(model.network)
-    features = trunk.encode(seen["image"])
-    loss: Tensor = model.loss(trunk.decode(features), *compared(seen)) + model.adversary(features[-1], seen["site"])[0]
+    logits, site_loss, _ = judged(model.adversary, model.network, seen["image"], seen["site"])
+    loss: Tensor = model.loss(logits, *compared(seen)) + site_loss
     return loss
 
 

@@ -63,8 +63,10 @@ def training_section(evaluation: Evaluation) -> Section:
         (
             "site_accuracy",
             site_accuracy(runs),
-            "How well the site classifier tells the training sites apart; the reversed gradient is to bring it down to "
-            "chance (1/K). On sites of unequal size, always naming the largest gives the upper line.",
+            "How well the site classifier tells the training sites apart; the adversary is to bring it down to chance "
+            "(1/K). On sites of unequal size, always naming the largest gives the upper line. Diamond: a fresh "
+            "classifier, fitted on the features once training has ended, on subjects that it was not fitted on; it "
+            "says how much of the site is left.",
         ),
     ]
     pictures = tuple(
@@ -269,9 +271,29 @@ def site_accuracy(runs: Sequence[RunMaterial]) -> Figure | None:
         axes.axhline(
             level, color=GREY, linestyle=(0, (6, 2)), linewidth=1.2, label=f"always the largest site, {level:.3f}"
         )
-    axes.set_ylim(0, min(1.02, 1.15 * max(axes.get_ylim()[1], *chance, *majority, 0.2)))
+    probes = _probes(logged)
+    for run, (epoch, accuracy) in probes.items():
+        label = f"{run}: a fresh classifier after training, {accuracy:.3f}"
+        axes.plot([epoch], [accuracy], "D", color=GREY, markersize=6, markeredgecolor="white", zorder=4, label=label)
+    highest = max(axes.get_ylim()[1], *chance, *majority, *(accuracy for _, accuracy in probes.values()), 0.2)
+    axes.set_ylim(0, min(1.02, 1.15 * highest))
     legend_below(figure, axes.get_legend_handles_labels()[0], columns=2)
     return figure
+
+
+def _probes(logged: Sequence[RunMaterial]) -> dict[str, tuple[int, float]]:
+    """Of each model with a probe: its last epoch (from 1), and the mean of its runs' ``site/probe_accuracy``."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for run in logged:
+        assert run.history is not None
+        probed: pd.Series = run.history.get("site/probe_accuracy", pd.Series(dtype=float)).dropna()
+        if len(probed):
+            last = int(epoch_values(run.history, "site/accuracy").index[-1]) + 1
+            found.setdefault(run.model, []).append((last, float(probed.iloc[-1])))
+    return {
+        model: (max(last for last, _ in seen), float(np.mean([one for _, one in seen])))
+        for model, seen in found.items()
+    }
 
 
 def chance_of(run: RunMaterial) -> float | None:

@@ -34,6 +34,7 @@ from strokelab.training.length import schedule_facts
 from strokelab.training.logged import check_logged
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
 from strokelab.training.precision import settle
+from strokelab.training.probe import probe_sites
 from strokelab.training.processes import meet, own_rank, started_by_first, watched
 from strokelab.training.prolong import ended_early, going_on, told
 from strokelab.training.stages import as_checked, begin_next, check_best, following, forget_first, keep_ended, reached
@@ -145,6 +146,7 @@ def _train(start: Start, claim: ExitStack) -> float | None:
                 minutes = (time.perf_counter() - started) / 60
                 begins = _next(settings, folder, fit, datamodules)
                 if begins is None:
+                    probe_sites(settings, folder, datamodule, fit.trainer, console=console)
                     find_pair(settings, folder, datamodule, fit.trainer, console=console)
                 if begins is None and settings["score_test"]:
                     score_test(settings, folder, datamodule, fit.trainer, console=console)

@@ -19,8 +19,9 @@ from strokelab.configuration import Settings, build
 from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.seeding import seed_of
+from strokelab.training.alternating import with_unused_parameters
 from strokelab.training.length import interval_of, length_of, steps_per_epoch
-from strokelab.training.processes import check_launch, check_shares
+from strokelab.training.processes import check_launch, check_shares, process_count
 from strokelab.training.resumable import check_resumable
 from strokelab.training.trainer import loggers_of, trainer_of
 
@@ -78,7 +79,10 @@ def built(
     model.curves = CURVES_ONLY if datamodule.curves_only else model.curves
     loggers = loggers_of(settings, folder, checkpoint) if loggers is None else loggers
     curves = {"validates": datamodule.validates, "curves_only": datamodule.curves_only}
-    trainer = trainer_of(settings, folder, loggers, stage, **curves)
+    asked = settings
+    if process_count(settings["trainer"]) > 1:
+        asked = {**settings, "trainer": with_unused_parameters(settings["trainer"], model)}
+    trainer = trainer_of(asked, folder, loggers, stage, **curves)
     check_resumable(settings, model, trainer, steps=length_of(settings, counted_steps(settings, datamodule)))
     check_launch(trainer)
     resumed = runs.read_checkpoint(checkpoint) if checkpoint else {}

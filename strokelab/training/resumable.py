@@ -50,8 +50,13 @@ def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer, *, s
         _check_length(settings, model, length)
     parts: dict[str, Any] = {}
     if isinstance(made, dict):
-        parts["model.scheduler"] = made["lr_scheduler"]["scheduler"]
-        made = made["optimizer"]
+        made = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    elif isinstance(made, list):  # further optimizers are the adversary's
+        made = made[0], None
+    if isinstance(made, tuple):
+        made, schedule = (part[0] if isinstance(part, list) else part for part in made)
+        if schedule is not None:
+            parts["model.scheduler"] = schedule["scheduler"] if isinstance(schedule, dict) else schedule
     parts["model.optimizer"] = made
     for each in getattr(trainer, "callbacks", []):
         if isinstance(each, Snapshots):

@@ -39,6 +39,7 @@ from strokelab.errors import ConfigError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
 from strokelab.runs.untrusted import check_links, check_remembered
 from strokelab.sweeps.record import recorded_digest
+from strokelab.training.alternating import check_alternating
 from strokelab.training.planning import check_batch, placeholders, with_open_batch
 from strokelab.training.precision import check_precision
 from strokelab.training.trainer import check_monitors
@@ -255,6 +256,7 @@ def check_settings(settings: Settings) -> None:
     check_fit(settings)
     check_loss(settings["model"])
     check_precision(settings)
+    check_alternating(settings)
     # What could be trained but neither continued nor loaded again should not be trained.
     check_buildable({name: settings.get(name) for name in SECTIONS}, allow=("",), training=True)
     _check_callbacks(settings["callbacks"])

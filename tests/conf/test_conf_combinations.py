@@ -12,7 +12,8 @@ from strokelab.configuration import bind, build, check_fit, check_loss, compose,
 from strokelab.errors import ConfigError
 from strokelab.training.planning import placeholders, planned, with_open_batch
 
-MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml") if not path.stem.startswith("monai_"))
+"""Without those of an extra, whose networks show no features: tests/networks/test_networks_monai.py."""
 DISTINCT = (
     "clcinet",
     "deeplabv3plus",
@@ -31,6 +32,7 @@ DISTINCT = (
     "unet2d_bilinear",
     "unet2d_ppm",
     "unet3plus",
+    "unlearning",
     "xnet",
 )  # the others are these with other data or parts
 PARTS = ("adversary", "hemispheres", "standardizer")

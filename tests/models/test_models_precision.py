@@ -19,8 +19,12 @@ CONF = Path(__file__).parents[2] / "conf"
 # model=unet2d, model=sgnet and model=nnunet by another name, and mixtures of parts that these hold
 TWINS = {"ablation=baseline", "ablation=da_sl_main", "model=nnunet_selftraining"}
 TWINS |= {"ablation=da", "ablation=sl", "ablation=da_sl"}
+EXTRA = "model=monai_"  # of an extra, for sides of 32: tests/networks/test_networks_monai.py
 FAMILIES = sorted(
-    {f"{group}={path.stem}" for group in ("model", "ablation") for path in (CONF / group).glob("*.yaml")} - TWINS
+    family
+    for group in ("model", "ablation")
+    for path in (CONF / group).glob("*.yaml")
+    if (family := f"{group}={path.stem}") not in TWINS and not family.startswith(EXTRA)
 )
 PLANE = (16, 32)
 PLAN = {"widths": (4, 8, 8), "kernels": ((3, 3),) * 3, "strides": ((1, 1), (2, 2), (2, 2))}
@@ -31,6 +35,9 @@ SMALL = {
         *("model.optimizer.lr=0.05", "model.loss.over=batch"),
     ],
     "strokelab.networks.nnunet.NNUNet": ["model.optimizer.momentum=0.9"],
+    "strokelab.networks.comparators.unlearning.UnlearningUNet": [
+        *("model.network.base=4", "model.network.depth=3", "model.optimizer.lr=0.01"),
+    ],
     "strokelab.networks.resunet3d.ResUNet3D": ["model.network.base=4"],
     "strokelab.networks.synthstroke_unet.SynthStrokeUNet": [
         *("model.network.channels=[4,8,8]", "model.network.strides=[2,2]", "model.network.dropout=0"),

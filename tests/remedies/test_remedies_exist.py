@@ -53,6 +53,7 @@ BASES = (
         ["model=dunet"],
         ["model=resunet3d"],
         ["model=deeplabv3plus"],
+        ["model=unlearning"],
         ["experiment=mapping_default"],
         ["split=kfold"],
     ),

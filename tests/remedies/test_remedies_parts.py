@@ -38,7 +38,7 @@ def test_losses_of_one_map():
     assert torch.isfinite(DiceLoss()(one, one))
 
 
-@executes("strokelab/models/adversary.py:__init__", "strokelab/models/segmenter.py:u_shaped")
+@executes("strokelab/models/adversary.py:check_sites", "strokelab/models/parts.py:u_shaped")
 @executes("strokelab/networks/hemispheres.py:split", "strokelab/networks/masked_adain.py:__init__")
 def test_parts_that_are_switched_off():
     from strokelab.models.adversary import SiteAdversary

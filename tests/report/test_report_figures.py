@@ -92,6 +92,21 @@ def test_site_accuracy_has_both_reference_lines(evaluation):
     assert site_accuracy(evaluation.runs[:1]) is None
 
 
+def test_what_a_fresh_classifier_found_stands_at_the_last_epoch(evaluation):
+    run = evaluation.runs[1]
+    last = run.history.iloc[[-1]].assign(**{name: np.nan for name in run.history.columns if name != "step"})
+
+    def probed(accuracy, name):
+        row = last.assign(**{"site/probe_accuracy": accuracy})
+        return dataclasses.replace(run, name=name, history=pd.concat([run.history, row], ignore_index=True))
+
+    axes = site_accuracy([probed(0.75, "a"), probed(0.25, "b")]).axes[0]
+    (mark,) = (line for line in axes.lines if line.get_marker() == "D")
+    assert mark.get_label() == "sgnet: a fresh classifier after training, 0.500"
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (4, 0.5)
+    assert not any(line.get_marker() == "D" for line in site_accuracy([run]).axes[0].lines)
+
+
 def test_chance_is_one_over_the_training_sites_when_not_logged(evaluation):
     assert chance_of(evaluation.runs[0]) == pytest.approx(1 / 3, abs=1e-6)
     assert chance_of(evaluation.runs[1]) == 0.125

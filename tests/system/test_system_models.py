@@ -1,5 +1,7 @@
 """Every model trains on a tiny phantom and predicts on the native grid; several modalities, too."""
 
+from functools import partial
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from tiny_runs import (
     patch_settings,
     plan_of_slices,
     trunk_settings,
+    unlearning_settings,
 )
 
 from strokelab.configuration import compose, conf_folder, plain
@@ -22,6 +25,13 @@ from strokelab.training import train
 MODELS = sorted(path.stem for path in (conf_folder() / "model").glob("*.yaml"))
 CHOICES = [f"model={model}" for model in MODELS if model != "nnunet_selftraining"]  # needs masks: its own system test
 CHOICES += [f"ablation={path.stem}" for path in sorted((conf_folder() / "ablation").glob("*.yaml"))]
+SMALL_MONAI = {
+    "monai_segresnet": ["init_filters=8"],
+    "monai_swinunetr": ["feature_size=12"],
+    "monai_dynunet": ["filters=[4,4,4,4,4,4]"],
+    "monai_attentionunet": ["channels=[4,8,8,8,8]"],
+    "monai_mednext": [],
+}
 ONE_STEP = ["trainer.max_epochs=1", "trainer.max_steps=2", "callbacks=none"]
 
 
@@ -31,10 +41,19 @@ def _as_it_was():
     torch.use_deterministic_algorithms(False)
 
 
+def monai_settings(small: list[str], tiny: list[str]) -> list[str]:
+    return [
+        *(item for item in patch_settings(tiny) if "patch=" not in item),
+        *(f"view.{part}.patch=[64,32,32]" for part in ("sampler", "windows")),
+        *(f"model.network.arguments.{item}" for item in small),
+    ]
+
+
 def settings_of(tiny: list[str], choice: str = "") -> list[str]:
     own = {"nnunet2d": plan_of_slices, "pspnet": trunk_settings, "deeplabv3plus": trunk_settings}
     own |= {"nnunet": patch_settings, "resunet3d": crop_settings, "sunet": balanced_settings}
-    own |= {"synthstroke": any_contrast_settings}
+    own |= {"synthstroke": any_contrast_settings, "unlearning": unlearning_settings}
+    own |= {name: partial(monai_settings, small) for name, small in SMALL_MONAI.items()}
     named = choice.removeprefix("model=")
     settings = next((small(tiny) for family, small in own.items() if named.startswith(family)), tiny)
     return [item for item in settings if not item.startswith("callbacks.")]
@@ -43,6 +62,8 @@ def settings_of(tiny: list[str], choice: str = "") -> list[str]:
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.filterwarnings("ignore")
 def test_every_model_and_row_of_the_ablation_trains_and_predicts(choice, tiny, t1_cohort, tmp_path):
+    if "monai_" in choice:
+        pytest.importorskip("monai", reason="strokelab[monai] is not installed")
     run = tmp_path / "run"
     dice = train(compose("train", [*settings_of(tiny, choice), choice, *ONE_STEP, f"run_dir={run}"]))
     table = pd.read_csv(run / "cases.csv", dtype={"case": str})
