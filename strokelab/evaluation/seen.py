@@ -1,0 +1,184 @@
+"""Which cases of a dataset a run has seen in training. Knows ids and metadata; opens no image.
+
+A case is seen where its subject trained or validated. ATLAS v1.2 subjects are in ATLAS v2.0 under other ids: the
+metadata table of v2.0 has both (``ATLAS 1.2``, ``INDI Subject ID``). What that table leaves open counts as seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strokelab import runs
+from strokelab.contract import Case
+from strokelab.data import read_cases
+from strokelab.errors import StrokelabError
+from strokelab.evaluation.candidates import Candidate
+from strokelab.evaluation.datasets import Dataset
+from strokelab.phantoms.naming import phantom_record
+from strokelab.runs.folder import read_json
+
+V1, V2 = "atlas_v1", "atlas_v2"
+_FLAG, _NUMBER = "atlas 1.2", "indi subject id"  # columns of the metadata of ATLAS v2.0, as readers call them
+_NO = ("", "0", "no", "n", "none", "n/a", "na", "nan", "false")
+
+Subject = tuple[str, str]
+"""Dataset and the subject's id in it."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What of a dataset a run has seen.
+
+    Args:
+        cases: ids of the seen cases.
+        subjects: how many subjects these are.
+        unknown: why nothing can be said; "" = it can.
+    """
+
+    cases: frozenset[str] = frozenset()
+    subjects: int = 0
+    unknown: str = ""
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """Who trained a run, and one that its weights come from."""
+
+    subjects: frozenset[Subject]
+    unknown: Mapping[str, str]  # dataset -> why its cases may have been seen, where that cannot be told
+
+
+class Memory:
+    """What runs have seen; the cohort of each is read once.
+
+    Args:
+        datasets: that are tested on; they may tell what a cohort that is gone cannot.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        self._datasets = datasets
+        self._cohorts: dict[tuple[str, str], Mapping[str, Case]] = {}
+
+    def of(self, run: Candidate, dataset: Dataset) -> Seen:
+        """Which cases of a dataset a run has seen."""
+        if others(run, dataset):
+            return Seen()
+        trained = self._trained(run)
+        if dataset.reader in trained.unknown:
+            return Seen(unknown=trained.unknown[dataset.reader])
+        datasets = {name for name, _ in trained.subjects}
+        if dataset.reader == V2 and V1 in datasets and not _tells(dataset.cases):
+            return Seen(unknown=f"which of its subjects are in ATLAS v1.2 is not known: no metadata in {dataset.root}")
+        numbered = any(name == V1 and subject.isdigit() for name, subject in trained.subjects)
+        cases = [case for case in dataset.cases if _seen(case, dataset.reader, trained.subjects, numbered)]
+        return Seen(frozenset(case.case_id for case in cases), len({case.subject_id for case in cases}))
+
+    def _trained(self, run: Candidate) -> _Trained:
+        subjects: set[Subject] = set()
+        unknown: dict[str, str] = {}
+        name = str(run.cohort.get("dataset"))
+        ids = [*run.split.train, *run.split.val]
+        known = self._cases(name, run.root, run.cohort.get("options") or {})
+        cases = [known[case_id] for case_id in ids if case_id in known]
+        subjects |= {(name, run.split.about.get(case_id, ("", ""))[0] or case_id) for case_id in ids}
+        for case in cases:
+            subjects |= names_of(case, name)
+        if name == V2 and ids and not (run.cohort.get("options") or {}).get("without_v1"):
+            if len(cases) < len(ids) or not _tells(cases):
+                unknown[V1] = (
+                    "which of its subjects trained as subjects of ATLAS v2.0 is not known: no metadata of v2.0"
+                )
+            elif any(_in_v1(case) and len(names_of(case, name)) == 1 for case in cases):
+                unknown[V1] = "some of its subjects trained as subjects of ATLAS v2.0 under ids that the metadata lack"
+        subjects |= _of_first_weights(run.folder)
+        return _Trained(frozenset(subjects), unknown)
+
+    def _cases(self, name: str, root: Path | None, options: Mapping[str, Any]) -> Mapping[str, Case]:
+        """The cases of a run's cohort by id, from its own folder or else from a dataset that is tested on."""
+        key = (name, f"{root} {options}")
+        if key not in self._cohorts:
+            found = {case.case_id: case for one in self._datasets if one.reader == name for case in one.cases}
+            if root is not None:
+                with suppress(StrokelabError, TypeError, ValueError):  # a damaged cohort tells nothing
+                    found |= {case.case_id: case for case in read_cases(name, root, **options)}
+            self._cohorts[key] = found
+        return self._cohorts[key]
+
+
+def names_of(case: Case, dataset: str) -> set[Subject]:
+    """All ids that a subject is known by: its own, and that of ATLAS v1.2 where the metadata tell it."""
+    names = {(dataset, case.subject_id)}
+    number = str(case.meta.get(_NUMBER, "")).strip().partition(".")[0]
+    if dataset in (V1, V2) and number.isdigit():
+        names.add((V1, number.zfill(6)))
+    return names
+
+
+def others(run: Candidate, dataset: Dataset) -> bool:
+    """Whether the subjects must be others: one side is synthetic, or both are and are different cohorts."""
+    if run.phantom is None:
+        return False
+    if run.phantom != dataset.phantom:
+        return True
+    if not dataset.phantom or run.root is None or run.cohort.get("dataset") != dataset.reader:
+        return False
+    records = [phantom_record(place) for place in (run.root, dataset.root)]
+    return all(records) and records[0].read_bytes() != records[1].read_bytes()  # type: ignore[union-attr]
+
+
+def untold(run: Candidate, datasets: Sequence[Dataset]) -> list[str]:
+    """Why scores of a run may look better than they are although no seen case is counted, in sentences."""
+    words = []
+    if not run.split.train and not run.split.val:
+        words.append(f"{run.label}: which cases it was trained on is not recorded; it may have seen those tested on.")
+    pseudo: Any = run.cohort.get("pseudo_labels")
+    tested = any(dataset.reader == run.cohort.get("dataset") for dataset in datasets)
+    if tested and isinstance(pseudo, dict) and pseudo.get("honest") is False:
+        words.append(f"{run.label}: it learned from masks by models that had seen its test cases.")
+    return words
+
+
+def _seen(case: Case, dataset: str, trained: Iterable[Subject], numbered: bool) -> bool:
+    """Whether a case's subject trained.
+
+    Args:
+        case: to be tested.
+        dataset: of the case.
+        trained: all ids of those who trained.
+        numbered: some of them have an id of ATLAS v1.2 by which the metadata of v2.0 can name them.
+    """
+    names = names_of(case, dataset)
+    if names & {*trained}:
+        return True
+    datasets = {name for name, _ in trained}
+    if dataset == V2 and V1 in datasets - {V2} and _in_v1(case):
+        return len(names) == 1 or not numbered
+    return dataset == V1 and numbered and V2 in datasets and not any(subject.isdigit() for _, subject in names)
+
+
+def _in_v1(case: Case) -> bool:
+    return str(case.meta.get(_FLAG, "")).strip().lower() not in _NO
+
+
+def _tells(cases: Sequence[Case]) -> bool:
+    """Whether the metadata say who is in ATLAS v1.2."""
+    return any(_FLAG in case.meta for case in cases)
+
+
+def _of_first_weights(folder: Path, depth: int = 8) -> set[Subject]:
+    """Who trained the run whose weights a run started from, and those before, as far as their folders are there."""
+    first = read_json(folder / runs.INIT_WEIGHTS).get("run")
+    if not isinstance(first, str) or not depth:
+        return set()
+    found: set[Subject] = set()
+    with suppress(StrokelabError, OSError):
+        before = Path(first)
+        name = str((runs.read_settings(before).get("cohort") or {}).get("dataset"))
+        split = runs.read_split(before)
+        found = {(name, split.about.get(case_id, ("", ""))[0] or case_id) for case_id in (*split.train, *split.val)}
+        found |= _of_first_weights(before, depth - 1)
+    return found
