@@ -51,10 +51,19 @@ def matrix(
     store: Annotated[Path | None, typer.Option(help="Of prepared cases and kept tables.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes; repeatable.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Predict what was predicted before, too.")] = False,
+    logger: Annotated[
+        list[str] | None, typer.Option(help="wandb; its settings as logger.wandb.project=mine; repeatable.")
+    ] = None,
 ) -> None:
     """Test every run on every dataset whose contrasts it can take: one table train by test, heatmap, paired tests."""
     from strokelab.evaluation.matrix import matrix as tested
 
+    loggers = {}
+    if logger:
+        from strokelab.configuration import compose, plain
+
+        chosen = [one if "=" in one else f"logger={one}" for one in logger]
+        loggers = plain(compose("evaluate", [*chosen, f"out='{out}'"]))["logger"]
     tested(
         runs,
         on,
@@ -66,6 +75,7 @@ def matrix(
         store=store,
         allow=allow or (),
         again=again,
+        loggers=loggers,
         command=" ".join(["strokelab", *map(word, sys.argv[1:])]),
     )
 

@@ -18,6 +18,7 @@ from strokelab.configuration import Settings, bind, build, check_arguments, chec
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, StrokelabError, plain_warnings
 from strokelab.evaluation.averaging import Averaging, assign
+from strokelab.evaluation.boards import check_loggers, leaderboard_of, log_evaluation
 from strokelab.evaluation.by_modality import Modalities, modality_outcomes
 from strokelab.evaluation.ensembles import ensemble_outcomes
 from strokelab.evaluation.entries import Entry, entries_of
@@ -58,6 +59,7 @@ KEYS = (
     "precision",
     "windows",
     "overlays",
+    "logger",
 )
 
 console = terminal.console()
@@ -129,7 +131,17 @@ def _evaluate(settings: Settings, out: Path) -> Path:
     )
     write_scores(scores, out / runs.CASES, out / runs.PROBABILITIES)
     materials = materials_of(outcomes, settings)
-    report = write_report(evaluation_of(materials, outcomes, sweep, settings), out)
+    evaluation = evaluation_of(materials, outcomes, sweep, settings)
+    report = write_report(evaluation, out)
+    log_evaluation(
+        settings.get("logger") or {},
+        out,
+        models=evaluation.models,
+        datasets=((outcome.entry.cohort.dataset, outcome.entry.cohort.phantom) for outcome in outcomes),
+        leaderboard=leaderboard_of(pd.read_csv(out / "summary.csv")),
+        cases=scores.cases,
+        command=evaluation.command,
+    )
     _announce(materials, sweep, scored_on(settings["profile"]))
     console.print(f"Cases:  {escape(str(out / runs.CASES))}")
     console.print(f"Report: [bold]{escape(str(report))}[/]")
@@ -235,6 +247,8 @@ def _check(settings: Settings) -> None:
             )
     _check_checkpoint(settings)
     check_arguments({"metrics": settings["metrics"]})
+    check_loggers(settings.get("logger") or {})
+    check_arguments({"logger": settings.get("logger") or {}})
     own_metrics(settings)
     if settings.get("ensemble"):
         check_arguments({"ensemble": settings["ensemble"]})

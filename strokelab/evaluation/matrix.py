@@ -19,6 +19,7 @@ from rich.console import Console
 from strokelab import runs, terminal
 from strokelab.configuration import Settings
 from strokelab.contract import Case
+from strokelab.evaluation.boards import check_loggers, leaderboard_of_matrix, log_evaluation
 from strokelab.evaluation.candidates import Candidate, candidates_of
 from strokelab.evaluation.datasets import Dataset, datasets_of
 from strokelab.evaluation.kept_scores import KeptScores
@@ -93,6 +94,7 @@ def matrix(
     store: Path | None = None,
     allow: Sequence[str] = (),
     again: bool = False,
+    loggers: Mapping[str, Settings] | None = None,
     command: str = "",
 ) -> Path:
     """Test every run on every dataset, and write tables, heatmap and page.
@@ -108,6 +110,7 @@ def matrix(
         store: of prepared cases and kept tables; None: ``STROKELAB_STORE``, else the user's cache.
         allow: dotted prefixes of the user's own classes in the runs' configs.
         again: predict what was predicted before, too.
+        loggers: nodes of ``conf/logger`` that are given the tables, too.
         command: what was typed, for the page.
 
     Returns:
@@ -119,6 +122,7 @@ def matrix(
     settings: dict[str, Any] = {"checkpoint": checkpoint, "profile": profile, "device": device, "allow": list(allow)}
     settings |= {"precision": precision, "store": str(store or default_store()), "out": str(out), "windows": None}
     find_profile(profile)
+    check_loggers(loggers or {})
     sweep = gather_all([str(folder) for folder in folders if is_sweep(folder)])
     listed = [folder for folder in folders if not is_sweep(folder)]
     datasets = datasets_of(on)
@@ -129,7 +133,10 @@ def matrix(
     make_folder(place)
     try:
         tables = [*_tables(cells, settings, again=again)]
-        return _written(cells, tables, sweep, settings, place, command)
+        found = _found(cells, tables, sweep, settings, command)
+        report = _written(found, place)
+        _log(loggers or {}, cells, found, place)
+        return report
     finally:
         remove_empty(place, *made)
 
@@ -215,17 +222,12 @@ def _predicting() -> Any:
     return importlib.import_module("strokelab.evaluation.matrix_scores")  # torch only where something is predicted
 
 
-def _written(
-    cells: Sequence[Cell],
-    tables: Sequence[pd.DataFrame],
-    sweep: Sweep,
-    settings: Settings,
-    out: Path,
-    command: str,
-) -> Path:
+def _found(
+    cells: Sequence[Cell], tables: Sequence[pd.DataFrame], sweep: Sweep, settings: Settings, command: str
+) -> Matrix:
     datasets = list({cell.dataset.name: cell.dataset for cell in cells}.values())
     candidates = list({cell.run.folder: cell.run for cell in cells}.values())
-    found = Matrix(
+    return Matrix(
         tested=tuple(_tested(cell) for cell in cells),
         cases=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
         datasets={one.name: _about(one) for one in datasets},
@@ -237,7 +239,10 @@ def _written(
         command=command,
         versions={name: version(name) for name in ("strokelab", "torch", "numpy", "scipy", "pandas")},
     )
-    for line in unfinished(sweep.members):
+
+
+def _written(found: Matrix, out: Path) -> Path:
+    for line in unfinished(found.members):
         _say(f"Not in the tables: {line}")
     write_table(found.cases, out / runs.CASES)
     report = write_matrix(found, out)
@@ -246,6 +251,19 @@ def _written(
     _say(f"Cases:  {out / runs.CASES}")
     _say(f"Report: {report}")
     return report
+
+
+def _log(loggers: Mapping[str, Settings], cells: Sequence[Cell], found: Matrix, out: Path) -> None:
+    if loggers:
+        log_evaluation(
+            loggers,
+            out,
+            models=found.models,
+            datasets=((cell.dataset.reader, cell.dataset.phantom) for cell in cells),
+            leaderboard=leaderboard_of_matrix(pd.read_csv(out / "matrix.csv")),
+            cases=found.cases,
+            command=found.command,
+        )
 
 
 def _tested(cell: Cell) -> CellFacts:
