@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from strokelab import runs
 from strokelab.configuration import Settings, build, check_buildable
+from strokelab.data import SEVERAL
 from strokelab.errors import RunError
 from strokelab.evaluation.naming import names_of
 from strokelab.phantoms.naming import is_phantom
@@ -74,6 +75,8 @@ class Candidate:
         """Whether it was trained on synthetic images; None: its data are gone, and it does not say so."""
         if self.cohort.get("phantom"):
             return True
+        if self.cohort.get("dataset") == SEVERAL:  # some of them may be
+            return None
         return None if self.root is None else is_phantom(self.root)
 
 

@@ -23,7 +23,7 @@ from strokelab.evaluation.boards import check_loggers, leaderboard_of_matrix, lo
 from strokelab.evaluation.candidates import Candidate, candidates_of
 from strokelab.evaluation.datasets import Dataset, datasets_of
 from strokelab.evaluation.kept_scores import KeptScores
-from strokelab.evaluation.seen import Memory, Seen, others, untold
+from strokelab.evaluation.seen import Memory, Seen, cohorts_of, others, untold
 from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
 from strokelab.files import make_folder
 from strokelab.metrics.profiles import find_profile
@@ -268,8 +268,9 @@ def _log(loggers: Mapping[str, Settings], cells: Sequence[Cell], found: Matrix, 
 
 def _tested(cell: Cell) -> CellFacts:
     run, seen = cell.run, cell.seen
-    known = run.cohort.get("dataset") == cell.dataset.reader and not others(run, cell.dataset)
-    trained = str(run.cohort.get("dataset")) + (" (phantoms)" if run.phantom else "")
+    datasets = cohorts_of(run.cohort)
+    known = cell.dataset.reader in datasets and not others(run, cell.dataset)
+    trained = " + ".join(datasets) + (" (phantoms)" if run.phantom else "")
     return CellFacts(
         run=run.label,
         model=run.model,

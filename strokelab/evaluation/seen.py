@@ -14,7 +14,9 @@ from typing import Any
 
 from strokelab import runs
 from strokelab.contract import Case
-from strokelab.data import read_cases
+from strokelab.data import SEVERAL, read_cases
+from strokelab.data.several import member_of, number_in_v1, tells_v1, was_in_v1
+from strokelab.data.split_file import Split
 from strokelab.errors import StrokelabError
 from strokelab.evaluation.candidates import Candidate
 from strokelab.evaluation.datasets import Dataset
@@ -22,8 +24,6 @@ from strokelab.phantoms.naming import phantom_record
 from strokelab.runs.folder import read_json
 
 V1, V2 = "atlas_v1", "atlas_v2"
-_FLAG, _NUMBER = "atlas 1.2", "indi subject id"  # columns of the metadata of ATLAS v2.0, as readers call them
-_NO = ("", "0", "no", "n", "none", "n/a", "na", "nan", "false")
 
 Subject = tuple[str, str]
 """Dataset and the subject's id in it."""
@@ -71,7 +71,7 @@ class Memory:
         if dataset.reader in trained.unknown:
             return Seen(unknown=trained.unknown[dataset.reader])
         datasets = {name for name, _ in trained.subjects}
-        if dataset.reader == V2 and V1 in datasets and not _tells(dataset.cases):
+        if dataset.reader == V2 and V1 in datasets and not tells_v1(dataset.cases):
             return Seen(unknown=f"which of its subjects are in ATLAS v1.2 is not known: no metadata in {dataset.root}")
         numbered = any(name == V1 and subject.isdigit() for name, subject in trained.subjects)
         cases = [case for case in dataset.cases if _seen(case, dataset.reader, trained.subjects, numbered)]
@@ -80,20 +80,20 @@ class Memory:
     def _trained(self, run: Candidate) -> _Trained:
         subjects: set[Subject] = set()
         unknown: dict[str, str] = {}
-        name = str(run.cohort.get("dataset"))
         ids = [*run.split.train, *run.split.val]
-        known = self._cases(name, run.root, run.cohort.get("options") or {})
-        cases = [known[case_id] for case_id in ids if case_id in known]
-        subjects |= {(name, run.split.about.get(case_id, ("", ""))[0] or case_id) for case_id in ids}
-        for case in cases:
-            subjects |= names_of(case, name)
-        if name == V2 and ids and not (run.cohort.get("options") or {}).get("without_v1"):
-            if len(cases) < len(ids) or not _tells(cases):
-                unknown[V1] = (
-                    "which of its subjects trained as subjects of ATLAS v2.0 is not known: no metadata of v2.0"
-                )
-            elif any(_in_v1(case) and len(names_of(case, name)) == 1 for case in cases):
-                unknown[V1] = "some of its subjects trained as subjects of ATLAS v2.0 under ids that the metadata lack"
+        subjects |= {_subject(case_id, run.split, run.cohort) for case_id in ids}
+        for name, options in cohorts_of(run.cohort).items():
+            own = [case_id for case_id in ids if _dataset(case_id, run.cohort) == name]
+            known = self._cases(str(run.cohort.get("dataset")), run.root, run.cohort.get("options") or {})
+            cases = [known[case_id] for case_id in own if case_id in known]
+            subjects |= {alias for case in cases for alias in names_of(case, name) if alias[0] == V1 != name}
+            if name == V2 and own and not options.get("without_v1"):
+                if len(cases) < len(own) or not tells_v1(cases):
+                    words = "which of its subjects trained as subjects of ATLAS v2.0 is not known: no metadata of v2.0"
+                    unknown[V1] = words
+                elif any(was_in_v1(case) and not number_in_v1(case) for case in cases):
+                    words = "some of its subjects trained as subjects of ATLAS v2.0 under ids that the metadata lack"
+                    unknown[V1] = words
         subjects |= _of_first_weights(run.folder)
         return _Trained(frozenset(subjects), unknown)
 
@@ -109,13 +109,21 @@ class Memory:
         return self._cohorts[key]
 
 
+def cohorts_of(cohort: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The datasets of a run's cohort, by their readers, each with its options."""
+    options: Mapping[str, Any] = cohort.get("options") or {}
+    if cohort.get("dataset") != SEVERAL:
+        return {str(cohort.get("dataset")): options}
+    return {
+        str((node or {}).get("dataset") or name): (node or {}).get("options") or {}
+        for name, node in (options.get("datasets") or {}).items()
+    }
+
+
 def names_of(case: Case, dataset: str) -> set[Subject]:
     """All ids that a subject is known by: its own, and that of ATLAS v1.2 where the metadata tell it."""
-    names = {(dataset, case.subject_id)}
-    number = str(case.meta.get(_NUMBER, "")).strip().partition(".")[0]
-    if dataset in (V1, V2) and number.isdigit():
-        names.add((V1, number.zfill(6)))
-    return names
+    number = number_in_v1(case) if dataset in (V1, V2) else ""
+    return {(dataset, case.subject_id), *([(V1, number)] if number else [])}
 
 
 def others(run: Candidate, dataset: Dataset) -> bool:
@@ -136,7 +144,7 @@ def untold(run: Candidate, datasets: Sequence[Dataset]) -> list[str]:
     if not run.split.train and not run.split.val:
         words.append(f"{run.label}: which cases it was trained on is not recorded; it may have seen those tested on.")
     pseudo: Any = run.cohort.get("pseudo_labels")
-    tested = any(dataset.reader == run.cohort.get("dataset") for dataset in datasets)
+    tested = any(dataset.reader in cohorts_of(run.cohort) for dataset in datasets)
     if tested and isinstance(pseudo, dict) and pseudo.get("honest") is False:
         words.append(f"{run.label}: it learned from masks by models that had seen its test cases.")
     return words
@@ -155,18 +163,9 @@ def _seen(case: Case, dataset: str, trained: Iterable[Subject], numbered: bool) 
     if names & {*trained}:
         return True
     datasets = {name for name, _ in trained}
-    if dataset == V2 and V1 in datasets - {V2} and _in_v1(case):
+    if dataset == V2 and V1 in datasets - {V2} and was_in_v1(case):
         return len(names) == 1 or not numbered
     return dataset == V1 and numbered and V2 in datasets and not any(subject.isdigit() for _, subject in names)
-
-
-def _in_v1(case: Case) -> bool:
-    return str(case.meta.get(_FLAG, "")).strip().lower() not in _NO
-
-
-def _tells(cases: Sequence[Case]) -> bool:
-    """Whether the metadata say who is in ATLAS v1.2."""
-    return any(_FLAG in case.meta for case in cases)
 
 
 def _of_first_weights(folder: Path, depth: int = 8) -> set[Subject]:
@@ -177,8 +176,23 @@ def _of_first_weights(folder: Path, depth: int = 8) -> set[Subject]:
     found: set[Subject] = set()
     with suppress(StrokelabError, OSError):
         before = Path(first)
-        name = str((runs.read_settings(before).get("cohort") or {}).get("dataset"))
+        cohort = runs.read_settings(before).get("cohort") or {}
         split = runs.read_split(before)
-        found = {(name, split.about.get(case_id, ("", ""))[0] or case_id) for case_id in (*split.train, *split.val)}
+        found = {_subject(case_id, split, cohort) for case_id in (*split.train, *split.val)}
         found |= _of_first_weights(before, depth - 1)
     return found
+
+
+def _subject(case_id: str, split: Split, cohort: Mapping[str, Any]) -> Subject:
+    """Whose scan a case of a run's split is."""
+    subject = split.about.get(case_id, ("", ""))[0] or case_id
+    if cohort.get("dataset") != SEVERAL:
+        return str(cohort.get("dataset")), subject
+    return member_of(subject, (cohort.get("options") or {}).get("datasets") or {})
+
+
+def _dataset(case_id: str, cohort: Mapping[str, Any]) -> str:
+    """The reader of the dataset that a case of a run's split is of."""
+    if cohort.get("dataset") != SEVERAL:
+        return str(cohort.get("dataset"))
+    return member_of(case_id, (cohort.get("options") or {}).get("datasets") or {})[0]

@@ -16,6 +16,7 @@ from strokelab.cli import app
 from strokelab.configuration import build
 from strokelab.evaluation import new_scans, outcomes
 from strokelab.evaluation.averaging import assign
+from strokelab.evaluation.boards import check_loggers
 from strokelab.evaluation.cohort import Cohorts, part_of
 from strokelab.evaluation.command import _check_checkpoint
 from strokelab.evaluation.datasets import datasets_of
@@ -192,6 +193,12 @@ def test_datasets_of_a_matrix(t1_cohort, trained_run, tmp_path):
     remedy = said(datasets_of, [f"mine={place.parent}"]).remedy
     command = shlex.split(remedy.rpartition("for strokelab ")[2].replace("RUN", str(trained_run)))
     assert "c1: " in strokelab(*command, "--out", str(tmp_path / "out"))
+
+
+@executes("strokelab/evaluation/boards.py:check_loggers")
+def test_loggers_that_take_no_evaluation():
+    (word,) = told(said(check_loggers, evaluated("logger=tensorboard")["logger"]).remedy)
+    check_loggers(evaluated(word)["logger"])
 
 
 @executes("strokelab/evaluation/outcomes.py:_own")

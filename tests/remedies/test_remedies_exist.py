@@ -61,6 +61,7 @@ BASES = (
         ["data=isles2022"],
         ["data=atlas_v1"],
         ["data=folder"],
+        ["data=several"],
         ["logger=tensorboard"],
         ["synthesis=synthstroke"],
     ),
