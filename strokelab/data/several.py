@@ -73,8 +73,8 @@ def members_of(datasets: Any, root: Path) -> tuple[Member, ...]:
         )
     found = []
     for name, node in asked.items():
-        given: Mapping[str, Any] = node or {}
-        wrong = [key for key in given if key not in _KEYS]
+        given: Mapping[str, Any] = node if isinstance(node, Mapping) else {}
+        wrong = [key for key in given if key not in _KEYS] or ([str(node)] if node and not given else [])
         weight = given.get("weight", 1)
         if wrong or not isinstance(weight, (int, float)) or not weight > 0:
             raise ConfigError(
@@ -85,7 +85,7 @@ def members_of(datasets: Any, root: Path) -> tuple[Member, ...]:
             )
         dataset = str(given.get("dataset") or name)
         readers.reader(dataset)
-        place = Path(str(given.get("root") or root / str(name))).expanduser()
+        place = Path(str(given.get("root") or root / str(name))).expanduser().resolve()
         options = {key: value for key, value in (given.get("options") or {}).items() if value is not None}
         found.append(Member(str(name), dataset, place, options, dict(given.get("contrasts") or {}), float(weight)))
     return tuple(found)
@@ -139,7 +139,9 @@ def member_of(name: str, datasets: Mapping[str, Any]) -> tuple[str, str]:
     """
     for own in sorted(datasets, key=len, reverse=True):
         if name.startswith(f"{own}_"):
-            return str((datasets[own] or {}).get("dataset") or own), name.removeprefix(f"{own}_")
+            node = datasets[own]
+            reader = node.get("dataset") if isinstance(node, Mapping) else None
+            return str(reader or own), name.removeprefix(f"{own}_")
     return "", name
 
 

@@ -76,10 +76,14 @@ class KeptScores:
         make_folder(place.parent)
         if place.exists():  # one that cannot be read, or that was asked for again
             shutil.rmtree(place, ignore_errors=True)
-        with replacing(place) as temporary:
-            temporary.mkdir()
-            write_scores(scores, temporary / CASES, temporary / PROBABILITIES)
-            write_json(temporary / "inputs.json", dict(inputs))
+        try:
+            with replacing(place) as temporary:
+                temporary.mkdir()
+                write_scores(scores, temporary / CASES, temporary / PROBABILITIES)
+                write_json(temporary / "inputs.json", dict(inputs))
+        except OSError:
+            if not place.is_dir():  # else another call has just kept the same table
+                raise
 
     def _place(self, inputs: Mapping[str, Any]) -> Path:
         name = digest(inputs)

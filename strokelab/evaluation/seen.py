@@ -84,7 +84,7 @@ class Memory:
         subjects |= {_subject(case_id, run.split, run.cohort) for case_id in ids}
         for name, options in cohorts_of(run.cohort).items():
             own = [case_id for case_id in ids if _dataset(case_id, run.cohort) == name]
-            known = self._cases(str(run.cohort.get("dataset")), run.root, run.cohort.get("options") or {})
+            known = self._cases(str(run.cohort.get("dataset")), run.root, _mapping(run.cohort.get("options")))
             cases = [known[case_id] for case_id in own if case_id in known]
             subjects |= {alias for case in cases for alias in names_of(case, name) if alias[0] == V1 != name}
             if name == V2 and own and not options.get("without_v1"):
@@ -111,13 +111,11 @@ class Memory:
 
 def cohorts_of(cohort: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The datasets of a run's cohort, by their readers, each with its options."""
-    options: Mapping[str, Any] = cohort.get("options") or {}
+    options = _mapping(cohort.get("options"))
     if cohort.get("dataset") != SEVERAL:
         return {str(cohort.get("dataset")): options}
-    return {
-        str((node or {}).get("dataset") or name): (node or {}).get("options") or {}
-        for name, node in (options.get("datasets") or {}).items()
-    }
+    nodes = {name: _mapping(node) for name, node in _mapping(options.get("datasets")).items()}
+    return {str(node.get("dataset") or name): _mapping(node.get("options")) for name, node in nodes.items()}
 
 
 def names_of(case: Case, dataset: str) -> set[Subject]:
@@ -183,16 +181,20 @@ def _of_first_weights(folder: Path, depth: int = 8) -> set[Subject]:
     return found
 
 
+def _mapping(node: Any) -> Mapping[str, Any]:
+    return node if isinstance(node, Mapping) else {}  # run folders may be damaged
+
+
 def _subject(case_id: str, split: Split, cohort: Mapping[str, Any]) -> Subject:
     """Whose scan a case of a run's split is."""
     subject = split.about.get(case_id, ("", ""))[0] or case_id
     if cohort.get("dataset") != SEVERAL:
         return str(cohort.get("dataset")), subject
-    return member_of(subject, (cohort.get("options") or {}).get("datasets") or {})
+    return member_of(subject, _mapping(_mapping(cohort.get("options")).get("datasets")))
 
 
 def _dataset(case_id: str, cohort: Mapping[str, Any]) -> str:
     """The reader of the dataset that a case of a run's split is of."""
     if cohort.get("dataset") != SEVERAL:
         return str(cohort.get("dataset"))
-    return member_of(case_id, (cohort.get("options") or {}).get("datasets") or {})[0]
+    return member_of(case_id, _mapping(_mapping(cohort.get("options")).get("datasets")))[0]

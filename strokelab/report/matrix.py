@@ -126,7 +126,9 @@ def _cell(matrix: Matrix, lines: pd.DataFrame, model: str, dataset: str) -> Cell
     tested = [one for one in matrix.tested if (one.model, one.dataset) == (model, dataset)]
     line = main_line(lines, model, dataset)
     if line is None:
-        return Cell("; ".join(dict.fromkeys(one.reason for one in tested if one.reason)) or NOTHING, words=True)
+        unscored = sum(one.cases for one in tested)
+        told = dict.fromkeys(one.reason for one in tested if one.reason)
+        return Cell("; ".join(told) or f"{counted(unscored, 'case')} that failed", words=True)
     contrasts = {name for name in lines.loc[lines["dataset"] == dataset, "modality"]}
     which = f", {line['modality']}" if len(contrasts) > 1 else ""
     failed = f", {int(line['failed'])} failed" if line["failed"] else ""

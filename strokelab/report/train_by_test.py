@@ -97,9 +97,9 @@ def cell_lines(matrix: Matrix, *, by: Sequence[str] = (), metrics: Sequence[str]
         ``bootstrap_intervals`` has it, statistic ``mean`` and, of distances with infinite values, ``median``.
     """
     keys = ["model", "dataset", "modality", "main", *by]
-    if matrix.cases.empty:
-        return pd.DataFrame(columns=[*keys, "runs", "metric", "statistic", "n", "estimate", "low", "high"])
     metrics = measured(matrix.cases, metrics)
+    if not metrics:  # no case, or none that could be scored
+        return pd.DataFrame(columns=[*keys, "runs", "metric", "statistic", "n", "estimate", "low", "high", "failed"])
     lines = []
     for labels, rows in with_sites(matrix.cases).groupby(keys, sort=False, dropna=False):
         named: dict[str, Any] = dict(zip(keys, labels, strict=True))

@@ -111,6 +111,8 @@ def test_what_cannot_be_several_datasets(both, isles_cohort):
     for node, found in {"weight": 0, "wieght": 2}.items():
         with pytest.raises(ConfigError, match="weight"):
             members_of({**both, "isles2022": {node: found}}, isles_cohort)
+    with pytest.raises(ConfigError, match="folder-name"):
+        members_of({**both, "isles2022": "folder-name"}, isles_cohort)
     taken = {**both, "isles2022": {"root": str(isles_cohort), "contrasts": {"DWI": "FLAIR"}}}
     with pytest.raises(ConfigError, match="another image"):
         read_cases("several", ".", datasets=taken)

@@ -88,6 +88,12 @@ def test_a_matrix_without_a_single_number_still_says_why(tmp_path):
     assert "no DWI: the dataset has T1w" in page
 
 
+def test_cases_that_all_failed_are_named_as_such(board, tmp_path):
+    cases = board.cases.drop(columns=["dice", "hd95"]).assign(error="no prediction")
+    page = write_matrix(Matrix(board.tested, cases, board.datasets), tmp_path).read_text()
+    assert "3 cases that failed" in page
+
+
 def test_cells_without_a_number_are_hatched():
     figure = heatmap(np.array([[0.25, np.nan]]), ["m"], ["a", "b"], label="Dice")
     axes = figure.axes[0]
