@@ -50,7 +50,7 @@ def datasets_of(asked: Sequence[str]) -> list[Dataset]:
     Args:
         asked: each ``NAME=PATH``, or several with commas; the reader's own settings hold. ``NAME`` alone is a dataset
             where ``conf/data`` says and with the settings of that file. A name that is no dataset's is the user's own:
-            which dataset the folder holds is told by its files.
+            which dataset the folder holds follows from its file names.
 
     Raises:
         ConfigError: a word is neither, or a name or folder stands twice.

@@ -6,7 +6,7 @@ metadata table of v2.0 has both (``ATLAS 1.2``, ``INDI Subject ID``). What that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,8 @@ class Seen:
 class _Trained:
     """Who trained a run, and one that its weights come from."""
 
-    subjects: frozenset[Subject]
+    subjects: frozenset[Subject]  # by all their ids
+    datasets: frozenset[str]  # that they were read from
     unknown: Mapping[str, str]  # dataset -> why its cases may have been seen, where that cannot be told
 
 
@@ -70,11 +71,9 @@ class Memory:
         trained = self._trained(run)
         if dataset.reader in trained.unknown:
             return Seen(unknown=trained.unknown[dataset.reader])
-        datasets = {name for name, _ in trained.subjects}
-        if dataset.reader == V2 and V1 in datasets and not tells_v1(dataset.cases):
+        if dataset.reader == V2 and V1 in trained.datasets and not tells_v1(dataset.cases):
             return Seen(unknown=f"which of its subjects are in ATLAS v1.2 is not known: no metadata in {dataset.root}")
-        numbered = any(name == V1 and subject.isdigit() for name, subject in trained.subjects)
-        cases = [case for case in dataset.cases if _seen(case, dataset.reader, trained.subjects, numbered)]
+        cases = [case for case in dataset.cases if _seen(case, dataset.reader, trained)]
         return Seen(frozenset(case.case_id for case in cases), len({case.subject_id for case in cases}))
 
     def _trained(self, run: Candidate) -> _Trained:
@@ -94,8 +93,9 @@ class Memory:
                 elif any(was_in_v1(case) and not number_in_v1(case) for case in cases):
                     words = "some of its subjects trained as subjects of ATLAS v2.0 under ids that the metadata lack"
                     unknown[V1] = words
-        subjects |= _of_first_weights(run.folder)
-        return _Trained(frozenset(subjects), unknown)
+        first = _of_first_weights(run.folder)
+        datasets = {*cohorts_of(run.cohort), *(name for name, _ in first)}
+        return _Trained(frozenset(subjects | first), frozenset(datasets), unknown)
 
     def _cases(self, name: str, root: Path | None, options: Mapping[str, Any]) -> Mapping[str, Case]:
         """The cases of a run's cohort by id, from its own folder or else from a dataset that is tested on."""
@@ -148,22 +148,15 @@ def untold(run: Candidate, datasets: Sequence[Dataset]) -> list[str]:
     return words
 
 
-def _seen(case: Case, dataset: str, trained: Iterable[Subject], numbered: bool) -> bool:
-    """Whether a case's subject trained.
-
-    Args:
-        case: to be tested.
-        dataset: of the case.
-        trained: all ids of those who trained.
-        numbered: some of them have an id of ATLAS v1.2 by which the metadata of v2.0 can name them.
-    """
+def _seen(case: Case, dataset: str, trained: _Trained) -> bool:
+    """Whether a case's subject trained; of the other release of ATLAS also where the metadata leave it open."""
     names = names_of(case, dataset)
-    if names & {*trained}:
+    if names & trained.subjects:
         return True
-    datasets = {name for name, _ in trained}
-    if dataset == V2 and V1 in datasets - {V2} and was_in_v1(case):
-        return len(names) == 1 or not numbered
-    return dataset == V1 and numbered and V2 in datasets and not any(subject.isdigit() for _, subject in names)
+    numbered = any(name == V1 and subject.isdigit() for name, subject in trained.subjects)
+    if dataset == V2 and V1 in trained.datasets and was_in_v1(case):
+        return not (number_in_v1(case) and numbered)
+    return dataset == V1 and V2 in trained.datasets and numbered and not any(subject.isdigit() for _, subject in names)
 
 
 def _of_first_weights(folder: Path, depth: int = 8) -> set[Subject]:

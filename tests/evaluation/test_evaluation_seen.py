@@ -1,4 +1,4 @@
-"""Whom a run has seen: its own subjects, and those of ATLAS v1.2 under their ids in v2.0."""
+"""Which subjects a run has seen: its own, and those of ATLAS v1.2 under their ids in v2.0."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,6 +60,9 @@ def test_a_run_of_v2_has_seen_those_of_v1_that_its_metadata_name(tmp_path):
     known = dataset("atlas_v2", OLD, OLD_TOO, NEW)
     assert Memory([tested, known]).of(run, tested).cases == {"031768_t01"}
     assert "not known" in Memory([tested]).of(run, tested).unknown  # nothing tells who trained
+    elsewhere = dataset("atlas_v2", OLD, OLD_TOO, NAMELESS)  # of its own release the ids are enough
+    assert Memory([known]).of(run, elsewhere).cases == {"sub-r001s001_t01"}
+    assert not Memory([known]).of(run, dataset("atlas_v2", BARE)).unknown
     open_one = trained(tmp_path, "atlas_v2", ["sub-r001s003"])
     assert "metadata lack" in Memory([dataset("atlas_v2", NAMELESS)]).of(open_one, tested).unknown
     without = trained(tmp_path, "atlas_v2", ["sub-r001s004"], options={"without_v1": True})
@@ -85,3 +88,13 @@ def test_the_run_that_gave_the_first_weights_counts_as_well(trained_unet, t1_coh
 def test_a_run_that_does_not_say_whom_it_saw_is_doubted(tmp_path):
     assert "not recorded" in untold(trained(tmp_path, "atlas_v1", []), [])[0]
     assert not untold(trained(tmp_path, "atlas_v1", ["031768"]), [])
+
+
+def test_a_run_of_several_datasets_has_seen_subjects_of_each(tmp_path):
+    datasets = {"old": {"dataset": "atlas_v1"}, "isles2022": None}
+    run = trained(tmp_path, "several", ["old_031768", "isles2022_sub-1"], options={"datasets": datasets})
+    assert Memory([]).of(run, dataset("atlas_v1", *V1)).cases == {"031768_t01"}
+    stroke = [case(f"{name}_t01", name, "isles2022") for name in ("sub-1", "sub-2")]
+    assert Memory([]).of(run, dataset("isles2022", *stroke)).cases == {"sub-1_t01"}
+    damaged = trained(tmp_path, "several", ["x_1"], options={"datasets": "none"})
+    assert not Memory([]).of(damaged, dataset("isles2022", *stroke)).cases
