@@ -22,7 +22,7 @@ def test_every_sweep_composes_with_any_model_and_any_data(sweep, monkeypatch):
     monkeypatch.setenv("STROKELAB_DATA", "somewhere")
     for index in range(max(len(DATA), len(MODELS))):
         data, model = DATA[index % len(DATA)], MODELS[(index + len(sweep)) % len(MODELS)]
-        more = ["data.modalities=[T1w]", "data.n_sites=3"] if data == "folder" else []
+        more = ["data.modalities=[T1w]", "data.n_sites=3"] if data in ("folder", "several") else []
         settings = plain(
             compose("train", [f"sweep={sweep}", f"model={model}", f"data={data}", "data.root=here", *more])
         )
