@@ -25,7 +25,7 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback
 
-import strokelab.evaluation
+import strokelab.evaluation.command
 import strokelab.training  # noqa: F401  here, so that no fork has to
 from strokelab.cli import main as strokelab_command
 

@@ -73,12 +73,12 @@ def score(wait: Callable[[], None], run_folder: str, store: str) -> Answer:
 
 def report(wait: Callable[[], None], run_folder: str, store: str, out: str) -> Answer:
     """``evaluate.py`` from the run's own tables: statistics, overlays of a few cases, the page."""
-    import strokelab.evaluation
+    import strokelab.evaluation.command
     from strokelab import runs
 
     cases = len(runs.read_split(Path(run_folder)).test)
     sys.argv = ["evaluate.py", f"runs=['{run_folder}']", f"store='{store}'", f"out='{out}'", "save_predictions=false"]
-    assert strokelab.evaluation
+    assert strokelab.evaluation.command
     wait()
     watch = Watch()
     runpy.run_path("evaluate.py", run_name="__main__")

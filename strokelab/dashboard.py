@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strokelab.callbacks.run_facts import CASE_TABLE, KEYS, OVERLAYS, STEP
+from strokelab.callbacks.run_facts import CASE_TABLE, KEYS, LEADERBOARD, MATRIX, OVERLAYS, STEP
 from strokelab.errors import ConfigError
 from strokelab.files import write_json
 
@@ -137,6 +137,7 @@ def publish(board: Board) -> str:
 def _sections(board: Board) -> list[tuple[str, int, list[Any]]]:
     """Title, columns and panels of every section, from the result down to its reasons."""
     return [
+        ("Leaderboard", 1, _leaderboard()),
         ("Held-out Dice", 2, [_bars("test/dice", "family"), _bars("test/dice", "held_out"), *_axes(board)]),
         (
             "Distances, lesions, volumes",
@@ -208,6 +209,18 @@ def _axes(board: Board) -> list[Any]:
     return [
         wr.ParallelCoordinatesPlot(title="Every run: who, where, how well", columns=axes("family", "held_out", "seed")),
         wr.ParallelCoordinatesPlot(title="Search: settings and Dice", columns=axes(*board.vary)),
+    ]
+
+
+def _leaderboard() -> list[Any]:
+    """Every run by its Dice, and what evaluations logged: models on datasets, best first, and train by test."""
+    from wandb_workspaces.reports.v2 import interface as wr
+
+    title = "Dice of the test part, run by run; the list of runs is sorted by it"
+    return [
+        wr.BarPlot(title=title, metrics=["test/dice"], orientation="h", max_bars_to_show=100),
+        wr.WeavePanelSummaryTable(table_name=LEADERBOARD),
+        wr.WeavePanelSummaryTable(table_name=MATRIX),
     ]
 
 

@@ -112,7 +112,7 @@ class Doors:
 
 def _serve() -> None:
     import strokelab.cli
-    import strokelab.evaluation
+    import strokelab.evaluation.command
     import strokelab.training  # noqa: F401
 
     sketch(blank=True)

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 TAG_LIMIT = 64  # characters, W&B
 STEP = "trainer/global_step"  # Lightning's name for the x axis of every curve
 CASE_TABLE, OVERLAYS = "test/per_case", "test/overlays"
+LEADERBOARD, EVALUATED, MATRIX = "evaluation/leaderboard", "evaluation/per_case", "evaluation/table_matrix"
+
+
+@dataclass(frozen=True)
+class EvaluationFacts:
+    """One evaluation, as a board receives it.
+
+    Args:
+        name: of the board's run.
+        models: that were evaluated.
+        datasets: that they were evaluated on -> whether it is synthetic; readers' names.
+        leaderboard: a row per model (and dataset), best first.
+        cases: the case table.
+        tables: files of the page's tables, CSV, without those that list cases or members.
+        figures: files of figures without scans, PNG.
+        scans: files of figures that show scans.
+        command: what was typed.
+    """
+
+    name: str
+    models: Sequence[str]
+    datasets: Mapping[str, bool]
+    leaderboard: pd.DataFrame
+    cases: pd.DataFrame
+    tables: Sequence[Path] = ()
+    figures: Sequence[Path] = ()
+    scans: Sequence[Path] = ()
+    command: str = ""
 
 
 @dataclass(frozen=True)

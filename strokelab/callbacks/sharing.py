@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -29,11 +30,31 @@ PUBLIC_CASE_IDS = frozenset(IMAGE_TERMS)
 _NOT_SHOWN = ("subject", "checkpoint", "weights", "inference", "postprocessing", "profile", "version")
 
 
-def may_share_images(facts: RunFacts, asked: bool | None) -> tuple[bool, str]:
+class Shown(Protocol):
+    """Whose cases these are."""
+
+    @property
+    def dataset(self) -> str:
+        """By its reader's name."""
+
+    @property
+    def phantom(self) -> bool:
+        """Whether it is synthetic."""
+
+
+@dataclass(frozen=True)
+class ShownDataset:
+    """A dataset of an evaluation, which may have several."""
+
+    dataset: str
+    phantom: bool
+
+
+def may_share_images(facts: Shown, asked: bool | None) -> tuple[bool, str]:
     """Whether pictures of a run's cases may be given to a board, and why not.
 
     Args:
-        facts: of the run.
+        facts: of the run, or a dataset.
         asked: the user's setting; None: phantoms only.
     """
     if asked is not None:
@@ -43,7 +64,7 @@ def may_share_images(facts: RunFacts, asked: bool | None) -> tuple[bool, str]:
     return False, IMAGE_TERMS.get(facts.dataset, "no terms say that its images may leave this machine")
 
 
-def may_share_case_ids(facts: RunFacts, asked: bool | None) -> bool:
+def may_share_case_ids(facts: Shown, asked: bool | None) -> bool:
     """Whether case ids may be given to a board; None: phantoms and public datasets only."""
     return asked if asked is not None else facts.phantom or facts.dataset in PUBLIC_CASE_IDS
 

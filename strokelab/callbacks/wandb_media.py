@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from strokelab.callbacks.case_metrics import COUNTS, epoch_values
+from strokelab.callbacks.run_facts import EVALUATED, LEADERBOARD, EvaluationFacts
+from strokelab.callbacks.sharing import shared_table
 from strokelab.metrics.profiles import CASE_METRICS
 
 
@@ -72,6 +74,28 @@ def images_of(slices: Sequence[Slice], *, case_ids: bool) -> list[Any]:
         )
         for one in slices
     ]
+
+
+def report_of(facts: EvaluationFacts, *, case_ids: bool, scans: bool) -> dict[str, Any]:
+    """What a board shows of an evaluation, by its keys: ``evaluation/table_results``, ``evaluation/figure_...``.
+
+    Args:
+        facts: of the evaluation.
+        case_ids: whether cases are named.
+        scans: whether figures that show scans go along.
+    """
+    import wandb
+
+    found = {
+        LEADERBOARD: table_of(facts.leaderboard),
+        EVALUATED: table_of(shared_table(facts.cases, case_ids=case_ids)),
+    }
+    for path in facts.tables:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        found[f"evaluation/table_{path.stem}"] = table_of(table)
+    for path in (*facts.figures, *(facts.scans if scans else ())):
+        found[f"evaluation/figure_{path.stem}"] = wandb.Image(str(path))
+    return found
 
 
 def _mask(mask: NDArray[Any], value: int, name: str) -> dict[str, Any]:

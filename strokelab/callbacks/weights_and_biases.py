@@ -19,13 +19,22 @@ from lightning.pytorch.loggers import WandbLogger
 
 from strokelab import terminal
 from strokelab.buildable import buildable
-from strokelab.callbacks.run_facts import CASE_TABLE, OVERLAYS, STEP, TAG_LIMIT, RunFacts
-from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
-from strokelab.callbacks.wandb_media import Slice, images_of, means_of, table_of
+from strokelab.callbacks.run_facts import CASE_TABLE, OVERLAYS, STEP, TAG_LIMIT, EvaluationFacts, RunFacts
+from strokelab.callbacks.sharing import (
+    ShownDataset,
+    may_share_case_ids,
+    may_share_images,
+    shared_settings,
+    shared_table,
+)
+from strokelab.callbacks.wandb_media import Slice, images_of, means_of, report_of, table_of
 from strokelab.callbacks.wandb_session import Session, chosen_mode, mark_ended, open_session, run_id, set_aside
 from strokelab.errors import StrokelabError
 
 P = ParamSpec("P")
+
+EVALUATE = "evaluate"
+"""The job type of evaluations."""
 
 BEST = {"val/dice": "max", "val/pooled_dice": "max", "val/micro_dice": "max", "val/loss": "min", "val/hd95": "min"}
 """Metrics whose best value over the epochs stands in the run's summary, as ``val/dice.max``."""
@@ -164,6 +173,24 @@ class WeightsAndBiases(WandbLogger):
             images = images_of(slices, case_ids=self._knows_case_ids())
             run.log({OVERLAYS: images}, step=self._last_step)
 
+    @rank_zero_only
+    @_spared
+    def log_evaluation(self, facts: EvaluationFacts) -> None:
+        """An evaluation as a run of its own: leaderboard, cases, tables and figures; the caller ends it."""
+        run = self.experiment
+        if not self._session:
+            return
+        known = [ShownDataset(name, phantom) for name, phantom in facts.datasets.items()]
+        ids = all(may_share_case_ids(one, self.share_case_ids) for one in known)
+        barred = [why for one in known for allowed, why in [may_share_images(one, self.share_images)] if not allowed]
+        if barred and facts.scans:
+            _say(f"No pictures of scans go to W&B ({barred[0]}); logger.wandb.share_images=true sends them")
+        config = {"models": [*facts.models], "datasets": [*facts.datasets], "phantom": any(facts.datasets.values())}
+        run.config.update(config | ({"command": facts.command} if ids else {}))
+        run.log(report_of(facts, case_ids=ids, scans=not barred))
+        best = facts.leaderboard.iloc[0].to_dict() if len(facts.leaderboard) else {}
+        run.summary.update({f"best/{name}": value for name, value in best.items()})
+
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
         """Nothing: a checkpoint asked for goes up once, when the run ends."""
 
@@ -234,7 +261,9 @@ class WeightsAndBiases(WandbLogger):
     def _named(self, facts: RunFacts | None) -> dict[str, Any]:
         given = {"project": self._project, "entity": self.entity, "job_type": self.job_type}
         if facts is None:
-            return given | {"group": self.group, "name": self._name, "tags": self.tags or None}
+            known = {"group": self.group, "name": self._name, "tags": [tag[:TAG_LIMIT] for tag in self.tags] or None}
+            # The command line may name cases; an evaluation says it itself where it may.
+            return given | known | ({"settings": {"x_disable_meta": True}} if self.job_type == EVALUATE else {})
         case_ids = self._knows_case_ids()
         return given | {
             "group": self.group or facts.sweep or None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from strokelab import terminal
 from strokelab.cli.app import COMPARE, HYDRA_WORDS, app, console
 from strokelab.cli.machine_readable import one_object
+from strokelab.command_words import word
 
 
 @app.command(context_settings=HYDRA_WORDS, rich_help_panel=COMPARE)
@@ -33,6 +35,49 @@ def report(
         key: ",".join(f"'{path}'" for path in runs if is_sweep(path) == (key == "sweeps")) for key in ("runs", "sweeps")
     }
     evaluate(compose("evaluate", [*(f"{key}=[{paths}]" for key, paths in listed.items()), f"out='{out}'"]))
+
+
+@app.command(rich_help_panel=COMPARE)
+def matrix(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of sweeps.")],
+    on: Annotated[
+        list[str], typer.Option(help="Datasets: NAME=PATH, several with commas; NAME alone: where conf/data says.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the page and its tables go.")] = Path("matrix"),
+    checkpoint: Annotated[str | None, typer.Option(help="last or best; default: each run's own choice.")] = None,
+    profile: Annotated[str, typer.Option(help="Conventions of the metrics: default, atlas, isles22 ...")] = "default",
+    device: Annotated[str, typer.Option(help="Where models predict: cpu, cuda, cuda:1, ...")] = "cpu",
+    precision: Annotated[str, typer.Option(help="as_trained, 32, bf16 or 16.")] = "as_trained",
+    store: Annotated[Path | None, typer.Option(help="Of prepared cases and kept tables.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes; repeatable.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Predict what was predicted before, too.")] = False,
+    logger: Annotated[
+        list[str] | None, typer.Option(help="wandb; its settings as logger.wandb.project=mine; repeatable.")
+    ] = None,
+) -> None:
+    """Test every run on every dataset whose contrasts it can take: one table train by test, heatmap, paired tests."""
+    from strokelab.evaluation.matrix import matrix as tested
+
+    loggers = {}
+    if logger:
+        from strokelab.configuration import compose, plain
+
+        chosen = [one if "=" in one else f"logger={one}" for one in logger]
+        loggers = plain(compose("evaluate", [*chosen, f"out='{out}'"]))["logger"]
+    tested(
+        runs,
+        on,
+        out,
+        checkpoint=checkpoint,
+        profile=profile,
+        device=device,
+        precision=precision,
+        store=store,
+        allow=allow or (),
+        again=again,
+        loggers=loggers,
+        command=" ".join(["strokelab", *map(word, sys.argv[1:])]),
+    )
 
 
 @app.command(rich_help_panel=COMPARE)

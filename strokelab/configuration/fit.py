@@ -11,7 +11,6 @@ from strokelab.configuration.building import target_of
 from strokelab.configuration.composition import Settings
 from strokelab.configuration.forms import Network, Samples, augmentation_of, network_of, samples_of, view_of
 from strokelab.configuration.late_facts import bind, given_facts
-from strokelab.contract import BACKGROUND, LESION
 from strokelab.errors import ConfigError
 
 _TISSUES = {"GM", "WM", "PV", "CSF"}  # of synthetic images
@@ -270,7 +269,7 @@ def _check_made(model: Mapping[str, Any], node: Mapping[str, Any], view: Any, da
     makers = [made for one in (data.get("sources") or {}).values() if hasattr(made := target_of(one), "check_view")]
     for maker in makers if view else ():
         maker.check_view(view)
-    classes = {*(node.get("classes") or ())} - {BACKGROUND, LESION}
+    classes = {*(node.get("classes") or ())} - {"background", "lesion"}
     loss = model.get("loss") or {}
     takes = getattr(target_of(loss.get("each") or loss), "forward", None)
     partial = bool(classes) and not (node.get("preparation") or {}).get("maps")

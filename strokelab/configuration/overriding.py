@@ -49,7 +49,9 @@ def typed_value(items: Sequence[str], key: str) -> Any:
 
 
 def check_choices(overrides: Sequence[str]) -> None:
-    """Refuse a command whose choices contradict each other: a row of an ablation is a model of its own.
+    """Raise where choices of a command contradict each other: a row of an ablation is a model of its own.
+
+    So do several datasets, which Hydra takes for a list of files to be merged.
 
     Args:
         overrides: as on the command line, which has the last word over a row.
@@ -58,6 +60,13 @@ def check_choices(overrides: Sequence[str]) -> None:
         ConfigError: the result would bear the row's name and be another model.
     """
     chosen = {item.key_or_group: item.get_value_element_as_str() for item in parsed(overrides)}
+    if chosen.get("data", "").startswith("["):
+        raise ConfigError(
+            f"data={chosen['data']}",
+            found="several datasets, whose settings Hydra would merge into those of the last",
+            expected="one dataset, or several by name",
+            remedy=f"write data=several data.datasets={chosen['data']} and name the channels by data.modalities",
+        )
     if chosen.get("ablation", "null") == "null":
         return
     parts = [name for name in ("adversary", "hemispheres", "standardizer") if name in chosen]

@@ -59,7 +59,7 @@ def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
         if key.startswith("hydra") or not value:
             continue
         if key in groups:
-            good = all(option in groups[key] for option in value[1:].split(","))
+            good = all(option in groups[key] for option in value[1:].strip("[]").split(","))
             found = iter(()) if good else _options(key, value[1:], groups)
         elif (sign == "" and key in _keys(tree)) or (sign and _composes(config_name, [*choices, item])):
             continue

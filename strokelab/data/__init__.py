@@ -10,6 +10,7 @@ from strokelab.contract import Case
 from strokelab.data import readers
 
 DATAMODULES = ("ATLASv1", "ATLASv2", "ISLES2015", "ISLES2022", "Phantom", "CohortDataModule")
+SEVERAL = "several"
 
 __all__ = ["ISLES2015", "ISLES2022", "ATLASv1", "ATLASv2", "CohortDataModule", "Phantom", "read_cases"]
 
@@ -19,7 +20,7 @@ def read_cases(dataset: str, root: str | Path, **options: Any) -> list[Case]:
 
     Args:
         dataset: a module name of ``strokelab.data.readers``: ``atlas_v1``, ``atlas_v2``, ``isles2015_siss``,
-            ``isles2015_spes``, ``isles2022`` or ``folder``.
+            ``isles2015_spes``, ``isles2022`` or ``folder``; ``several``: those of the option ``datasets``.
         root: the dataset's folder, or any folder above or inside that still holds whole cases.
         options: the reader's own (``docs/datasets.md``); every reader knows ``exclude`` and ``above``.
 
@@ -27,6 +28,9 @@ def read_cases(dataset: str, root: str | Path, **options: Any) -> list[Case]:
         DataError: no case there (the message guesses which dataset the folder is), an incomplete case, an id twice.
         ConfigError: an unknown dataset or option.
     """
+    if dataset == SEVERAL:
+        found: list[Case] = importlib.import_module("strokelab.data.several").read(root, **options)
+        return found
     return readers.read(dataset, root, **options)
 
 

@@ -76,11 +76,13 @@ class Training:
         split: of cohort and sources.
         sources: beside the cohort, by name.
         cases: of the sources beside the cohort, by source.
+        weights: how often each case of the cohort is sampled, relative to the others; empty: all alike.
     """
 
     split: Split
     sources: Mapping[str, Source] = field(default_factory=dict)
     cases: dict[str, list[Case]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sources: Mapping[str, Source], unlabelled: Callable[[], Sequence[Case]], split: Split) -> Training:
@@ -151,7 +153,7 @@ class Training:
 
     def sourced(self, means: Means) -> list[Sourced]:
         """What trains by its source, the cohort's cases first."""
-        found = [Sourced(COHORT, means.prepared(self.own), means.view)]
+        found = self._cohort(means)
         for name, source in self.sources.items():
             seen = source.view_of(means.view)
             if isinstance(source, Maker):
@@ -160,6 +162,16 @@ class Training:
             else:
                 found.append(Sourced(name, means.prepare(self.cases[name], seen.preparation), seen, source.weight))
         return found
+
+    def _cohort(self, means: Means) -> list[Sourced]:
+        """The cohort's cases that train; those of each weight by themselves."""
+        weights = sorted({self.weights.get(case_id, 1.0) for case_id in self.own})
+        if len(weights) < 2:
+            return [Sourced(COHORT, means.prepared(self.own), means.view)]
+        own = [[case_id for case_id in self.own if self.weights.get(case_id, 1.0) == weight] for weight in weights]
+        return [
+            Sourced(COHORT, means.prepared(ids), means.view, weight) for ids, weight in zip(own, weights, strict=True)
+        ]
 
 
 def samples_of(
@@ -304,6 +316,13 @@ def _check_mixing(sources: Sequence[Sourced], mixing: Alternate | None) -> None:
             remedy="leave data.mixing out, or add a source as data.sources.NAME",
         )
     if mixing is not None:
+        if [source.name for source in sources].count(COHORT) > 1:
+            raise ConfigError(
+                "data.datasets",
+                found="datasets of several weights, with sources in turn (data.mixing)",
+                expected="one weight, since the turns say how often each source comes",
+                remedy="leave the weights out",
+            )
         return
     if apart := [source.name for source in sources if source.view != sources[0].view or source.made is not None]:
         raise ConfigError(

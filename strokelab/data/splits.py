@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from strokelab.buildable import buildable
 from strokelab.contract import Case
@@ -35,6 +35,7 @@ class LeaveOneSiteOut:
         seed: of the sampling of these subjects.
     """
 
+    whole: ClassVar[bool] = True  # of several datasets, all sites are one list
     fold: int | str = 0
     val_fraction: float = 0.1
     seed: int = 0
@@ -239,6 +240,7 @@ class FromFile:
         seed: of their draw.
     """
 
+    whole: ClassVar[bool] = True  # of several datasets, the file names the cases of all
     path: str | Path
     fold: int = 0
     folds: int | None = None

@@ -101,6 +101,8 @@ def _scored(
     run = entry.run(settings)
     keepers = {name: Keeper(row, settings, out, {**run.provenance, "model": row.label}) for name, row in rows.items()}
     own, recipe = own_metrics(settings), entry.recipe
+    named = [name for name in rows if name in entry.cohort.modalities]
+    mean = next((name for name in rows if name not in named), None)
     with ExitStack() as stack:
         scorers = {
             name: stack.enter_context(Scorer(row.label, keep=keepers[name].keep, phantom=row.cohort.phantom, own=own))
@@ -109,25 +111,31 @@ def _scored(
         shown = stack.enter_context(bar(f"Predicting with {entry.label}, image by image", len(stored), shown=True))
         stack.enter_context(shown_in(shown))
         for one in advancing(shown, stored):
-            for name, prediction in _predictions(run, one, rows):
+            for name, prediction in predictions_of(run, one, named, mean):
                 scorers[name].add(one.case, prediction, settings=run.settings, recipe=dict(recipe))
     found = []
     for name, row in rows.items():
-        scores = _of_modality(scorers[name].scores(), name)
+        scores = of_modality(scorers[name].scores(), name)
         found.append(Outcome(row, scores, again="each modality alone", masks=keepers[name].finish()))
     return found
 
 
-def _predictions(
-    run: Run, stored: StoredImages, rows: Mapping[str, Entry]
+def predictions_of(
+    run: Run, stored: StoredImages, named: Sequence[str], mean: str | None
 ) -> Iterator[tuple[str, Prediction | DataError]]:
-    """For one case: row -> its prediction; the mean of a case of one image is that image."""
-    mean = next((name for name, row in rows.items() if name not in row.cohort.modalities), None)
+    """For one case: row -> its prediction; the mean of a case of one image is that image.
+
+    Args:
+        run: that is given each image alone.
+        stored: the case.
+        named: modalities that have a row.
+        mean: how the row of the mean is called; None: there is none.
+    """
     try:
         forms = stored.load()
     except DataError as error:
-        names = [name for name in modalities_of(stored.images) if name in rows]
-        yield from ((name, error) for name in [*names, *([mean] if mean else [])])
+        there = [name for name in modalities_of(stored.images) if name in named]
+        yield from ((name, error) for name in [*there, *([mean] if mean else [])])
         return
     score = partial(run.scores, classes=asks_classes(run.postprocess))
     for number, (used, scores) in enumerate(each_and_mean(forms, score)):
@@ -136,7 +144,7 @@ def _predictions(
             yield name, run.finished(used, scores)
 
 
-def _of_modality(scores: Scores, name: str) -> Scores:
+def of_modality(scores: Scores, name: str) -> Scores:
     """The scores with a column that says of which images they are."""
     cases = scores.cases.copy()
     if len(cases):

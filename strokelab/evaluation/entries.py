@@ -5,7 +5,6 @@ The weights of a few stay for what follows; a sweep may have more members than m
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from strokelab.contract import Case
 from strokelab.data.splits import Split
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.cohort import Cohort, Cohorts
+from strokelab.evaluation.naming import identity_of, names_of
 from strokelab.evaluation.sweep import Finished
 from strokelab.evaluation.tuning import Tuning
 from strokelab.inference.precision import AS_TRAINED
@@ -26,13 +26,10 @@ from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
 from strokelab.runs import SNAPSHOTS, Ensemble, Run, each_named, load_ensemble, load_run
 from strokelab.runs.alone import StoredImages, store_images
 from strokelab.runs.members import Loading, Pool
-from strokelab.runs.recipe import differences_of
 from strokelab.runs.training_scans import Preparer
 from strokelab.scoring.cases import recipe_of
 from strokelab.view import View
 
-REPEATS = ("seed", "split.fold", "split.seed")
-"""Settings of a sweep that make repetitions of one model, not another model."""
 _KEPT_GB = 1.0
 """For the weights of runs that stay loaded from the first look at them to the report."""
 
@@ -183,56 +180,10 @@ def _given(settings: Settings) -> dict[str, Any]:
 
 def _named(entries: Sequence[Entry]) -> list[Entry]:
     """Entries with the names of runs and models that tables use."""
-    named = _apart([replace(entry, model=_model(entry, entries)) for entry in entries])
-    # Two runs named on the command line that differ in nothing we compare are still two things to compare.
-    alike = Counter(_identity(entry) for entry in named if not entry.member)
-    listed = _labels([entry for entry in named if not entry.member])
-    result = []
-    for entry in named:
-        label = entry.member or listed[entry.folder]
-        twin = not entry.member and alike[_identity(entry)] > 1
-        result.append(replace(entry, label=label, model=label if twin else entry.model))
-    clash = [label for label, count in Counter(entry.label for entry in result).items() if count > 1]
-    return [replace(entry, label=str(entry.folder)) if entry.label in clash else entry for entry in result]
-
-
-def _apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Runs of one name but of different recipes are different models: their scores are never averaged."""
-    words: dict[Path, str] = {}
-    for model in dict.fromkeys(entry.model for entry in entries):
-        namesakes = [entry for entry in entries if entry.model == model]
-        words_of = differences_of([entry.settings for entry in namesakes])
-        words |= {entry.folder: text for entry, text in zip(namesakes, words_of, strict=True)}
-    return [replace(entry, model=f"{entry.model} {words[entry.folder]}".strip()) for entry in entries]
-
-
-def _labels(listed: Sequence[Entry]) -> dict[Path, str]:
-    """Names that tell the runs of a command line apart: model, with the folder where models repeat."""
-    for candidate in (
-        [entry.name for entry in listed],
-        [f"{entry.name} {entry.folder.name}" for entry in listed],
-        [f"{entry.name} {entry.folder}" for entry in listed],
-    ):
-        if len(set(candidate)) == len(candidate):
-            break
-    return {entry.folder: label for entry, label in zip(listed, candidate, strict=True)}
-
-
-def _model(entry: Entry, entries: Sequence[Entry]) -> str:
-    """Name of the model, with those swept settings that make another model of it."""
-    namesakes = [other.overrides for other in entries if other.member and other.name == entry.name]
-    words = []
-    for key, value in entry.overrides.items():
-        short = key.lstrip("+")
-        if short not in REPEATS and len({overrides.get(key) for overrides in namesakes}) > 1:
-            words.append(f"{short.rpartition('.')[2]}={value}")
-    return " ".join([entry.name, *words])
-
-
-def _identity(entry: Entry) -> str:
-    """What must differ between two runs of a model that were scored on the same case."""
-    split = {key: value for key, value in (entry.settings.get("split") or {}).items() if key != "val_fraction"}
-    return json.dumps([entry.model, entry.settings.get("seed"), split], sort_keys=True, default=str)
+    return [
+        replace(entry, label=names.label, model=names.model)
+        for entry, names in zip(entries, names_of(entries), strict=True)
+    ]
 
 
 def _refuse_folder_twice(entries: Sequence[Entry]) -> None:
@@ -248,7 +199,7 @@ def _refuse_result_twice(entries: Sequence[Entry]) -> None:
     for entry in entries:
         # Where the data are elsewhere, the split says who was tested.
         for case_id in [case.case_id for case in entry.cohort.cases] or entry.split.test:
-            other = seen.setdefault((_identity(entry), case_id), entry)
+            other = seen.setdefault((identity_of(entry.model, entry.settings), case_id), entry)
             if other is not entry:
                 raise RunError(
                     entry.folder,

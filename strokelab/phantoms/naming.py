@@ -15,6 +15,17 @@ RECORD = "phantom.json"
 VERSION = 2  # raise it when the same settings would give other bytes
 
 
+def phantom_record(place: Path) -> Path | None:
+    """The record of the phantom cohort that a place lies in; None: it lies in none."""
+    resolved = place.resolve()
+    return next((folder / RECORD for folder in (resolved, *resolved.parents) if (folder / RECORD).is_file()), None)
+
+
+def is_phantom(place: Path) -> bool:
+    """Whether a place lies in a phantom cohort: synthetic data."""
+    return phantom_record(place) is not None
+
+
 def cohort_name(layout: str, settings: Mapping[str, Any]) -> str:
     """A folder's name in which every setting stands that decides the bytes of its cohort.
 

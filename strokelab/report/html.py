@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from strokelab.errors import DataError
 from strokelab.files import make_folder, replacing, write_text
+from strokelab.report.cells import Table
 from strokelab.report.comparison import paper_comparisons
 from strokelab.report.exports import remove_stale, write_tables
 from strokelab.report.material import Evaluation
@@ -55,9 +57,41 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
         )
     make_folder(folder)
     numbers = measure(evaluation)
+    write_table(numbers.summary, folder / "summary.csv")
+    return write_page(
+        evaluation,
+        assemble(page_tables(evaluation, numbers), picture_sections(evaluation)),
+        folder,
+        lead=lead(evaluation, numbers),
+        papers=paper_comparisons(evaluation),
+        viewer=as_json(viewer_cases(evaluation)),
+    )
+
+
+def write_page(
+    evaluation: Evaluation,
+    sections: Sequence[Section],
+    folder: Path,
+    *,
+    lead: Sequence[str],
+    papers: Sequence[Table] = (),
+    viewer: Sequence[Mapping[str, Any]] = (),
+) -> Path:
+    """Write sections as ``report.html``, their pictures and named tables as files beside it.
+
+    Args:
+        evaluation: title, notes, members of a sweep and provenance; its runs are not looked at.
+        sections: in the order of the page.
+        folder: as for ``write_report``.
+        lead: sentences above the page.
+        papers: published tables with ours beside.
+        viewer: of ``viewer.as_json``.
+
+    Returns:
+        The path of the page.
+    """
+    make_folder(folder)
     missing = missing_members(evaluation)
-    papers = paper_comparisons(evaluation)
-    sections = assemble(page_tables(evaluation, numbers), picture_sections(evaluation))
     written = []
     for picture in (picture for section in sections for picture in section.pictures):
         for suffix, content in ((".png", picture.png), (".pdf", picture.pdf)):
@@ -66,17 +100,16 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
                 temporary.write_bytes(content)
     tables = [table for section in sections for table in section.tables]
     written += write_tables([*tables, *papers, *([missing] if missing else [])], folder)
-    write_table(numbers.summary, folder / "summary.csv")
     page = _environment().get_template("template.html")
     path = folder / "report.html"
     write_text(
         path,
         page.render(
             evaluation=evaluation,
-            lead=lead(evaluation, numbers),
+            lead=lead,
             missing=missing,
             sections=sections,
-            viewer=as_json(viewer_cases(evaluation)),
+            viewer=viewer,
             most_cases=MOST_CASES,
             kinds=[{"name": name, "colour": colour} for name, colour in KINDS.items()],
             planes=PLANES,

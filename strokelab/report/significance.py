@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,11 @@ from strokelab.report.material import digits, heading
 from strokelab.report.summary import CLUSTER, HEADLINE, RESAMPLES, SEED, measured
 from strokelab.statistics.nested import nested_differences
 from strokelab.statistics.paired import compare, holm, stars
+from strokelab.statistics.trainings import training_differences
 
 _POWER = "80 % power"
+_FEW_TRAININGS = 10
+_OF_TRAININGS = {"low": "low_training", "high": "high_training"}
 
 
 def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
@@ -75,29 +79,34 @@ def comparisons(cases: pd.DataFrame, *, column: str = "model", metrics: Sequence
 
 
 def with_nested_intervals(found: pd.DataFrame, cases: pd.DataFrame, *, column: str = "model") -> pd.DataFrame:
-    """The comparisons with ``low_nested`` and ``high_nested``: intervals that resample the seeds within a subject, too.
+    """The comparisons with further intervals of the same differences, where models were trained several times.
+
+    ``low_nested`` and ``high_nested``, where a case has several rows in a model: the seeds within a subject are
+    resampled, too. ``low_training``, ``high_training`` and ``trainings``, where two models have several runs each:
+    trainings are the unit (``statistics.trainings``).
 
     Args:
-        found: of ``comparisons``; as it is where no case has several rows in a model.
+        found: of ``comparisons``; as it is where every model is one training.
         cases: those that it was made from.
         column: what was compared.
     """
-    if found.empty or found["repeats"].max() < 2:
+    if found.empty:
         return found
+    repeated = found["repeats"].max() > 1
+    several = "run" in cases and (cases.groupby(column)["run"].nunique() > 1).sum() > 1
     parts = []
     for (first, second), rows in found.groupby(["first", "second"], sort=False):
-        lines = nested_differences(
-            cases,
-            list(rows["metric"]),
-            first=str(first),
-            second=str(second),
-            column=column,
-            cluster=CLUSTER,
-            resamples=RESAMPLES,
-            seed=SEED,
-        )
-        parts.append(lines[["low", "high"]].set_index(rows.index).add_suffix("_nested"))
-    return pd.concat([found, pd.concat(parts)], axis=1)
+        asked: dict[str, Any] = {"first": str(first), "second": str(second), "column": column, "cluster": CLUSTER}
+        asked |= {"resamples": RESAMPLES, "seed": SEED}
+        columns = []
+        if repeated:
+            lines = nested_differences(cases, list(rows["metric"]), **asked)
+            columns.append(lines[["low", "high"]].add_suffix("_nested"))
+        if several:
+            lines = training_differences(cases, list(rows["metric"]), **asked)
+            columns.append(lines[["low", "high", "trainings"]].rename(columns=_OF_TRAININGS))
+        parts += [pd.concat(columns, axis=1).set_index(rows.index)] if columns else []
+    return pd.concat([found, pd.concat(parts)], axis=1) if parts else found
 
 
 def worth_telling(found: pd.DataFrame, models: Sequence[str], best: Sequence[str]) -> list[pd.Series]:
@@ -160,7 +169,7 @@ def sentence(row: pd.Series, corrected_for: int) -> str:
 def comparison_table(found: pd.DataFrame, profile: str) -> Table:
     """Every pair of models and every tested metric: difference, interval, p and what could have been detected."""
     rows = []
-    nested = "low_nested" in found
+    kinds = [kind for kind in ("nested", "training") if f"low_{kind}" in found]
     for _, row in found.iterrows():
         metric = str(row["metric"])
         places = digits(metric, profile)
@@ -180,7 +189,7 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
                     _number(row["difference"]),
                     further=further(low=low, high=high),
                 ),
-                *([_nested_cell(row, places)] if nested else []),
+                *(_further_cell(row, kind, places) for kind in kinds),
                 Cell(p_value(float(row["p"])), _number(row["p"])),
                 Cell(p_value(float(row["p_holm"])), _number(row["p_holm"])),
                 Cell(f"{row['stars'] or NOTHING}{'†' if row['few'] and row['n'] else ''}"),
@@ -188,8 +197,9 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
             )
         )
     what = ("First − second", "Metric", "Cases", "Not among them", "Mean, first", "Mean, second")
-    seeds = ("95 % CI, seeds resampled",) if nested else ()
-    header = (*what, "Difference (95 % CI)", *seeds, "Wilcoxon p", "p, Holm", "Significance", "Detectable difference")
+    titles = {"nested": "95 % CI, seeds resampled", "training": "95 % CI, trainings resampled"}
+    others = [titles[kind] for kind in kinds]
+    header = (*what, "Difference (95 % CI)", *others, "Wilcoxon p", "p, Holm", "Significance", "Detectable difference")
     return Table(
         "Paired comparison of the models, on the cases both have",
         header,
@@ -199,8 +209,8 @@ def comparison_table(found: pd.DataFrame, profile: str) -> Table:
     )
 
 
-def _nested_cell(row: pd.Series, places: int) -> Cell:
-    low, high = float(row["low_nested"]), float(row["high_nested"])
+def _further_cell(row: pd.Series, kind: str, places: int) -> Cell:
+    low, high = float(row[f"low_{kind}"]), float(row[f"high_{kind}"])
     return Cell(between(low, high, places) or NOTHING, further=further(low=low, high=high))
 
 
@@ -262,6 +272,8 @@ def _notes(found: pd.DataFrame) -> tuple[str, ...]:
             "Seeds resampled: subjects are resampled as for the difference and, within each, its seeds (two-level "
             "bootstrap; seeds that both models have in pairs), so that this interval is also about training again."
         )
+    if "low_training" in found:
+        notes += _two_questions(found)
     if (found["few"] & (found["n"] > 0)).any():
         notes.append("† Fewer than 6 cases differ: whatever the differences are, p cannot fall below 0.05.")
     if found["infinite"].any():
@@ -269,6 +281,21 @@ def _notes(found: pd.DataFrame) -> tuple[str, ...]:
             "Infinite distances take part in the test as the largest ranks; the mean difference is without them."
         )
     return tuple(notes)
+
+
+def _two_questions(found: pd.DataFrame) -> list[str]:
+    """What the intervals over trainings answer that the test of the cases does not."""
+    counts = found.loc[found["low_training"].notna(), "trainings"]
+    words = (
+        "Two questions: the Wilcoxon test and the interval beside the difference ask whether these trained networks "
+        "differ on further subjects; “trainings resampled” asks whether models trained again would differ. There folds "
+        "are resampled whole with their subjects (cluster bootstrap), and seeds on the same cases beside the subjects"
+    )
+    if counts.empty:
+        return [f"{words}; a model of a single training has no such interval."]
+    least = int(counts.min())
+    few = f"; with fewer than {_FEW_TRAININGS} trainings it tends to be too narrow" if least < _FEW_TRAININGS else ""
+    return [f"{words} ({least} trainings of a model{few})."]
 
 
 def _number(value: float) -> float | None:

@@ -16,6 +16,7 @@ from strokelab.errors import DataError
 from strokelab.files import make_folder
 from strokelab.grid import Grid, Orient
 from strokelab.nifti import read_grid, read_voxels
+from strokelab.phantoms.naming import is_phantom
 from strokelab.preparation.regrid import image_on
 from strokelab.report.choice import cases_to_show
 from strokelab.report.html import write_report
@@ -23,7 +24,6 @@ from strokelab.report.material import Evaluation, Overlay, RunMaterial
 from strokelab.report.paper_tables import load_tables
 from strokelab.scoreboard.entries import Entries
 from strokelab.scoreboard.masks import about_grids, bring_to
-from strokelab.scoreboard.references import is_phantom
 from strokelab.scoreboard.score import Entry, Reference, Rules, read_prediction, read_reference
 from strokelab.scoring.tables import Scores, write_table
 from strokelab.statistics.aggregate import has_failed

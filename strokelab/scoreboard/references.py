@@ -11,7 +11,7 @@ from strokelab.contract import Case, LesionFile
 from strokelab.data import read_cases
 from strokelab.data.readers._tree import nifti_files
 from strokelab.errors import DataError
-from strokelab.phantoms.naming import RECORD
+from strokelab.phantoms.naming import is_phantom
 from strokelab.scoreboard.finding import Found, Named, find_masks
 from strokelab.scoreboard.names import case_ids, read_name, read_names
 from strokelab.scoreboard.score import Reference
@@ -64,12 +64,6 @@ def references_of(dataset: str, root: Path, *, values: Sequence[int] | None = No
     if is_phantom(root):  # what is known of the real sites' scanners is not true of synthetic images
         references = [replace(reference, scanner=None) for reference in references]
     return Found(str(root), named), references
-
-
-def is_phantom(place: Path) -> bool:
-    """Whether a place lies in a phantom cohort: synthetic data."""
-    resolved = place.resolve()
-    return any((folder / RECORD).is_file() for folder in (resolved, *resolved.parents))
 
 
 def reference_of_case(case: Case, dataset: str) -> Reference:

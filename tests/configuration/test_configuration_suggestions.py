@@ -36,6 +36,7 @@ def test_a_slip_and_what_was_meant(slip):
     "right",
     [
         *("+trainer.max_time=00:00:10:00", "+callbacks.early._target_=x", "~callbacks.best", "data=atlas_v1"),
+        *("data=[atlas_v1,isles2022]", "logger=[tensorboard,wandb]"),
         "model.monitor=val/loss",  # alike is model.network, a section, which no word replaces
     ],
 )

@@ -33,6 +33,16 @@ def test_a_board_of_all_datasets_filters_nothing():
     assert not runs["filters"]["filters"]
 
 
+def test_the_board_begins_with_a_leaderboard():
+    section = specification(Board())["spec"]["section"]["panelBankConfig"]["sections"][0]
+    assert section["name"] == "Leaderboard"
+    kinds = [panel["viewType"] for panel in section["panels"]]
+    assert kinds[0] == "Bar Chart"
+    assert section["panels"][0]["config"]["metrics"] == ["test/dice"]
+    assert '"evaluation/leaderboard"' in json.dumps(section)
+    assert '"evaluation/table_matrix"' in json.dumps(section)
+
+
 def test_runs_are_grouped_by_what_they_have():
     with pytest.raises(ConfigError, match="family, held_out"):
         Board(group_by="site")

@@ -21,6 +21,7 @@ from strokelab.configuration.overriding import override, typed_value
 from strokelab.contract import Case
 from strokelab.data import read_cases
 from strokelab.data.new_scans import find_scans
+from strokelab.data.several import members_of
 from strokelab.data.split_file import Split
 from strokelab.files import file_digest
 from strokelab.grid import Grid
@@ -326,3 +327,23 @@ def test_scans_of_another_name(modality, tmp_path):
         assert [case.reference_image for case in find_scans(places, [modality], as_modality=given).cases] == [scan]
         if "as_modality=" in remedy:
             assert f"as_modality={modality!r}" in remedy
+
+
+@executes("strokelab/data/several.py:members_of", "strokelab/data/several.py:_one")
+def test_several_datasets(tmp_path):
+    several, one = told(said(members_of, ["atlas_v1"], tmp_path).remedy)
+    named = settings("data=several", several, "data.modalities=[T1w]")["data"]
+    assert [member.name for member in members_of(named["datasets"], tmp_path)] == ["atlas_v1", "isles2022"]
+    assert settings(one)["data"]["root"].endswith("atlas_v1")
+
+    own = touched(tmp_path / "own", "images/a_T1w.nii", "images/a_FLAIR.nii", "labels/a.nii")
+    other = touched(tmp_path / "other", "images/a_T1w.nii", "labels/a.nii")
+    datasets = {"own": {"dataset": "folder", "root": str(own)}, "other": {"dataset": "folder", "root": str(other)}}
+
+    def cases(channel: str) -> list[Case]:
+        taken = {**datasets["own"], "contrasts": {channel: "FLAIR"}}
+        return read_cases("several", tmp_path, datasets={**datasets, "own": taken})
+
+    (word,) = told(said(cases, "T1w").remedy)
+    (channel,) = typed_value([word], "data.modalities")
+    assert {*cases(channel)[0].images} == {"T1w", channel}

@@ -1,5 +1,6 @@
 """Remedies of evaluations and of runs that are applied: followed, the same call answers."""
 
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,12 @@ from typer.testing import CliRunner
 from strokelab import runs
 from strokelab.cli import app
 from strokelab.configuration import build
-from strokelab.evaluation import _check_checkpoint, new_scans, outcomes
+from strokelab.evaluation import new_scans, outcomes
 from strokelab.evaluation.averaging import assign
+from strokelab.evaluation.boards import check_loggers
 from strokelab.evaluation.cohort import Cohorts, part_of
+from strokelab.evaluation.command import _check_checkpoint
+from strokelab.evaluation.datasets import datasets_of
 from strokelab.evaluation.entries import _refuse_result_twice
 from strokelab.evaluation.sweep import gather_all
 from strokelab.runs import load_run, read_checkpoint
@@ -63,7 +67,7 @@ def test_ensembles_that_lack_runs_or_data():
     assert assign([of("a", 0, "x"), away[1]], averaging).cases
 
 
-@executes("strokelab/evaluation/__init__.py:_check_checkpoint")
+@executes("strokelab/evaluation/command.py:_check_checkpoint")
 def test_several_checkpoints_that_nothing_averages():
     words = ["checkpoint=[last,best]"]
     (word,) = told(said(_check_checkpoint, evaluated(*words)).remedy)
@@ -168,6 +172,33 @@ def test_scans_that_fail_and_masks_that_were_edited(trained_run, t1_cohort, tmp_
     outcomes._refuse_edited(Derivative(Path(other), name="x", provenance={}, overwrite=True))
     masks[0].rename(tmp_path / "mine.nii.gz")
     outcomes._refuse_edited(derivative)
+
+
+@executes("strokelab/evaluation/datasets.py:datasets_of", "strokelab/evaluation/datasets.py:_pair")
+@executes("strokelab/evaluation/datasets.py:_dataset")
+def test_datasets_of_a_matrix(t1_cohort, trained_run, tmp_path):
+    option, named = said(datasets_of, ()).remedy.partition("name them: ")[2].split()
+    assert option == "--on"
+    word = named.split(",")[0].replace("atlas_v2=DIR", f"atlas_v1={t1_cohort}")
+    assert len(datasets_of([word])[0].cases) == 9
+
+    (word,) = told(said(datasets_of, [str(t1_cohort)]).remedy)
+    assert datasets_of([word])[0].reader == "atlas_v1"
+    assert options(said(datasets_of, ["no_such_dataset"]).remedy) == ["--on"]
+
+    place = tmp_path / "own" / "images"
+    place.mkdir(parents=True)
+    scan = place / "c1_T1w.nii.gz"
+    shutil.copyfile(next(t1_cohort.rglob("*_t1w*_stx.nii.gz")), scan)
+    remedy = said(datasets_of, [f"mine={place.parent}"]).remedy
+    command = shlex.split(remedy.rpartition("for strokelab ")[2].replace("RUN", str(trained_run)))
+    assert "c1: " in strokelab(*command, "--out", str(tmp_path / "out"))
+
+
+@executes("strokelab/evaluation/boards.py:check_loggers")
+def test_loggers_that_take_no_evaluation():
+    (word,) = told(said(check_loggers, evaluated("logger=tensorboard")["logger"]).remedy)
+    check_loggers(evaluated(word)["logger"])
 
 
 @executes("strokelab/evaluation/outcomes.py:_own")

@@ -42,6 +42,7 @@ EXAMPLES = {
     "+callbacks.NAME._target_=...",
     f"bn_momentum={HOLE}",
     "size_limit=2000",
+    *("atlas_v2=DIR", "isles2022=DIR", f"mine={HOLE}"),  # of strokelab matrix --on
 }
 # Together these hold every key that a text names.
 BASES = (
@@ -63,6 +64,7 @@ BASES = (
         ["data=isles2022"],
         ["data=atlas_v1"],
         ["data=folder"],
+        ["data=several"],
         ["logger=tensorboard"],
         ["synthesis=synthstroke"],
     ),

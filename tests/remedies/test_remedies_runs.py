@@ -138,9 +138,9 @@ def test_nobody_to_validate_on(tmp_path):
         check(*base, words[1])
 
 
-@executes("strokelab/evaluation/__init__.py:_check", "strokelab/evaluation/new_scans.py:_postprocess")
+@executes("strokelab/evaluation/command.py:_check", "strokelab/evaluation/new_scans.py:_postprocess")
 def test_words_of_an_evaluation():
-    from strokelab.evaluation import _check
+    from strokelab.evaluation.command import _check
     from strokelab.evaluation.new_scans import _postprocess
 
     words = told(said(_check, settings(door="evaluate")).remedy)

@@ -48,6 +48,9 @@ def test_rows_of_an_ablation():
     name = error.remedy.rpartition("name its rows: ")[2].strip("'")
     check_choices([row, "model=unet2d", name])
     assert settings("ablation=sl", name)["name"] == "net-sl"
+    words = told(said(check_choices, ["data=[atlas_v1,isles2022]"]).remedy)
+    check_choices(words)
+    assert settings(*words, "data.modalities=[T1w]")["data"]["datasets"] == ["atlas_v1", "isles2022"]
 
 
 @executes("strokelab/configuration/composition.py:_resolved")

@@ -9,7 +9,14 @@ import pytest
 from report_material import ONLY_DICE, evaluation_of, scored_run
 
 from strokelab.report.ranking import ranking_table
-from strokelab.report.significance import comparison_table, comparisons, number_of_tests, sentence, worth_telling
+from strokelab.report.significance import (
+    comparison_table,
+    comparisons,
+    number_of_tests,
+    sentence,
+    with_nested_intervals,
+    worth_telling,
+)
 
 A = (0.61, 0.55, 0.72, 0.40, 0.83, 0.35, 0.90, 0.12, 0.66, 0.48)
 B = (0.58, 0.50, 0.70, 0.45, 0.80, 0.30, 0.88, 0.10, 0.60, 0.40)
@@ -190,3 +197,25 @@ def test_order_of_rows_changes_nothing():
     cases = evaluation_of(scored_run("a", A), scored_run("b", B)).cases
     shuffled = pd.concat([cases[:10].sample(frac=1, random_state=1), cases[10:].sample(frac=1, random_state=2)])
     pd.testing.assert_frame_equal(comparisons(cases), comparisons(shuffled))
+
+
+def test_where_trainings_are_compared_their_interval_stands_beside_the_test_with_both_questions():
+    """Three folds of two models: cases within a fold say nothing about training again."""
+    fold_means = (0.2, 0.5, 0.8)
+    runs = [
+        scored_run(model, [mean + add - 0.01, mean + add + 0.01], name=f"{model}-{fold}", first=10 * fold, fold=fold)
+        for fold, mean in enumerate(fold_means)
+        for model, add in (("a", 0.1 * fold), ("b", 0.0))
+    ]
+    cases = evaluation_of(*runs).cases
+    found = with_nested_intervals(comparisons(cases), cases)
+    row = found[found["metric"] == "dice"].iloc[0]
+    assert (row["difference"], row["trainings"]) == (pytest.approx(0.1), 3)
+    assert (row["low_training"], row["high_training"]) == (pytest.approx(0.0), pytest.approx(0.2))
+    table = comparison_table(found, "default")
+    assert "95 % CI, trainings resampled" in table.header
+    (note,) = [note for note in table.notes if note.startswith("Two questions")]
+    assert "models trained again would differ" in note
+    assert "(3 trainings of a model; with fewer than 10" in note
+    once = evaluation_of(*runs[:2]).cases
+    assert "low_training" not in with_nested_intervals(comparisons(once), once)
