@@ -15,7 +15,7 @@ from strokelab.errors import ConfigError
 
 @runtime_checkable
 class UShaped(Protocol):
-    """A network whose forward is ``decode(encode(image))``, so that somebody can read its features."""
+    """A network whose forward is ``decode(encode(image))``, so that its features can be read."""
 
     feature_channels: tuple[int, ...]
     dimensions: int

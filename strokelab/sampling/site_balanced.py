@@ -32,16 +32,25 @@ class SiteBalanced:
         Raises:
             ConfigError: no sample has a site.
         """
-        if not (sites >= 0).any():
-            raise ConfigError(
-                "view.order",
-                found="site-balanced order on training data without sites",
-                expected="cases whose site is known",
-                remedy="use view.order._target_=strokelab.sampling.order.Shuffle",
-            )
+        check_sites(sites, "site-balanced")
         _, group, count = np.unique(sites, return_inverse=True, return_counts=True)
         chosen = rng.integers(len(count), size=len(sites))
         member = rng.integers(count[chosen])
         by_site = np.argsort(group, kind="stable")
         first = np.concatenate([[0], np.cumsum(count)[:-1]])
         return np.asarray(by_site[first[chosen] + member], dtype=np.int64)
+
+
+def check_sites(sites: NDArray[np.int64], order: str) -> None:
+    """An order by site needs sites.
+
+    Raises:
+        ConfigError: no sample has a site.
+    """
+    if not (sites >= 0).any():
+        raise ConfigError(
+            "view.order",
+            found=f"{order} order on training data without sites",
+            expected="cases whose site is known",
+            remedy="use view.order._target_=strokelab.sampling.order.Shuffle",
+        )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strokelab.buildable import buildable
-from strokelab.errors import ConfigError
+from strokelab.sampling.site_balanced import check_sites
 
 
 @buildable("view")
@@ -34,13 +34,7 @@ class SiteStratified:
         Raises:
             ConfigError: no sample has a site.
         """
-        if not (sites >= 0).any():
-            raise ConfigError(
-                "view.order",
-                found="site-stratified order on training data without sites",
-                expected="cases whose site is known",
-                remedy="use view.order._target_=strokelab.sampling.order.Shuffle",
-            )
+        check_sites(sites, "site-stratified")
         groups = [np.flatnonzero(sites == site) for site in np.unique(sites)]
         rounds = -(-len(sites) // len(groups))
         turns = np.stack([_repeated(group, rounds, rng) for group in groups], axis=1)  # (rounds, K)
