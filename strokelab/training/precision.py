@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from strokelab.allocator import LARGE_BLOCK, cannot_keep
-from strokelab.configuration import Settings
+from strokelab.configuration import Settings, build
 from strokelab.errors import ConfigError
+from strokelab.training.few_slices import FEW, computed_wrongly, few_slices
 from strokelab.training.trial import try_out
 
 FULL, HALF, OLD_HALF, DOUBLE = "32-true", "bf16-mixed", "16-mixed", "64-true"
@@ -118,8 +119,20 @@ def _on_cpu(asked: str, memory: str, settings: Settings, sample_shape: Sequence[
     words = [f"memory is not kept ({hindrance})"] if hindrance else []
     if memory == "auto":
         memory = "default"
+    wrong = asked in (HALF, "auto") and _wrong_in_half(settings, sample_shape)
+    if wrong and ask_half:
+        words.append(f"this processor computes gradients of volumes of {FEW} slices wrongly in bf16, so {FULL}")
+        asked, ask_half = FULL, False
+    if wrong and asked == HALF:
+        raise ConfigError(
+            "trainer.precision",
+            found=f"{HALF}, on a processor that computes gradients of volumes of {FEW} slices wrongly in bf16 "
+            f"(PyTorch {torch.__version__}), and a network whose deepest maps have so few at samples of {sample_shape}",
+            expected=f"{FULL}, or larger samples",
+            remedy="set trainer.precision=32-true",
+        )
     if not ask_half and not ask_memory:
-        return Choice(asked, memory, f"CPU: {words[0]}" if words else None)
+        return Choice(asked, memory, f"CPU: {'; '.join(words)}" if words else None)
     channels_last = bool(settings["model"].get("channels_last"))
     trial = try_out(len(sample_shape or "YX"), half=ask_half, resident=ask_memory, channels_last=channels_last)
     overrule = []
@@ -133,6 +146,19 @@ def _on_cpu(asked: str, memory: str, settings: Settings, sample_shape: Sequence[
         overrule.append("allocator=...")
     said = f"CPU: {'; '.join(words)} (trial {trial.seconds:.1f} s); overrule with {' '.join(overrule)}"
     return Choice(asked, memory, said)
+
+
+def _wrong_in_half(settings: Settings, sample_shape: Sequence[int] | None) -> bool:
+    """Whether a network meets volumes whose gradients this processor computes wrongly (``few_slices``)."""
+    node = settings["model"].get("network") or {}
+    channels = node.get("in_channels")
+    if sample_shape is None or len(sample_shape) < 3 or not isinstance(channels, int) or not computed_wrongly():
+        return False
+    first, *others = sample_shape
+    seen = first // 2 if settings["model"].get("hemispheres") else first
+    with torch.device("meta"):
+        network = build(node)
+    return few_slices(network, channels, (seen, *others))
 
 
 def _large(settings: Settings, sample_shape: Sequence[int] | None) -> bool:

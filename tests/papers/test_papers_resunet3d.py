@@ -172,10 +172,10 @@ def test_sides_below_eight_are_refused():
 
 
 def step(recompute: str, dtype: torch.dtype | None = None, **kind: object) -> list[torch.Tensor]:
-    """Logits and gradients of a training step on 16 x 18 x 20 voxels."""
+    """Logits and gradients of a training step on 24 x 18 x 20 voxels, three at the bottom (training.few_slices)."""
     torch.manual_seed(0)
     network = ResUNet3D(1, base=4, recompute=recompute).to(**kind)
-    image = torch.rand(1, 1, 16, 18, 20)
+    image = torch.rand(1, 1, 24, 18, 20)
     with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
         logits = network(image)
     BCEDiceLoss()(logits, (image > 0.9).float()).backward()

@@ -261,13 +261,22 @@ def test_a_sample_for_each_process():
     EpochBatchSampler(8, settings(*words)["data"]["batch_size"], 0, world_size=2)
 
 
-@executes("strokelab/sampling/site_balanced.py:arrange")
+@executes("strokelab/sampling/site_balanced.py:check_sites")
 def test_orders_without_sites():
     def check(settings):
         check_arguments({"view": settings["view"]})
         build(settings["view"]["order"]).arrange(np.full(3, -1), np.random.default_rng(0))
 
     mended(check, ["experiment=sgnet_balanced"])
+
+
+@executes("strokelab/training/precision.py:_on_cpu")
+def test_bf16_where_it_fails(monkeypatch):
+    from strokelab.training import precision
+
+    monkeypatch.setattr(precision, "computed_wrongly", lambda: True)
+    small = ["model=resunet3d", "model.network.in_channels=1", "model.network.base=4", "allocator=default"]
+    mended(lambda each: precision.settle(each, (16, 16, 16)), [*small, "trainer.precision=bf16"])
 
 
 @executes("strokelab/training/planning.py:check_batch", "strokelab/training/precision.py:check_precision")

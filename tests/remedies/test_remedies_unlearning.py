@@ -32,7 +32,6 @@ def test_heads_on_features_that_are_not_there():
     assert mended.adversary.judge(mended.network, torch.cat([other] * 2), torch.zeros(2, dtype=torch.int64))
 
 
-@executes("strokelab/sampling/site_stratified.py:arrange")
 def test_stratified_batches_without_sites():
     def arranged(*more: str):
         order = build(settings("model=unlearning", *more)["view"]["order"])

@@ -58,6 +58,31 @@ def test_auto_is_settled_by_a_trial_and_said_in_one_line(trial, half, resident, 
         assert word in choice.said
 
 
+DEEP = {"_target_": "strokelab.networks.resunet3d.ResUNet3D", "in_channels": 1, "base": 4}
+
+
+@pytest.mark.parametrize(
+    ("shape", "halves", "wrong"),
+    [((16, 32, 32), None, True), ((32, 16, 16), None, False), ((64, 32, 32), {"split": 1}, False)],
+)
+def test_volumes_of_few_slices_are_not_trained_in_bf16_where_the_processor_fails(
+    shape, halves, wrong, trial, monkeypatch
+):
+    trial(9.0, 1.0)
+    monkeypatch.setattr(precision, "computed_wrongly", lambda: True)
+    auto, named = (settings(asked, allocator="default") for asked in ("auto", "bf16"))
+    for one in (auto, named):
+        one["model"] |= {"network": DEEP, "hemispheres": halves}
+    assert settle(auto, shape).precision == ("32-true" if wrong else "bf16-mixed")
+    if wrong:
+        with pytest.raises(ConfigError, match=r"set trainer\.precision=32-true"):
+            settle(named, shape)
+    else:
+        assert settle(named, shape).precision == "bf16-mixed"
+    monkeypatch.setattr(precision, "computed_wrongly", lambda: False)
+    assert settle(named, shape).precision == "bf16-mixed"
+
+
 def test_what_was_asked_for_by_name_is_not_tried(trial):
     asked = trial(9.0, 9.0)
     assert settle(settings("bf16", allocator="default"), SLICE) == Choice("bf16-mixed", "default")
