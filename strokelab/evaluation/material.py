@@ -216,7 +216,10 @@ def _slice_pixels(run: Run, stored: StoredCase) -> SitePixels:
     assert standardizer is not None
     with torch.inference_mode():
         after = standardizer(before[None].to(device), brain[None, None].to(device))
-    scale, shift = (tuple(getattr(standardizer, name).flatten().tolist()) for name in ("gamma", "beta"))
+    known = all(hasattr(standardizer, name) for name in ("gamma", "beta"))  # MAIN's; an own part may have none
+    scale, shift = (
+        tuple(getattr(standardizer, name).flatten().tolist()) if known else () for name in ("gamma", "beta")
+    )
     shown = after[0, target].float().cpu().numpy()
     return SitePixels(str(stored.site), before[target].numpy(), shown, brain.numpy(), scale, shift)
 
