@@ -124,7 +124,7 @@ def test_a_sweep_of_one_process_that_is_killed_tells_what_is_left(tiny, doors, t
         *tiny,
         "trainer.max_epochs=1",
     ]
-    kill = ("strokelab.runs.load_run", 2)  # before the second member is scored
+    kill = ("strokelab.runs.load_run", 3)  # the first member is loaded for its probe and for its scores
     assert doors.start("train", *arguments, cwd=tmp_path, kill_at=kill).wait().status == -9
     from strokelab.evaluation.sweep import gather
 
