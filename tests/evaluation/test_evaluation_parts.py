@@ -1,17 +1,15 @@
 """Which runs stand in SG-Net's tables by their parts: those on its own trunk."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from strokelab.configuration import compose, plain
-from strokelab.evaluation.material import _parts
+from strokelab.evaluation.material import parts_of
 
 
-def entry(*overrides: str, **network: object) -> SimpleNamespace:
+def composed(*overrides: str, **network: object) -> dict:
     settings = plain(compose("train", list(overrides)))
     settings["model"]["network"] |= network
-    return SimpleNamespace(settings=settings, averaged=())
+    return settings
 
 
 @pytest.mark.parametrize(
@@ -24,9 +22,9 @@ def entry(*overrides: str, **network: object) -> SimpleNamespace:
     ],
 )
 def test_parts_are_those_that_are_on(overrides, parts):
-    assert _parts(entry(*overrides)) == parts
+    assert parts_of(composed(*overrides)) == parts
 
 
 def test_another_network_is_no_baseline_of_sgnet():
-    assert _parts(entry("model=unet2d", _target_="strokelab.networks.sunet.SUNet")) is None
-    assert _parts(entry("model=unet2d", dimensions=3)) is None
+    assert parts_of(composed("model=unet2d", _target_="strokelab.networks.sunet.SUNet")) is None
+    assert parts_of(composed("model=unet2d", dimensions=3)) is None

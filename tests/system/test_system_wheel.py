@@ -59,7 +59,7 @@ def test_hydra_s_flags_reach_both_doors_in_their_order(wheel, tmp_path):
     assert "seed: 41" in job
     listed = called(wheel, tmp_path, "evaluate", "--help")
     groups = [line.partition(":")[0] for line in listed.partition("== Config ==")[0].splitlines() if ": " in line]
-    assert groups == ["data", "postprocess", "ensemble"]
+    assert groups == ["data", "postprocess", "ensemble", "logger"]
 
 
 def test_a_job_starts_its_member_through_the_package(wheel, tmp_path):
