@@ -24,6 +24,7 @@ GREY, PALE = "#555555", "#dddddd"  # of reference lines and of the grid
 _FEWEST_TICKS, _MOST_TICKS = 3, 6
 _FIVE = 5  # times a power of the base, where the base is larger
 _LEGEND_LETTERS, _LEGEND_KEY = 80, 6  # letters that a legend holds in a row, and those that a line or mark takes
+_LEGEND_ROWS, _LEGEND_ROW = 6, 0.17  # rows that a figure has room for; height of a further one, inches
 WIDTH = 4.9  # inches of a figure: readable on a phone, two abreast on a desk
 
 
@@ -97,7 +98,8 @@ class _FewTicks(Locator):
 
 def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 3) -> None:
     """One legend for the whole figure, under it, in fewer columns where labels are long; replaces one that is there."""
-    for legend in list(figure.legends):
+    before = list(figure.legends)
+    for legend in before:
         legend.remove()
     longest = max((len(str(handle.get_label())) for handle in handles), default=0)
     fitting = max(1, _LEGEND_LETTERS // (longest + _LEGEND_KEY))
@@ -108,6 +110,9 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 3) -> No
         fontsize=8,
         frameon=False,
     )
+    rows = math.ceil(len(handles) / min(columns, fitting, max(len(handles), 1)))
+    if not before and rows > _LEGEND_ROWS:  # the axes keep their size
+        figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * (rows - _LEGEND_ROWS))
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name with dollar signs is a name
 
