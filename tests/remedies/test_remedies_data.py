@@ -242,8 +242,9 @@ def test_settings_of_the_data_module(monkeypatch, t1_cohort):
 @executes("strokelab/planning/fingerprint.py:fingerprint")
 def test_stores_elsewhere(t1_cohort, tmp_path, monkeypatch):
     from strokelab.planning.fingerprint import fingerprint
-    from strokelab.preparation import store
+    from strokelab.preparation import digests, store
 
+    monkeypatch.setattr(digests, "SETTLED_SECONDS", 0.0)  # the cohort may be a second old
     cases = read_cases("atlas_v1", t1_cohort)[:1]
     preparation = Preparation(("T1w",))
     (bad := tmp_path / "bad").mkdir()
