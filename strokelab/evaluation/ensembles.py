@@ -27,7 +27,7 @@ from strokelab.inference.progress import shown_in
 from strokelab.preparation.progress import advancing, bar
 from strokelab.preparation.store import StoredCase
 from strokelab.runs import Ensemble
-from strokelab.runs.training_scans import Preparer
+from strokelab.runs.preparer import Preparer
 from strokelab.runs.tuning import filled_of_all
 from strokelab.scoring import Scorer
 from strokelab.scoring.cases import recipe_of

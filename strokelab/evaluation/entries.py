@@ -26,7 +26,7 @@ from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
 from strokelab.runs import SNAPSHOTS, Ensemble, Run, each_named, load_ensemble, load_run
 from strokelab.runs.alone import StoredImages, store_images
 from strokelab.runs.members import Loading, Pool
-from strokelab.runs.training_scans import Preparer
+from strokelab.runs.preparer import Preparer
 from strokelab.scoring.cases import recipe_of
 from strokelab.view import View
 

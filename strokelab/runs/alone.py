@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,69 +15,14 @@ from numpy.typing import NDArray
 
 from strokelab.contract import Case, PreparedCase
 from strokelab.errors import DataError
-from strokelab.grid import Grid, Orient, Resample, Step
 from strokelab.inference.ensemble import MeanScores
 from strokelab.inference.scores import Scores
-from strokelab.nifti import read_grid
-from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.restore import restore
 from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
-from strokelab.runs.training_scans import Preparer
+from strokelab.runs.preparer import Preparer
 
 if TYPE_CHECKING:
     from strokelab.runs.predictor import Forms, Predictor
-
-
-@dataclass(frozen=True, eq=False)
-class Alone(Preparer):
-    """How one image of a case is prepared by itself.
-
-    Args:
-        modality: of the image.
-    """
-
-    modality: str = ""
-
-    @classmethod
-    def of(cls, base: Preparer, modality: str) -> Alone:
-        """The same for one image of a case, whichever it is.
-
-        Args:
-            base: of a model of one channel.
-            modality: of the image. Its rule of normalisation is its own where the training had this modality, else
-                that of the first.
-        """
-        own = base.own if base.own.modalities == (modality,) else base.fed_with(modality).own
-        return cls(own, base.where, base.halves, lambda: base.trained_on, base=base, modality=modality)
-
-    def __call__(self, case: Case, store: Path | None = None) -> Preparation:
-        """As ``Preparer``, for the image alone."""
-        return super().__call__(self.seen(case), store)
-
-    def seen(self, case: Case) -> Case:
-        """The case as if it had no other image; lesion and further maps lie on the grid of the reference image."""
-        if self.modality not in case.images or [*case.images] == [self.modality]:
-            return case
-        only = replace(case, images={self.modality: case.images[self.modality]}, label_modality=self.modality)
-        if self.modality == case.reference_modality:
-            return only
-        same = read_grid(only.reference_image).matches(read_grid(case.reference_image))
-        return replace(only, lesions=(), maps={}, brain=case.brain if same else None)
-
-    def home(self, prepared: PreparedCase, case: Case) -> PreparedCase:
-        """The image's prepared form, whose scores end on the grid of the case's reference image."""
-        if self.modality == case.reference_modality:
-            return prepared
-        native = read_grid(case.reference_image)
-        return replace(prepared, native=native, steps=_onto(prepared.steps, native))
-
-    def done(self, steps: Sequence[Step]) -> str:
-        """What was done to the image, in words, behind its modality."""
-        last = _last_resample(steps)
-        if last is None or last.target.matches(last.source.resized(last.target.spacing)):
-            return f"{self.modality}: {super().done(steps)}"
-        size = "x".join(f"{side:.3g}" for side in last.target.spacing)
-        return f"{self.modality}: at {size} mm on its own grid, scores resampled"
 
 
 def each_and_mean(
@@ -110,20 +54,6 @@ def on_case(prepared: PreparedCase, scores: Scores) -> Scores:
     """Scores on the case's own grid, with the voxels that the image covers, unless it covers all."""
     seen: NDArray[np.bool_] = restore(np.ones(prepared.grid.shape, np.uint8), prepared.steps, "nearest") != 0
     return replace(scores.restored(prepared.steps), seen=None if seen.all() else seen)
-
-
-def _onto(steps: Sequence[Step], native: Grid) -> tuple[Step, ...]:
-    """The steps of an image whose way back ends on another grid, in one interpolation; unchanged on an equal grid."""
-    if steps[0].source.matches(native):
-        return tuple(steps)
-    last = _last_resample(steps)
-    before, rest = (steps[0], steps[1:]) if last is None else (last, steps[[*steps].index(last) + 1 :])
-    orient = Orient(native)
-    return (orient, Resample(orient.target, before.target), *rest)
-
-
-def _last_resample(steps: Sequence[Step]) -> Resample | None:
-    return next((step for step in reversed(steps) if isinstance(step, Resample)), None)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from strokelab.inference.scores import Scores
 from strokelab.runs.alone import each_and_mean, on_case
 from strokelab.runs.members import Loading, Member, Pool, members_of, sharing
 from strokelab.runs.predictor import Forms, Predictor
+from strokelab.runs.preparer import Preparer
 from strokelab.runs.trained import Asked, Run, load_run
-from strokelab.runs.training_scans import Preparer
 from strokelab.runs.tuning import filled_of_all
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from strokelab.inference.predict import Where
 from strokelab.inference.scores import Kind
 from strokelab.preparation.recipe import Preparation
 from strokelab.runs.checkpoints import each_named
+from strokelab.runs.preparer import Preparer, shared
 from strokelab.runs.trained import Asked, Run
-from strokelab.runs.training_scans import Preparer, shared
 
 if TYPE_CHECKING:
     from strokelab.view import Windows

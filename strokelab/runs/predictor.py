@@ -16,7 +16,7 @@ from strokelab.inference.predict import Where, covered_by, padding_of, to_native
 from strokelab.inference.scores import Scores
 from strokelab.preparation.recipe import prepare
 from strokelab.runs.given import Given, given_case
-from strokelab.runs.training_scans import Preparer
+from strokelab.runs.preparer import Preparer
 
 if TYPE_CHECKING:
     from strokelab.view import View, Windows

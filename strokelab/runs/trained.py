@@ -29,7 +29,8 @@ from strokelab.runs.checkpoints import find_checkpoint, load_weights, own_choice
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 from strokelab.runs.own import own_classes
 from strokelab.runs.predictor import Forms, Predictor
-from strokelab.runs.training_scans import Preparer, read_training_scans
+from strokelab.runs.preparer import Preparer
+from strokelab.runs.training_scans import read_training_scans
 from strokelab.runs.tuning import filled
 
 if TYPE_CHECKING:

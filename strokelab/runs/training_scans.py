@@ -6,18 +6,15 @@ Runs of versions that wrote no such file are known by the headers of their train
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strokelab.contract import Case, PreparedCase
 from strokelab.errors import DataWarning, RunError, StrokelabError
 from strokelab.files import write_json
-from strokelab.preparation.adaptation import done_to, preparation_for
 from strokelab.preparation.extent import Extent, extent_of
 from strokelab.preparation.recipe import Preparation, plan_steps
 from strokelab.preparation.template import in_mni_box, template_brain
@@ -86,120 +83,6 @@ def read_training_scans(folder: Path, settings: Settings, preparation: Preparati
         return None
 
 
-@dataclass(frozen=True, eq=False)
-class Preparer:
-    """How a run, or several that see scans alike, prepares a scan; see ``preparation.adaptation.preparation_for``.
-
-    Args:
-        own: the preparation of the training.
-        where: the run, for messages.
-        halves: the model parts the volume at its middle.
-        read: gives what was trained on, None where that is unknown; called once, and only where it matters.
-        any_contrast: whatever images a case has are given to the model, each alone (``runs.alone``).
-        base: of which this is the preparation of one image alone; None: of all that the model is given at once.
-    """
-
-    own: Preparation
-    where: str | Path
-    halves: bool
-    read: Callable[[], TrainedOn | None]
-    any_contrast: bool = False
-    base: Preparer | None = None
-    _alone: dict[str, Preparer] = field(default_factory=dict, init=False, repr=False)
-
-    @cached_property
-    def trained_on(self) -> TrainedOn | None:
-        """The scans of the training, where scans must be like them; None where that does not matter or is unknown.
-
-        Raises:
-            RunError: the folder's record of them is damaged.
-        """
-        return self.read() if depends(self.own, self.halves) else None
-
-    def __call__(self, case: Case, store: Path | None = None) -> Preparation:
-        """The preparation of a scan: as the training's scans were prepared, or brought to them.
-
-        Args:
-            case: the scan.
-            store: folder of a prepared store, which remembers where brains lie.
-
-        Raises:
-            RunError: the scan has other contrasts than the training's.
-            DataError: it cannot be read, or is no head like those of the training.
-        """
-        check_contrasts([*case.images], self.own.modalities, where=self.where, data=f"case {case.case_id}")
-        if self.trained_on is None:
-            return self.own
-        return preparation_for(case, self.own, self.trained_on, halves=self.halves, store=store)
-
-    def each(self, modalities: Iterable[str]) -> tuple[Preparer, ...]:
-        """How a case with these images is prepared: at once, or by a model of any contrast image by image."""
-        return tuple(self.alone(name) for name in modalities) if self.any_contrast else (self,)
-
-    def alone(self, modality: str) -> Preparer:
-        """How one image of a case is prepared on a grid of its own (``runs.alone``); equal calls give one object."""
-        from strokelab.runs.alone import Alone
-
-        return self._alone.setdefault(modality, Alone.of(self, modality))
-
-    def part(self, forms: Mapping[Preparer, PreparedCase]) -> dict[Preparer, PreparedCase]:
-        """Of the forms of a case those that were made by this, or by it image by image; of a run loaded again, too."""
-        return {one: form for one, form in forms.items() if self._like(one) or self._like(one.base)}
-
-    def _like(self, other: Preparer | None) -> bool:
-        if other is None or other is self:
-            return other is self
-        mine, theirs = ((one.own, one.where, one.any_contrast) for one in (self, other))
-        return mine == theirs
-
-    def seen(self, case: Case) -> Case:
-        """What is looked at of a case: all of it."""
-        return case
-
-    def home(self, prepared: PreparedCase, case: Case) -> PreparedCase:
-        """A prepared case whose scores end on the grid of the case's reference image: as it is."""
-        return prepared
-
-    def ready(self) -> Preparer:
-        """Itself, once its record has been read: what is wrong with that is found before anything is predicted."""
-        _ = self.trained_on
-        return self
-
-    def fed_with(self, modality: str) -> Preparer:
-        """The same for the only modality fed with another image of the case; its channels keep their normalisation."""
-        rules = self.own.normalize
-        fed = replace(
-            self.own,
-            modalities=(modality,),
-            normalize=rules if isinstance(rules, str) else "none",
-            mirror=replace(self.own.mirror, reference=None),
-        )
-        if not isinstance(rules, str):
-            named = zip(fed.channels, self.own.channels, strict=True)
-            each: Any = {now: self.own.normalization_of(before) for now, before in named}
-            fed = replace(fed, normalize=each)
-        return replace(self, own=fed, read=lambda: self.trained_on)
-
-    def done(self, steps: Sequence[Step]) -> str:
-        """What was done to a prepared scan, in words; see ``preparation.adaptation.done_to``."""
-        return done_to(steps, self.own, lambda: self.trained_on)
-
-
-def shared(preparers: Sequence[Preparer], where: str) -> Preparer | None:
-    """One preparer for several of one preparation; None where their trainings saw scans on different grids.
-
-    Args:
-        preparers: of members whose ``own`` is equal.
-        where: the ensemble, for messages.
-    """
-    own, records = preparers[0].own, [one.trained_on for one in preparers]
-    if not _alike([record for record in records if record is not None], own):
-        return None
-    together = united(records, own)
-    halves = any(one.halves for one in preparers)
-    return replace(preparers[0], where=where, halves=halves, read=lambda: together)
-
-
 def check_contrasts(found: Sequence[str], wanted: Sequence[str], *, where: str | Path, data: str) -> None:
     """Raise where images lack what a run was trained on.
 
@@ -239,7 +122,7 @@ def united(records: Sequence[TrainedOn | None], preparation: Preparation) -> Tra
     )
 
 
-def _alike(records: Sequence[TrainedOn], preparation: Preparation) -> bool:
+def on_one_grid(records: Sequence[TrainedOn], preparation: Preparation) -> bool:
     """Whether all were trained on one grid, as far as it counts, or on voxels of about one size."""
     for record in records[1:]:
         frames = (record.frame, records[0].frame)

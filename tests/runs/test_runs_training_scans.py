@@ -18,7 +18,8 @@ from strokelab.nifti import read_voxels, write_volume
 from strokelab.preparation.recipe import prepare
 from strokelab.preparation.regrid import image_onto
 from strokelab.runs import TRAINING_SCANS, load_ensemble, load_run
-from strokelab.runs.training_scans import shared, united
+from strokelab.runs.preparer import shared
+from strokelab.runs.training_scans import united
 
 
 @pytest.fixture(scope="module")
