@@ -171,6 +171,8 @@ def parts_of(settings: Settings) -> frozenset[str] | None:
         return None
     order = (settings["view"].get("order") or {}).get("_target_", "")
     balanced = ["site_balanced"] if order.endswith(".SiteBalanced") else []
+    if model.get("adversary") and not str(model["adversary"].get("_target_", "")).endswith(".SiteAdversary"):
+        return None  # unlearning, or an own part
     return frozenset([name for name in PARTS if model.get(name)] + balanced)
 
 

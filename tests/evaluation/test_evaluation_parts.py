@@ -28,3 +28,4 @@ def test_parts_are_those_that_are_on(overrides, parts):
 def test_another_network_is_no_baseline_of_sgnet():
     assert parts_of(composed("model=unet2d", _target_="strokelab.networks.sunet.SUNet")) is None
     assert parts_of(composed("model=unet2d", dimensions=3)) is None
+    assert parts_of(composed("model=sgnet", "adversary=unlearning")) is None
