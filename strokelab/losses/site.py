@@ -1,4 +1,4 @@
-"""How well sites are told apart, and how far a guess is from telling none apart: Dinsdale 2021. Knows logits of sites.
+"""How well sites are classified, and how far that is from chance: Dinsdale 2021. Knows logits of sites.
 
 Samples whose site is unknown (-1) count nowhere. Sums run over the samples of all processes of a training.
 """

@@ -117,7 +117,7 @@ def accuracy_table(runs: Sequence[RunMaterial]) -> Table | None:
     notes = (
         "Mean ± SD over the runs of a model, mean over the training samples of the last epoch. SG-Net's paper, section "
         "III-C, gives approximately 0.14 after five repeats, and 1/8 as the share of a random guess.",
-        "Balanced accuracy is the mean over sites of the share that is told right: a constant guess gives 1/K.",
+        "Balanced accuracy is the mean over sites of the share classified correctly: a constant guess gives 1/K.",
     )
     return Table("Site accuracy of the last epoch", header, tuple(rows), notes, name="site_accuracy")
 

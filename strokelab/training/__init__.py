@@ -238,7 +238,8 @@ def _begin(
     every = zip(of_stages(start.settings), datamodules, strict=True)
     bound = [bind(one, facts_of(each) | schedule_facts(one, each)) for one, each in every]
     settings = joined(start.settings, bound) | {"cohort": datamodules[-1].describe()}
-    choice = settle(settings, datamodules[-1].view.input_shape)
+    *earlier, last = (each.view.input_shape for each in datamodules)
+    choice = settle(settings, last, earlier=earlier)
     settings["trainer"]["precision"], settings["allocator"] = choice.precision, choice.allocator
     if choice.said:
         console.print(choice.said, markup=False, highlight=False, soft_wrap=True)

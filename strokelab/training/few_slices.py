@@ -7,7 +7,6 @@ where a volume has one or two slices along its first axis (1e30, or not a number
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from functools import cache
 
 import torch
@@ -36,7 +35,7 @@ def few_slices(network: nn.Module, in_channels: int, shape: Sequence[int]) -> bo
     """Whether a convolution of a network meets a volume of one or two slices along its first axis.
 
     Args:
-        network: of volumes or slices; nothing is computed.
+        network: of volumes or slices, on the meta device, where nothing is computed; it keeps what looks at it.
         in_channels: C.
         shape: S of a sample.
 
@@ -49,12 +48,11 @@ def few_slices(network: nn.Module, in_channels: int, shape: Sequence[int]) -> bo
         nonlocal met
         met |= isinstance(layer, nn.Conv3d) and layer.kernel_size[0] > 1 and inputs[0].shape[2] <= FEW
 
-    followed = deepcopy(network).to("meta")
-    handles = [layer.register_forward_pre_hook(look) for layer in followed.modules() if isinstance(layer, nn.Conv3d)]
+    handles = [layer.register_forward_pre_hook(look) for layer in network.modules() if isinstance(layer, nn.Conv3d)]
     if handles:
         try:
             with torch.no_grad():
-                followed(torch.empty(2, in_channels, *shape, device="meta"))
+                network(torch.empty(2, in_channels, *shape, device="meta"))
         except (RuntimeError, ValueError):
             return False
     return met

@@ -65,7 +65,9 @@ def check_precision(settings: Settings) -> None:
         )
 
 
-def settle(settings: Settings, sample_shape: Sequence[int] | None) -> Choice:
+def settle(
+    settings: Settings, sample_shape: Sequence[int] | None, *, earlier: Sequence[Sequence[int] | None] = ()
+) -> Choice:
     """What ``auto`` means for this run on this machine: on a CPU a trial of about a second decides.
 
     Nothing is in force yet (``allocator.use``). One process of a training asks; the others read the answer.
@@ -73,14 +75,17 @@ def settle(settings: Settings, sample_shape: Sequence[int] | None) -> Choice:
     Args:
         settings: of the run.
         sample_shape: S of a sample; None: unknown.
+        earlier: the same in earlier stages.
 
     Raises:
-        ConfigError: as ``check_precision``.
+        ConfigError: as ``check_precision``, or bf16 on a processor that computes some gradients wrongly in it.
     """
     check_precision(settings)
     asked, device = precision_of(settings["trainer"]), device_of(settings["trainer"])
     memory = str(settings.get("allocator", "default"))
-    return _on_cpu(asked, memory, settings, sample_shape) if device == "cpu" else _on_gpu(asked, memory, device)
+    if device != "cpu":
+        return _on_gpu(asked, memory, device)
+    return _on_cpu(asked, memory, settings, sample_shape, [shape for shape in (sample_shape, *earlier) if shape])
 
 
 def precision_of(trainer: Mapping[str, Any]) -> str:
@@ -112,14 +117,18 @@ def _on_gpu(asked: str, memory: str, device: str) -> Choice:
     return Choice(precision, memory, f"{name} {reason[precision]}: {precision}; overrule with trainer.precision=...")
 
 
-def _on_cpu(asked: str, memory: str, settings: Settings, sample_shape: Sequence[int] | None) -> Choice:
+def _on_cpu(
+    asked: str, memory: str, settings: Settings, sample_shape: Sequence[int] | None, shapes: Sequence[Sequence[int]]
+) -> Choice:
     wanted = memory == "resident" or (memory == "auto" and _large(settings, sample_shape))
     hindrance = cannot_keep() if wanted else None
     ask_half, ask_memory = asked == "auto", memory == "auto" and wanted and not hindrance
     words = [f"memory is not kept ({hindrance})"] if hindrance else []
     if memory == "auto":
         memory = "default"
-    wrong = asked in (HALF, "auto") and _wrong_in_half(settings, sample_shape)
+    wrong = (
+        next((shape for shape in shapes if _wrong_in_half(settings, shape)), None) if asked in (HALF, "auto") else None
+    )
     if wrong and ask_half:
         words.append(f"this processor computes gradients of volumes of {FEW} slices wrongly in bf16, so {FULL}")
         asked, ask_half = FULL, False
@@ -127,7 +136,7 @@ def _on_cpu(asked: str, memory: str, settings: Settings, sample_shape: Sequence[
         raise ConfigError(
             "trainer.precision",
             found=f"{HALF}, on a processor that computes gradients of volumes of {FEW} slices wrongly in bf16 "
-            f"(PyTorch {torch.__version__}), and a network whose deepest maps have so few at samples of {sample_shape}",
+            f"(PyTorch {torch.__version__}), and a network whose deepest maps have so few at samples of {tuple(wrong)}",
             expected=f"{FULL}, or larger samples",
             remedy="set trainer.precision=32-true",
         )
@@ -148,11 +157,11 @@ def _on_cpu(asked: str, memory: str, settings: Settings, sample_shape: Sequence[
     return Choice(asked, memory, said)
 
 
-def _wrong_in_half(settings: Settings, sample_shape: Sequence[int] | None) -> bool:
+def _wrong_in_half(settings: Settings, sample_shape: Sequence[int]) -> bool:
     """Whether a network meets volumes whose gradients this processor computes wrongly (``few_slices``)."""
     node = settings["model"].get("network") or {}
     channels = node.get("in_channels")
-    if sample_shape is None or len(sample_shape) < 3 or not isinstance(channels, int) or not computed_wrongly():
+    if len(sample_shape) < 3 or not isinstance(channels, int) or not computed_wrongly():
         return False
     first, *others = sample_shape
     seen = first // 2 if settings["model"].get("hemispheres") else first

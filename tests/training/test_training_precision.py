@@ -79,6 +79,7 @@ def test_volumes_of_few_slices_are_not_trained_in_bf16_where_the_processor_fails
             settle(named, shape)
     else:
         assert settle(named, shape).precision == "bf16-mixed"
+    assert settle(auto, (64, 64, 64), earlier=[shape, None]).precision == ("32-true" if wrong else "bf16-mixed")
     monkeypatch.setattr(precision, "computed_wrongly", lambda: False)
     assert settle(named, shape).precision == "bf16-mixed"
 
