@@ -45,7 +45,18 @@ def test_the_remedy_fits():
     check_fit(settings("view.preparation.crop=[64,96,null]"))
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml")))
+EXPERIMENTS = conf_folder() / "experiment"
+SHARED = ("cohort", "slices")  # parts of experiments in a folder of their own
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    sorted(
+        path.relative_to(EXPERIMENTS).with_suffix("").as_posix()
+        for path in EXPERIMENTS.rglob("*.yaml")
+        if path.stem not in SHARED
+    ),
+)
 def test_every_setting_of_every_recipe_has_a_reader(experiment):
     check_arguments(settings(f"experiment={experiment}"))
 
