@@ -37,3 +37,24 @@ def pack(
     console.print(f"Model: [bold]{escape(str(out))}[/]   ({out.stat().st_size / 1e6:,.1f} MB)", soft_wrap=True)
     console.print(f"SHA-256 of its manifest: {digest}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Predict: strokelab predict {word(out)} SCAN.nii.gz --out DIR", markup=False, soft_wrap=True)
+
+
+@app.command("export-challenge", rich_help_panel=APPLY)
+def export_for_challenge(
+    challenge: Annotated[str, typer.Argument(help="atlas or isles22 (conf/challenge), or a yaml file like theirs.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, the folder of a sweep, or a packed model.")],
+    out: Annotated[Path, typer.Argument(help="The build context, a new folder.")],
+    licence: Licence = "",
+    checkpoint: Checkpoint = None,
+    allow: Allow = None,
+) -> None:
+    """Write the container of a challenge: Dockerfile, entry point, requirements, test script and the packed model."""
+    from strokelab.evaluation.new_scans import Applying, members
+    from strokelab.exchange.challenge import find_challenge
+    from strokelab.exchange.container import export_challenge, next_step
+
+    found = find_challenge(challenge)
+    trained = Applying(checkpoints=[checkpoint] if checkpoint else (), allow=allow or ()).load(members(run))
+    export_challenge(found, trained, run, out, licence=licence, name=Path(challenge).stem)
+    console.print(f"Build context: [bold]{escape(str(out))}[/]", soft_wrap=True)
+    console.print(f"Try it without Docker: {next_step(out)}", markup=False, highlight=False, soft_wrap=True)
