@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from strokelab import terminal
-from strokelab.cli import apply, campaigns, compare, data, nnunet, sharing, synthesise, synthstroke, train
+from strokelab.cli import apply, campaigns, compare, data, listing, nnunet, sharing, synthesise, synthstroke, train
 from strokelab.cli.app import app, console
 from strokelab.errors import StrokelabError, plain_warnings
 
@@ -18,6 +18,7 @@ __all__ = [
     "campaigns",
     "compare",
     "data",
+    "listing",
     "main",
     "nnunet",
     "sharing",
