@@ -23,80 +23,8 @@ from strokelab.files import replacing, write_json, write_text
 from strokelab.runs import Ensemble, Run, is_packed
 
 MODEL, FACTS, ENTRY, NEEDS, TEST = "model.zip", "challenge.json", "process.py", "requirements.txt", "test.sh"
-
-_DOCKERFILE = """\
-# {title}: {page}. Written by strokelab {version}.
-FROM python:{python}-slim
-RUN useradd --create-home --uid 1000 algorithm && mkdir -p /input /output && chown algorithm /output
-WORKDIR /opt/algorithm
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
-# The root is read-only when it runs, and /tmp is empty: everything that is written goes there or to /output.
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp \\
-    STROKELAB_STORE=/tmp/strokelab MPLCONFIGDIR=/tmp/matplotlib
-COPY . .
-USER algorithm
-ENTRYPOINT ["python", "/opt/algorithm/process.py"]
-"""
-_ENTRY = '''\
-"""Segments the scans in /input and writes masks into /output. With arguments: another input, output, device."""
-
-import json
-import sys
-from pathlib import Path
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
-from strokelab.errors import StrokelabError, plain_warnings  # noqa: E402
-from strokelab.exchange.challenge import Challenge, process  # noqa: E402
-
-
-def main(inputs="/input", outputs="/output", device=""):
-    plain_warnings()
-    challenge = Challenge(**json.loads((HERE / "challenge.json").read_text(encoding="utf-8")))
-    try:
-        masks = process(challenge, HERE / "model.zip", Path(inputs), Path(outputs), device=device)
-    except StrokelabError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("\\n".join(map(str, masks)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
-'''
-_TEST = """\
-#!/usr/bin/env bash
-# Builds the container and runs it as the platform does: no network, no rights, a read-only root.
-# ./test.sh INPUT    a folder with images/{first}/*.mha ({names})
-set -euo pipefail
-cd "$(dirname "$0")"
-input=$(cd "${{1:?name the input folder}}" && pwd)
-output=$(mktemp -d)
-chmod 777 "$output"
-gpus=()
-command -v nvidia-smi > /dev/null && gpus=(--gpus all)
-docker build -t strokelab-{name} .
-docker run --rm "${{gpus[@]}}" --network none --cap-drop ALL --security-opt no-new-privileges --read-only \\
-    --tmpfs /tmp:exec,mode=1777 --shm-size 1g -v "$input:/input:ro" -v "$output:/output" strokelab-{name}
-ls "$output/images/{mask}/"*.mha
-echo "The mask is there. To upload: docker save strokelab-{name} | gzip -c > strokelab-{name}.tar.gz"
-"""
-_README = """\
-# {title}
-
-Written by `strokelab export-challenge`, version {version}. The model's card lies in `model.zip` (`model_card.md`).
-
-```text
-python process.py INPUT OUTPUT                      without Docker, where strokelab's requirements are installed
-./test.sh INPUT                                     builds it, and runs it as the platform does
-docker save strokelab-{name} | gzip -c > strokelab-{name}.tar.gz     what is uploaded
-```
-
-INPUT holds {folders}; OUTPUT gets `images/{mask}/NAME.mha`, NAME as the {grid} has it, and `results.json`.
-"""
+_TEMPLATES = Path(__file__).with_name("context")
+"""The texts of the context; ``@word@`` stands for a value."""
 
 
 def export_challenge(
@@ -126,7 +54,7 @@ def export_challenge(
         )
     given = dict.fromkeys((challenge.grid, *wanted))
     words = {
-        **{"title": challenge.title, "page": challenge.page, "version": __version__, "name": name},
+        **{"title": challenge.title, "page": challenge.page, "version": __version__, "name": _image(name)},
         **{"python": f"{sys.version_info.major}.{sys.version_info.minor}", "mask": challenge.mask},
         **{"grid": challenge.grid, "first": challenge.images[challenge.grid], "names": ", ".join(given)},
         "folders": ", ".join(f"`images/{challenge.images[one]}/*.mha`" for one in given),
@@ -138,14 +66,18 @@ def export_challenge(
         else:
             pack(trained, place / MODEL, licence=licence)
         write_json(place / FACTS, challenge.to_json())
-        write_text(place / "Dockerfile", _DOCKERFILE.format_map(words))
-        write_text(place / ENTRY, _ENTRY)
-        write_text(place / TEST, _TEST.format_map(words))
+        for template in sorted(_TEMPLATES.glob("*.in")):
+            text = re.sub(r"@(\w+)@", lambda found: words[found[1]], template.read_text(encoding="utf-8"))
+            write_text(place / template.stem, text)
         (place / TEST).chmod(0o755)
         write_text(place / NEEDS, "\n".join(requirements()) + "\n")
-        write_text(place / "README.md", _README.format_map(words))
         _copy_source(place / "strokelab")
     return out
+
+
+def _image(name: str) -> str:
+    """A name that Docker takes for an image."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
 
 
 def requirements() -> list[str]:

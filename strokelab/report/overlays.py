@@ -30,6 +30,7 @@ __all__ = [
     "KINDS",
     "PLANES",
     "TRUE_POSITIVE",
+    "Array",
     "Plane",
     "fill",
     "head_box",

@@ -148,7 +148,7 @@ def _file(image: Any, modality: str, stack: ExitStack) -> Path:
         raise DataError(
             f"predict, {modality}",
             found=f"a {type(image).__name__}",
-            expected="a path, an image of nibabel, (array, affine) or a Case: what knows where its voxels lie in the world",
+            expected="a path, an image of nibabel, (array, affine) or a Case: voxels with their place in the world",
             remedy="give (array, affine), or nibabel.Nifti1Image(array, affine)",
         )
     return stack.enter_context(as_file(image, f"image_{modality}"))

@@ -120,7 +120,7 @@ def test_packing_again_keeps_the_counts(packed, tmp_path):
 
 def test_a_model_that_needs_a_place_of_this_machine_stays(trained_run):
     settings = runs.read_settings(trained_run)
-    network = {**settings["model"]["network"], "weights": "/home/ann/weights.pt"}
+    network = {**settings["model"]["network"], "weights": "/scratch/weights.pt"}
     with pytest.raises(ConfigError, match="a place on this machine"):
         settings_that_travel({**settings, "model": {**settings["model"], "network": network}}, frozenset(), trained_run)
     subject = {**settings["postprocess"], "label": "031796"}

@@ -18,8 +18,6 @@ EXIST_ONLY = {
     "strokelab/configuration/composition.py:conf_folder": _INSTALLS,
     "strokelab/contract.py:_present": _CALL,
     "strokelab/nifti/endings.py:check_new_volumes": _CALL,
-    "strokelab/planes.py:figure_on": _CALL,
-    "strokelab/runs/packed.py:the_run": _CALL,
     "strokelab/dashboard.py:_need_library": _INSTALLS,
     "strokelab/dashboard.py:publish": _INSTALLS,
     "strokelab/data/pseudo.py:_check_same": _TRAINS,
