@@ -1,6 +1,9 @@
 """A run packed into one file predicts the same bits elsewhere, and says neither who was scanned nor where."""
 
+import hashlib
 import json
+import os
+import pickle
 import re
 import shutil
 import zipfile
@@ -8,6 +11,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from strokelab import runs
@@ -157,3 +161,45 @@ def test_it_is_evaluated_on_data_that_are_named(packed, t1_cohort, doors, tmp_pa
     done = doors.evaluate(*words, "data=atlas_v1", f"data.root={t1_cohort}", cwd=tmp_path).check()
     assert len(pd.read_csv(tmp_path / "out/cases.csv")) == 9
     assert "it may have seen these cases" in done.output
+
+
+def rewritten(packed, out, member, raw):
+    """The packed model of an attacker: another member, and a manifest that fits it."""
+    with zipfile.ZipFile(packed) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if name != "manifest.json"}
+        manifest = json.loads(archive.read("manifest.json"))
+    members[member] = raw(members[member])
+    entry = {"bytes": len(members[member]), "sha256": hashlib.sha256(members[member]).hexdigest()}
+    manifest["members"][member] = entry
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_an_attackers_file_runs_nothing(packed, tmp_path):
+    proof = tmp_path / "proof"
+
+    def evil_config(raw):
+        settings = yaml.safe_load(raw)
+        settings["postprocess"] = {"_target_": "os.mkdir", "path": str(proof)}
+        return yaml.safe_dump(settings).encode()
+
+    config = rewritten(packed, tmp_path / "config.zip", "runs/sgnet/config.yaml", evil_config)
+    with pytest.raises(ConfigError, match=r"os\.mkdir"):
+        load_run(config)
+    pickled = rewritten(
+        packed, tmp_path / "w.zip", "runs/sgnet/checkpoints/last.safetensors", lambda _: pickle.dumps(Evil(proof))
+    )
+    with pytest.raises(RunError, match="no safetensors file"):
+        load_run(pickled)
+    assert not proof.exists()
