@@ -67,7 +67,7 @@ class Candidate:
     def root(self) -> Path | None:
         """The folder that it was trained on, where that is still there."""
         root = self.cohort.get("root")
-        place = Path(root) if isinstance(root, str) else None
+        place = Path(root) if isinstance(root, str) and root else None
         return place if place is not None and place.exists() else None
 
     @property

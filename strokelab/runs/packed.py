@@ -27,7 +27,6 @@ from typing import IO, Any
 from strokelab.errors import DataError, DataWarning, RunError, StrokelabError
 from strokelab.files import replacing
 from strokelab.foreign_text import as_printable
-from strokelab.preparation.store import default_store
 from strokelab.runs.checkpoints import refuse_inflation
 from strokelab.runs.folder import (
     CHECKPOINTS,
@@ -179,6 +178,8 @@ def _check_members(archive: zipfile.ZipFile, manifest: Mapping[str, Any]) -> Non
 
 def _unpacked(archive: zipfile.ZipFile, manifest: Mapping[str, Any], digest: str, path: Path) -> Path:
     """The folder with the members, each as the manifest has it."""
+    from strokelab.preparation.store import default_store  # what only reads how runs stand needs no image library
+
     errors = []
     try:
         place = default_store() / MODELS / digest
