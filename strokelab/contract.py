@@ -18,12 +18,11 @@ from strokelab.errors import DataError
 from strokelab.grid import Grid, Step
 from strokelab.nifti import ANY_LABEL as ANY_LABEL  # masks of a case: their words are the nifti room's
 from strokelab.nifti import LesionFile as LesionFile
-from strokelab.nifti import write_volume
+from strokelab.nifti import check_new_volumes, write_volume
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
-
-_WRITTEN = (".nii", ".nii.gz")
 
 CURVES_ONLY = "curves_only"
 """What numbers of cases that test are logged under, ``curves_only/loss``: nothing may be chosen by them."""
@@ -214,6 +213,12 @@ class PreparedCase:
     mirrored: Mirrored | None = None  # of its mirrored channels, where there are any
     registered: Registered | None = None  # where it was registered; ``steps`` then begin where the template has it
 
+    def __repr__(self) -> str:
+        """Id, channels, shape, voxel size; the arrays are attributes."""
+        shape, size = (" x ".join(f"{side:.4g}" for side in sides) for sides in (self.grid.shape, self.grid.spacing))
+        labelled = "no label" if self.lesion is None else "labelled"
+        return f"PreparedCase({self.case_id!r}, {' + '.join(self.channels)}, {shape} of {size} mm, {labelled})"
+
 
 class Sample(TypedDict):
     """One training item. S is (Y, X) for slices (rows anterior-posterior, columns left-right), else (X, Y, Z)."""
@@ -249,6 +254,7 @@ class Prediction:
     classes: NDArray[np.float32] | None = None  # (K, X, Y, Z) probabilities of all classes, where asked for
     covered: NDArray[np.bool_] | None = None  # (X, Y, Z) what the windows look at; None: they leave nothing out
     class_names: tuple[str, ...] = ()  # of the K classes, where the family names them
+    scan: Any = field(default=None, repr=False, compare=False)  # the image it ends on: a path, or one of nibabel
 
     @property
     def volume_ml(self) -> float:
@@ -273,24 +279,23 @@ class Prediction:
         given: list[tuple[Path, NDArray[Any]]] = [(Path(path).expanduser(), self.mask)]
         if probability is not None:
             given.append((Path(probability).expanduser(), _present(self.probability, self.case_id)))
-        for file, _ in given:
-            if not file.name.lower().endswith(_WRITTEN):
-                raise DataError(
-                    file,
-                    found=f"the ending {file.suffix!r}",
-                    expected=" or ".join(_WRITTEN),
-                    remedy=f"call it {file.with_suffix('').name}.nii.gz",
-                )
-            if (file.exists() and not overwrite) or [other for other, _ in given].count(file) > 1:
-                raise DataError(
-                    file,
-                    found="a file that lies there, or that was named twice",
-                    expected="a new file",
-                    remedy="choose another name; overwrite=True replaces",
-                )
+        check_new_volumes([file for file, _ in given], overwrite=overwrite)
         for file, values in given:
             write_volume(file, values, self.grid)
         return given[0][0]
+
+    def plot(self, image: Any = None) -> Figure:
+        """Three planes through the largest lesion: a figure of matplotlib, which a notebook shows.
+
+        Args:
+            image: under the mask: a path, an image of nibabel, an array (X, Y, Z), (array, affine); default: the scan.
+
+        Raises:
+            DataError: there is no image, or it has another grid.
+        """
+        from strokelab.planes import figure_on
+
+        return figure_on(self.scan if image is None else image, self.mask, self.grid, title=self.case_id)
 
     def __repr__(self) -> str:
         """Case, shape, volume, maps; arrays and provenance are attributes."""

@@ -13,7 +13,9 @@ from strokelab.cli.app import APPLY, app, console
 
 @app.command(rich_help_panel=APPLY)
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder, or the folder of a sweep: the mean of its runs.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run folder, a packed model, or the folder of a sweep: the mean of its runs.")
+    ],
     inputs: Annotated[
         list[Path],
         typer.Argument(help="Further runs to average, then NIfTI files or folders of them; no labels, no site needed."),

@@ -6,17 +6,17 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from strokelab.contract import Case
 from strokelab.data import readers
+from strokelab.data.case_table import Cases
 
 DATAMODULES = ("ATLASv1", "ATLASv2", "ISLES2015", "ISLES2022", "Phantom", "CohortDataModule")
 SEVERAL = "several"
 
-__all__ = ["ISLES2015", "ISLES2022", "ATLASv1", "ATLASv2", "CohortDataModule", "Phantom", "read_cases"]
+__all__ = ["ISLES2015", "ISLES2022", "ATLASv1", "ATLASv2", "Cases", "CohortDataModule", "Phantom", "read_cases"]
 
 
-def read_cases(dataset: str, root: str | Path, **options: Any) -> list[Case]:
-    """The cases of a cohort on disk, in natural order of their ids. Opens no image.
+def read_cases(dataset: str, root: str | Path, **options: Any) -> Cases:
+    """The cases of a cohort on disk, in natural order of their ids; a list that is shown as a table. Opens no image.
 
     Args:
         dataset: a module name of ``strokelab.data.readers``: ``atlas_v1``, ``atlas_v2``, ``isles2015_siss``,
@@ -29,9 +29,8 @@ def read_cases(dataset: str, root: str | Path, **options: Any) -> list[Case]:
         ConfigError: an unknown dataset or option.
     """
     if dataset == SEVERAL:
-        found: list[Case] = importlib.import_module("strokelab.data.several").read(root, **options)
-        return found
-    return readers.read(dataset, root, **options)
+        return Cases(importlib.import_module("strokelab.data.several").read(root, **options))
+    return Cases(readers.read(dataset, root, **options))
 
 
 def __getattr__(name: str) -> Any:

@@ -52,7 +52,7 @@ class CaseFilter:
             DataError: the folder holds no such dataset, nothing is left, a case is incomplete or lacks a modality.
             ConfigError: an unknown dataset, option, site or excluded id.
         """
-        cases = read_cases(self.dataset, root, **self.reader_options)
+        cases: list[Case] = read_cases(self.dataset, root, **self.reader_options)
         cases = [case for case in cases if case.labelled or not self.labelled_only]
         cases = self._limited(cases if self.only_sites is None else of_sites(cases, self.only_sites))
         check_not_empty(cases, root)
@@ -65,7 +65,7 @@ class CaseFilter:
         Raises:
             DataError: as ``cases``, but where nothing is left.
         """
-        cases = read_cases(self.dataset, root, **self.reader_options | _unlabelled_too(self.dataset))
+        cases: list[Case] = read_cases(self.dataset, root, **self.reader_options | _unlabelled_too(self.dataset))
         cases = [case for case in cases if not case.labelled]
         cases = self._limited([case for case in cases if self.only_sites is None or case.site in self.only_sites])
         check_modalities(cases, self.modalities)

@@ -67,7 +67,7 @@ class Candidate:
     def root(self) -> Path | None:
         """The folder that it was trained on, where that is still there."""
         root = self.cohort.get("root")
-        place = Path(root) if isinstance(root, str) else None
+        place = Path(root) if isinstance(root, str) and root else None
         return place if place is not None and place.exists() else None
 
     @property
@@ -86,7 +86,7 @@ def candidates_of(
     """The runs that a command names and the finished members of sweeps, named apart.
 
     Args:
-        folders: of runs.
+        folders: of runs, and packed models.
         finished: members of sweeps.
         checkpoint: ``last``, ``best`` or a file; None: each run's own choice.
         allow: dotted prefixes of the user's own classes.
@@ -94,7 +94,7 @@ def candidates_of(
     Raises:
         StrokelabError: a folder is no run, is named twice, or has no such checkpoint.
     """
-    listed = [(folder.expanduser().resolve(), "", dict[str, str]()) for folder in folders]
+    listed = [(folder.expanduser().resolve(), "", dict[str, str]()) for folder in runs.run_folders(folders)]
     listed += [(one.folder.resolve(), one.name, dict(one.overrides)) for one in finished]
     for folder, count in Counter(folder for folder, _, _ in listed).items():
         if count > 1:

@@ -101,6 +101,7 @@ class Cohorts:
 
         Raises:
             RunError: the description is damaged.
+            ConfigError: it names no folder.
             DataError: the data are not where they were.
         """
         dataset, root, options = cohort.get("dataset"), cohort.get("root"), cohort.get("options") or {}
@@ -110,6 +111,13 @@ class Cohorts:
                 found=f"cohort: {cohort}",
                 expected="dataset, root and options",
                 remedy="copy the run again, or name a dataset with data=...",
+            )
+        if not root:
+            raise ConfigError(
+                folder,
+                found="a model that does not say where its data lie: it was packed, or imported",
+                expected="a dataset to evaluate it on",
+                remedy="name one with data=... data.root=FOLDER",
             )
         key = json.dumps([dataset, root, options], sort_keys=True, default=str)
         if key not in self._read:

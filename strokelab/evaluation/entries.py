@@ -23,7 +23,7 @@ from strokelab.evaluation.tuning import Tuning
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.tune import Found
 from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
-from strokelab.runs import SNAPSHOTS, Ensemble, Run, each_named, load_ensemble, load_run
+from strokelab.runs import SNAPSHOTS, Ensemble, Run, each_named, load_ensemble, load_run, run_folders
 from strokelab.runs.alone import StoredImages, store_images
 from strokelab.runs.members import Loading, Pool
 from strokelab.runs.preparer import Preparer
@@ -104,7 +104,7 @@ def entries_of(
     """The runs named on the command line and the finished members of sweeps, each checked, all told apart.
 
     Args:
-        folders: run folders.
+        folders: run folders and packed models.
         finished: members of sweeps.
         settings: of the evaluation.
         each: runs of one channel are applied to each modality of a dataset.
@@ -113,7 +113,7 @@ def entries_of(
         StrokelabError: a run cannot be loaded or its dataset not be read, or a result would count twice.
     """
     cohorts = Cohorts(settings, each=each)
-    listed = [Finished(Path(folder).expanduser().resolve(), "", {}) for folder in folders]
+    listed = [Finished(folder.expanduser().resolve(), "", {}) for folder in run_folders(folders)]
     tuning = Tuning(settings, cohorts)
     pool = Pool(lambda asked: tuning.settled(_load(asked.folder, settings, asked.checkpoint)), _KEPT_GB)
     entries = [_entry(one, cohorts, tuning, settings, pool) for one in [*listed, *finished]]

@@ -274,14 +274,21 @@ def members_and_inputs(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             expected="runs, then NIfTI files or folders of them",
             remedy="name the scans after the runs",
         )
-    return [folder for place in leading for folder in _members(place)], inputs
+    return [folder for place in leading for folder in members(place)], inputs
 
 
 def _is_run(place: Path) -> bool:
-    return (place / runs.CONFIG).is_file() or is_sweep(place)
+    return (place / runs.CONFIG).is_file() or is_sweep(place) or runs.is_packed(place)
 
 
-def _members(place: Path) -> list[Path]:
+def members(place: Path) -> list[Path]:
+    """The run folders that a place stands for: a run, the members of a sweep, or what a packed model holds.
+
+    Raises:
+        RunError: a sweep has members that are not finished, or as ``runs.open_packed``.
+    """
+    if runs.is_packed(place):
+        return runs.run_folders([place])
     if not is_sweep(place) or (place / runs.CONFIG).is_file():
         return [place]
     sweep = gather(place.expanduser().resolve())

@@ -21,7 +21,7 @@ from strokelab.errors import DataWarning, RunError
 from strokelab.exchange.foreign_files import read_json, read_weights
 from strokelab.exchange.foreign_run import check_names, write_foreign
 from strokelab.exchange.monai_unet import our_name
-from strokelab.exchange.safetensors_file import read_safetensors
+from strokelab.runs.tensor_file import read_tensors
 from strokelab.synthesis.fractions import TISSUES
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -90,7 +90,7 @@ def read_published(path: Path) -> Published:
         folder = path if path.is_dir() else path.parent
         file = folder / WEIGHTS if path.is_dir() else path
         config = _checked(read_json(folder / CONFIG), folder / CONFIG)
-        weights = _renamed(read_safetensors(file), len(config["channels"]), file)
+        weights = _renamed(read_tensors(file)[0], len(config["channels"]), file)
     else:
         file, content = path, read_weights(path).get("net")
         if not isinstance(content, Mapping):

@@ -28,7 +28,8 @@ def score_case(
     """The twelve metrics of one case.
 
     Args:
-        prediction: mask (X, Y, Z): NumPy array or torch tensor of any dtype, NIfTI path, or image of nibabel. It holds
+        prediction: mask (X, Y, Z): NumPy array or torch tensor of any dtype, NIfTI path, image of
+            nibabel, (array, affine), or a ``Prediction``. It holds
             0 and one other value (1, 255, True ...); probabilities and label maps need one of the last three arguments.
         reference: the same; the two need not have the same form.
         spacing_mm: voxel spacing along X, Y, Z in mm, or one number; None takes that of the reference's file or

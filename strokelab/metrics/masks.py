@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strokelab.contract import Prediction
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.grid import Grid
 from strokelab.metrics.overlap import Mask
-from strokelab.nifti import as_file, is_image, read_voxels
+from strokelab.nifti import as_file, as_image, is_image, read_voxels
 
 ROUNDING = 1e-3
 """How far interpolation and header scaling may take a probability out of 0..1, or a label off its whole number."""
@@ -31,8 +32,9 @@ def read_mask(
     """A boolean mask (X, Y, Z) from an array, a tensor, an image or a NIfTI file, by the rule of ``binary_mask``.
 
     Args:
-        source: array or tensor of any dtype, leading axes of length 1 allowed; or a NIfTI file's path or an image of
-            nibabel, whose NaN and Inf become 0 with a warning (``nifti.read_voxels``).
+        source: array or tensor of any dtype, leading axes of length 1 allowed; or a NIfTI file's path, an image of
+            nibabel or an array with its affine, whose NaN and Inf become 0 with a warning (``nifti.read_voxels``); or a
+            ``Prediction``.
         name: what an error message calls an array; a file is called by its path.
         threshold: as for ``binary_mask``.
         labels: as for ``binary_mask``.
@@ -44,6 +46,9 @@ def read_mask(
         DataError: not a volume, not readable, or no mask by the rule.
         ConfigError: as ``binary_mask``.
     """
+    if isinstance(source, Prediction):
+        return source.mask != 0, source.grid
+    source = as_image(source)
     if isinstance(source, str | os.PathLike):
         voxels, grid = read_voxels(Path(source))
         return binary_mask(voxels, str(source), threshold=threshold, labels=labels), grid

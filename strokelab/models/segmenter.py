@@ -124,6 +124,13 @@ class Segmenter(L.LightningModule):
         """Logits of the bare network, without the parts: (B, C, *S) -> (B, K, *S)."""
         return cast(Tensor, self.network(image))
 
+    def __repr__(self) -> str:
+        """Network, its size, the parts that are on; the network itself prints its layers."""
+        size = sum(weight.numel() for weight in self.network.parameters()) / 1e6
+        parts = [part for part in (self.standardizer, self.hemispheres, self.adversary) if part is not None]
+        named = "".join(f", {type(part).__name__}" for part in parts)
+        return f"{type(self).__name__}({type(self.network).__name__}, {size:.3g} M parameters{named})"
+
     @property
     def alternating(self) -> Alternating | None:
         """The adversary, where it trains everything itself."""

@@ -3,9 +3,9 @@
 The rules (also for masks that are not 0/1) are those of ``docs/datasets.md``, section "Rules for every file".
 """
 
-from strokelab.nifti.endings import SUFFIXES, foreign_format, is_volume, partner, stem
+from strokelab.nifti.endings import SUFFIXES, check_new_volumes, foreign_format, is_volume, partner, stem
 from strokelab.nifti.lesions import ANY_LABEL, LesionFile, binarize, check_lesion_volume, onto, read_lesion, read_union
-from strokelab.nifti.memory import as_file, is_image
+from strokelab.nifti.memory import as_file, as_image, is_image, is_pair
 from strokelab.nifti.voxels import count_channels, read_channels, read_grid, read_voxels, verify, write_volume
 
 __all__ = [
@@ -13,11 +13,14 @@ __all__ = [
     "SUFFIXES",
     "LesionFile",
     "as_file",
+    "as_image",
     "binarize",
     "check_lesion_volume",
+    "check_new_volumes",
     "count_channels",
     "foreign_format",
     "is_image",
+    "is_pair",
     "is_volume",
     "onto",
     "partner",

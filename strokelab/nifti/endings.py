@@ -8,12 +8,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from strokelab.errors import DataError
+
 SUFFIXES = (".nii", ".nii.gz", ".img", ".img.gz", ".mgz", ".mgh")
 """Endings of the files that stand for a volume; ``is_volume`` takes them in any case. A pair is its ``.img``."""
+
+WRITTEN = (".nii", ".nii.gz")
+"""Endings of the files that are written."""
 
 _ENDING = re.compile(r"\.(nii|img|hdr)(\.gz)?$|\.mg[zh]$", re.IGNORECASE)
 _PAIR = re.compile(r"\.(img|hdr)(?=(\.gz)?$)", re.IGNORECASE)
@@ -142,3 +147,30 @@ _FOREIGN = {
     ".tif": ("TIFF", _without_geometry),
     ".tiff": ("TIFF", _without_geometry),
 }
+
+
+def check_new_volumes(files: Sequence[Path], *, overwrite: bool) -> None:
+    """Whether volumes can be written: endings of NIfTI, and names that are new.
+
+    Args:
+        files: where to.
+        overwrite: files that lie there may be replaced.
+
+    Raises:
+        DataError: naming the file.
+    """
+    for file in files:
+        if not file.name.lower().endswith(WRITTEN):
+            raise DataError(
+                file,
+                found=f"the ending {file.suffix!r}",
+                expected=" or ".join(WRITTEN),
+                remedy=f"call it {file.with_suffix('').name}.nii.gz",
+            )
+        if (file.exists() and not overwrite) or files.count(file) > 1:
+            raise DataError(
+                file,
+                found="a file that lies there, or that was named twice",
+                expected="a new file",
+                remedy="choose another name; overwrite=True replaces",
+            )

@@ -57,6 +57,7 @@ from strokelab.runs.folder import (
 from strokelab.runs.init_weights import start_from, trained_on_test, with_init_weights
 from strokelab.runs.objective import TEST_DICE, check_objective, nothing_found, read_objective, validation_remedy
 from strokelab.runs.own import own_classes, remember
+from strokelab.runs.packed import is_packed, open_packed, run_folders
 from strokelab.runs.settings_digest import Before, as_before, differences, settings_digest, taken_back, with_full_places
 
 if TYPE_CHECKING:
@@ -91,10 +92,12 @@ __all__ = [
     "erase",
     "find_checkpoint",
     "is_claimed",
+    "is_packed",
     "load_ensemble",
     "load_run",
     "load_weights",
     "nothing_found",
+    "open_packed",
     "own_classes",
     "read_checkpoint",
     "read_environment",
@@ -106,6 +109,7 @@ __all__ = [
     "refuse_to_replace",
     "remember",
     "resumable_checkpoint",
+    "run_folders",
     "settings_digest",
     "start_from",
     "taken_back",

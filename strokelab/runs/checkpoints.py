@@ -14,6 +14,7 @@ from strokelab.command_words import setting
 from strokelab.errors import RunError
 from strokelab.files import natural_key, replacing
 from strokelab.runs.folder import CHECKPOINTS
+from strokelab.runs.tensor_file import TENSORS, read_tensors
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -30,11 +31,12 @@ def find_checkpoint(folder: Path, name: str) -> Path:
     Raises:
         RunError: it does not exist; the message lists those that do.
     """
-    candidates = [folder / CHECKPOINTS / f"{name}.ckpt", folder / CHECKPOINTS / name, Path(name)]
+    place = folder / CHECKPOINTS
+    candidates = [place / f"{name}.ckpt", place / f"{name}{TENSORS}", place / name, Path(name)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    there = sorted(file.name for file in (folder / CHECKPOINTS).glob("*.ckpt"))
+    there = sorted(file.name for ending in (".ckpt", TENSORS) for file in place.glob(f"*{ending}"))
     raise RunError(
         candidates[0],
         found="no such file" + (f"; there are {there}" if there else "; the run has no checkpoint yet"),
@@ -113,11 +115,17 @@ def resumable_checkpoint(folder: Path) -> Path:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint; only tensors and plain data are ever unpickled.
 
+    Of weights that were packed (``runs.packed``), the same as far as they have it: ``state_dict`` and ``epoch``.
+
     Raises:
         RunError: the file is damaged, or holds more than numbers and plain data.
     """
     import torch
 
+    if path.suffix == TENSORS:
+        tensors, told = read_tensors(path)
+        epoch = told.get("epoch", "")
+        return {"state_dict": tensors} | ({"epoch": int(epoch)} if re.fullmatch(r"\d{1,9}", epoch, re.ASCII) else {})
     try:
         refuse_inflation(path)
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -28,6 +28,7 @@ from strokelab.inference.predict import Where
 from strokelab.inference.scores import Scores
 from strokelab.runs.alone import each_and_mean, on_case
 from strokelab.runs.members import Loading, Member, Pool, members_of, sharing
+from strokelab.runs.packed import run_folders
 from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.preparer import Preparer
 from strokelab.runs.trained import Asked, Run, load_run
@@ -208,7 +209,7 @@ def load_ensemble(
     """Several members as one that predicts their mean. Each is loaded once to see that it can be.
 
     Args:
-        folders: run folders, in any order.
+        folders: run folders and packed models, in any order.
         name: how tables call the ensemble; default: its schemes.
         schemes: of which scheme each folder is; default: how the run calls its model.
         checkpoint: ``"last"`` or ``"best"``; default: what each run was configured to use. Several: each of every run
@@ -255,7 +256,7 @@ def load_ensemble(
     found: list[Member] = []
     first: Run | None = None
     for member, run in members_of(
-        sorted(Path(folder).expanduser().resolve() for folder in folders),
+        sorted(folder.expanduser().resolve() for folder in run_folders(folders)),
         pool,
         schemes=schemes or {},
         checkpoints=[checkpoint] if isinstance(checkpoint, str) else [*(checkpoint or none)],

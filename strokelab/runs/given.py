@@ -13,11 +13,14 @@ from strokelab.contract import Case
 from strokelab.data.any_scans import IMAGE, find_any_scans
 from strokelab.data.new_scans import NewScans, find_scans
 from strokelab.errors import ConfigError, DataError, RunError
-from strokelab.nifti import as_file, is_image
+from strokelab.nifti import as_file, as_image, is_image, is_pair
 
-Image = Path | str | nib.spatialimages.SpatialImage
+Image = Path | str | nib.spatialimages.SpatialImage | tuple[Any, Any]
+IN_MEMORY = "memory"
+"""The dataset of a case whose images lie in no file of the user's."""
 Given = Case | Image | Sequence[Image] | Mapping[str, Image]
-"""A case; a file or an image of nibabel; several of them in the order of the run's modalities, or by modality."""
+"""A case; a file, an image of nibabel, or (array, affine); several of them in the order of the run's modalities, or by
+modality."""
 
 
 @contextmanager
@@ -39,12 +42,29 @@ def given_case(item: Given, modalities: Sequence[str] | None, as_modality: str |
     if isinstance(item, (str, Path)):
         yield _one_case([item], modalities, as_modality)
         return
-    if isinstance(item, Sequence) and item and all(isinstance(part, (str, Path)) for part in item):
+    if (
+        isinstance(item, Sequence)
+        and not is_pair(item)
+        and item
+        and all(isinstance(part, (str, Path)) for part in item)
+    ):
         yield _one_case([part for part in item if isinstance(part, (str, Path))], modalities, as_modality)
         return
     with ExitStack() as stack:
         images = {name: _file(part, name, stack) for name, part in _by_modality(item, modalities).items()}
-        yield Case("image", "image", "memory", None, images=images, label_modality=next(iter(images)))
+        yield Case("image", "image", IN_MEMORY, None, images=images, label_modality=next(iter(images)))
+
+
+def image_of(item: Given, case: Case) -> Any:
+    """The image on whose grid a prediction of ``item`` ends, as it was given: a path, or an image of nibabel."""
+    if case.dataset != IN_MEMORY:
+        return case.reference_image
+    first: Any = item
+    if isinstance(item, Mapping):
+        first = item[case.reference_modality]
+    elif isinstance(item, Sequence) and not is_pair(item):
+        first = item[0]
+    return as_image(first)
 
 
 def scans_of(
@@ -92,7 +112,7 @@ def _by_modality(item: Any, modalities: Sequence[str] | None) -> Mapping[str, An
     if isinstance(item, Mapping):
         pairs, found = list(item.items()), f"images of {', '.join(map(str, item))}"
     else:
-        images = list(item) if isinstance(item, Sequence) else [item]
+        images = _each(item)
         pairs, found = list(zip(modalities, images, strict=False)), f"{len(images)} image(s)"
         pairs += [("", image) for image in images[len(modalities) :]]
     if sorted(name for name, _ in pairs) != sorted(modalities):
@@ -109,21 +129,26 @@ def _any_contrast(item: Any) -> Mapping[str, Any]:
     """Images by modality, or numbered where several have none: ``image1``, ``image2``."""
     if isinstance(item, Mapping) and item:
         return {str(name): image for name, image in item.items()}
-    images = list(item) if isinstance(item, Sequence) else [item]
+    images = _each(item)
     if isinstance(item, Mapping) or not images:
         raise RunError("predict", found="no image", expected="one image or more", remedy="give a file or an image")
     return {IMAGE if len(images) == 1 else f"{IMAGE}{n}": image for n, image in enumerate(images, start=1)}
+
+
+def _each(item: Any) -> list[Any]:
+    return list(item) if isinstance(item, Sequence) and not is_pair(item) else [item]
 
 
 def _file(image: Any, modality: str, stack: ExitStack) -> Path:
     """The file of one modality; an image of nibabel is written for as long as the stack is open."""
     if isinstance(image, (str, Path)):
         return Path(image).expanduser()
+    image = as_image(image)
     if not is_image(image):
         raise DataError(
             f"predict, {modality}",
             found=f"a {type(image).__name__}",
-            expected="a path, an image of nibabel or a Case: something that knows where its voxels lie in the world",
-            remedy="give nibabel.Nifti1Image(array, affine)",
+            expected="a path, an image of nibabel, (array, affine) or a Case: voxels with their place in the world",
+            remedy="give (array, affine), or nibabel.Nifti1Image(array, affine)",
         )
     return stack.enter_context(as_file(image, f"image_{modality}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,11 @@ from strokelab.contract import Case, Prediction, PreparedCase
 from strokelab.errors import RunError
 from strokelab.inference.postprocess import asks_classes, check_settled
 from strokelab.inference.predict import Where, covered_by, padding_of, to_native
+from strokelab.inference.progress import shown_in
 from strokelab.inference.scores import Scores
+from strokelab.preparation.progress import bar
 from strokelab.preparation.recipe import prepare
-from strokelab.runs.given import Given, given_case
+from strokelab.runs.given import Given, given_case, image_of
 from strokelab.runs.preparer import Preparer
 
 if TYPE_CHECKING:
@@ -79,25 +82,36 @@ class Predictor(ABC):
         return self.view.finish
 
     def predict(
-        self, item: Given, *, disagreement: bool = False, classes: bool = False, as_modality: str | None = None
+        self,
+        item: Given,
+        *,
+        disagreement: bool = False,
+        classes: bool = False,
+        as_modality: str | None = None,
+        progress: bool = False,
     ) -> Prediction:
         """Lesion mask and probability of one case on the grid of its input.
 
         Args:
             item: a ``Case``; the file(s) or folder of one scan session, one file per modality of the run; an image of
-                nibabel; or a mapping from modality to file or image. Neither labels nor a site are needed. A model of
-                any contrast takes the images there are, each alone; results lie on the grid of the first.
+                nibabel; (array, affine); or a mapping from modality to file or image. Neither labels nor a site are
+                needed. A model of any contrast takes the images there are, each alone; results lie on the grid of the
+                first.
             disagreement: also the standard deviation of the members' lesion probabilities.
             classes: also the probabilities of all classes.
             as_modality: take the file for this modality, the run's, although its name says another contrast.
+            progress: show how far it is, in a terminal or a notebook.
 
         Raises:
             DataError: the files are not readable, masks, of another contrast, or no scan like those of the training.
             RunError: they are not exactly one case with the run's modalities, or members have different classes.
         """
         with given_case(item, None if self.any_contrast else self.modalities, as_modality) as case:
-            forms = self.forms_of(case)
-        return self.predict_prepared(forms, disagreement=disagreement, classes=classes)
+            forms, scan = self.forms_of(case), image_of(item, case)
+        with bar("Predicting", 1, shown=progress) as shown, shown_in(shown):
+            made = self.predict_prepared(forms, disagreement=disagreement, classes=classes)
+            shown.advance(shown.task_ids[0])
+        return replace(made, scan=scan)
 
     def forms_of(self, case: Case) -> Forms:
         """A case, prepared for all members; arguments and errors as ``Preparer``."""

@@ -28,6 +28,7 @@ from strokelab.runs.alone import each_and_mean
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, own_choice, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
 from strokelab.runs.own import own_classes
+from strokelab.runs.packed import the_run
 from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.preparer import Preparer
 from strokelab.runs.training_scans import read_training_scans
@@ -153,7 +154,7 @@ def load_run(
     """Rebuild a trained run from its folder alone, wherever it was moved to.
 
     Args:
-        path: the run folder.
+        path: the run folder, or a packed model of one run.
         checkpoint: ``"last"``, ``"best"``, or a file; default: what the run was configured to use.
         device: where the model goes, e.g. ``"cpu"``, ``"cuda"``.
         allow: dotted prefixes of the caller's own classes that the run's config may build.
@@ -164,10 +165,10 @@ def load_run(
             word names their region: ``"full"``.
 
     Raises:
-        RunError: the folder is no run, or its checkpoint is missing, damaged or of another model.
+        RunError: the folder is no run, or its checkpoint is missing, damaged or of another model; as ``open_packed``.
         ConfigError: its config wants to build something outside the allow-list, or a region for windows without one.
     """
-    folder = Path(path).resolve()
+    folder = the_run(path).resolve()
     settings = read_settings(folder)
     where = folder / CONFIG
     view_node = {**settings["view"], "augment": None}  # training only, and may hold transforms of other libraries

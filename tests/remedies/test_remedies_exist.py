@@ -28,7 +28,7 @@ OF_A_CALL = {
     "strokelab/phantoms/cohort.py:_reusable",
     "strokelab/runs/checkpoints.py:read_checkpoint",
     "strokelab/report/conventions.py:_distances",
-    "strokelab/contract.py:save",
+    "strokelab/nifti/endings.py:check_new_volumes",
     "strokelab/contract.py:_present",
     "strokelab/data/new_scans.py:_refused",
 }
