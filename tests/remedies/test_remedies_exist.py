@@ -64,6 +64,7 @@ BASES = (
         ["data=isles2022"],
         ["data=atlas_v1"],
         ["data=folder"],
+        ["data=bids"],
         ["data=several"],
         ["logger=tensorboard"],
         ["synthesis=synthstroke"],
