@@ -5,14 +5,26 @@ from __future__ import annotations
 import sys
 
 from strokelab import terminal
-from strokelab.cli import apply, campaigns, compare, data, nnunet, synthesise, synthstroke, train
+from strokelab.cli import apply, bids, campaigns, compare, data, nnunet, synthesise, synthstroke, train
 from strokelab.cli.app import app, console
 from strokelab.errors import StrokelabError, plain_warnings
 
 # Panels in the README's order: the help shows them as the commands come.
 app.registered_commands.sort(key=lambda command: str(command.rich_help_panel))
 
-__all__ = ["app", "apply", "campaigns", "compare", "data", "main", "nnunet", "synthesise", "synthstroke", "train"]
+__all__ = [
+    "app",
+    "apply",
+    "bids",
+    "campaigns",
+    "compare",
+    "data",
+    "main",
+    "nnunet",
+    "synthesise",
+    "synthstroke",
+    "train",
+]
 
 
 def main() -> None:

@@ -258,7 +258,7 @@ def _annotated(masks: Sequence[BidsFile], asked_for: str) -> list[BidsFile]:
     places = {mask.derivative: mask.dataset / "derivatives" / mask.derivative for mask in masks if mask.derivative}
     own = [name for name, place in places.items() if name != asked_for and _is_own(place)]
     if own:
-        words = f"predictions are no annotations; masks that strokelab's models made are left out (data.options.masks_from={own[0]})"
+        words = f"predictions are no annotations; left out (data.options.masks_from={own[0]} takes them)"
         warnings.warn(f"{places[own[0]]}: {words}", DataWarning, stacklevel=3)
     return [mask for mask in masks if mask.derivative not in own]
 
