@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from strokelab import terminal
-from strokelab.cli import apply, bids, campaigns, compare, data, nnunet, synthesise, synthstroke, train
+from strokelab.cli import apply, bids, campaigns, compare, data, dicom, nnunet, synthesise, synthstroke, train
 from strokelab.cli.app import app, console
 from strokelab.errors import StrokelabError, plain_warnings
 
@@ -19,6 +19,7 @@ __all__ = [
     "campaigns",
     "compare",
     "data",
+    "dicom",
     "main",
     "nnunet",
     "synthesise",
