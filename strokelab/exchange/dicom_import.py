@@ -90,10 +90,9 @@ class Taken:
     @property
     def slices(self) -> tuple[Slice, ...]:
         """Of a diffusion series those of the highest b value, else all."""
-        known = self.series.b_values
-        return (
-            self.series.from_b(SAME_B * known[-1]) if self.verdict.contrast == "DWI" and known else self.series.slices
-        )
+        if self.verdict.contrast != "DWI" or not self.series.b_values:
+            return self.series.slices
+        return self.series.from_b(SAME_B * self.series.b_values[-1])
 
 
 def import_dicom(root: Path, out: Path, wishes: Wishes, *, list_only: bool, console: Console) -> Path:
