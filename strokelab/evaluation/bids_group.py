@@ -165,6 +165,7 @@ def _write_page(measured: Sequence[Measured], out: Path, atlas: Path | None) -> 
             cells.append(", ".join(f"{region.name} {region.of_lesion:.0%}" for region in one.regions[:3]) or "–")
         words = "; ".join(one.warnings) or "–"
         caption = f"{one.volume_ml:.2f} ml in {one.row.lesions} lesion{'' if one.row.lesions == 1 else 's'}, {side}"
+        caption = caption if one.row.lesions or one.volume_ml else "no lesion"
         entries.append(Entry(one.row.case_id, (*cells, words), caption, one.warnings, one.picture))
     sides_count = Counter(one.sides.side for one in measured if one.sides)
     subjects = len({one.subject for one in measured})
