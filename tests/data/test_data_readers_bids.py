@@ -48,6 +48,7 @@ def test_sessions_tables_and_masks(tmp_path):
     assert [case.site for case in by_group.values()] == ["drug", "drug", "placebo"]
     with pytest.raises(ConfigError, match="site, age, group"):
         cases(root, site_column="scanner")
+    assert cases(root, modalities=[]) == cases(root), "those that there are"
     assert check_cohort(root, "bids").ok
 
 

@@ -192,7 +192,7 @@ def read(
     """
     check_choice("repeats", repeats, Repeats)
     chosen = _Settings(
-        modalities, label_modality, images_from, masks_from, masks, dict(prefer or {}), repeats, above, values
+        modalities or None, label_modality, images_from, masks_from, masks, dict(prefer or {}), repeats, above, values
     )
     files = [file for path in nifti_files(root) if (file := BidsFile.of(path, root)) is not None]
     images = by_session(file for file in files if chosen.is_image(file))
