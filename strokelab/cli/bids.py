@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +73,10 @@ def bids(
     repeats: Annotated[str, typer.Option(help="Where that leaves several: error, first or last by name.")] = "error",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option("--work-dir", "-w", help="What is measured of scans is kept here. Default: STROKELAB_STORE."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
     skip_bids_validation: Annotated[
         bool,
@@ -87,6 +92,8 @@ def bids(
     from strokelab.evaluation.bids_group import summarise
     from strokelab.evaluation.new_scans import Applying, Writing
 
+    if work_dir is not None:
+        os.environ["STROKELAB_STORE"] = str(work_dir)
     options = {"images_from": images_from, "prefer": _pairs(prefer or ()), "repeats": repeats}
     asked = Asked(bids_dir, participant_label or (), session_label or (), options, not skip_bids_validation)
     if analysis_level is Level.group:

@@ -92,7 +92,7 @@ def _useless(series: Series) -> str:
 
 def _by_name(series: Series) -> str:
     words = series.words
-    if _FLAIR.search(words):
+    if _FLAIR.search(words) and not _T1.search(words):  # GE has a T1 FLAIR, which is a T1w
         return "FLAIR"
     if _T2STAR.search(words):
         return "T2starw"

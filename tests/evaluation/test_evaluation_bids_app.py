@@ -107,14 +107,16 @@ def test_what_cannot_be_done_is_said(dataset, predicted, trained_unet, tmp_path)
     assert CliRunner().invoke(app, ["bids", str(dataset), str(tmp_path), "sessions"]).exit_code == 2
 
 
-def test_a_session_with_two_runs_is_left_out_and_the_others_are_done(dataset, trained_unet, tmp_path):
+def test_a_session_with_two_runs_is_left_out_and_the_others_are_done(dataset, trained_unet, tmp_path, monkeypatch):
     tree = shutil.copytree(dataset, tmp_path / "ds")
     (scan,) = (tree / "sub-001").rglob("*_T1w.nii.gz")
     shutil.copy(scan, scan.with_name(scan.name.replace("_T1w", "_run-2_T1w")))
     words = (tree, tmp_path / "out", "participant", "--model", trained_unet)
     bids(*words, error="1 sessions could not be read")
     assert sorted(path.name for path in (tmp_path / "out").glob("sub-*")) == ["sub-002", "sub-003", "sub-004"]
-    bids(*words, "--prefer", "run=2")
+    monkeypatch.setenv("STROKELAB_STORE", "")  # is put back as it was
+    bids(*words, "--prefer", "run=2", "-w", tmp_path / "work")
+    assert os.environ["STROKELAB_STORE"] == str(tmp_path / "work")
     assert (tmp_path / "out" / "sub-001").is_dir()
     assert "1 of 1 cases are done already" in bids(*words, "--participant-label", "001", "--repeats", "first")
 

@@ -109,6 +109,7 @@ def test_the_dataset_is_valid(converted):
         ("AX T1 +C", {}, "T1c"),
         ("AX T1", {"ContrastBolusAgent": "Gadovist"}, "T1c"),
         ("t2_tse_tra", {}, "T2w"),
+        ("SAG T1 FLAIR", {}, "T1w"),
         ("t2_tirm_tra_dark-fluid", {}, "FLAIR"),
         ("T2* GRE", {}, "T2starw"),
         ("PD tra", {}, "PD"),

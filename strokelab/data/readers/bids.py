@@ -75,8 +75,8 @@ class _Settings:
         single = [file for file in found if not file.is_series]
         if found and not single:
             raise DataError(
-                found[0].path,
-                found="a diffusion series of many volumes",
+                f"case {case}",
+                found=f"a diffusion series of many volumes, {found[0].path}",
                 expected=f"one volume for {modality}, such as the mean of a b value: {case}_trace.nii.gz beside it",
                 remedy="write that volume, or leave the case out with data.exclude",
             )
