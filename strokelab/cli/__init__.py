@@ -5,7 +5,20 @@ from __future__ import annotations
 import sys
 
 from strokelab import terminal
-from strokelab.cli import apply, campaigns, compare, data, listing, nnunet, sharing, synthesise, synthstroke, train
+from strokelab.cli import (
+    apply,
+    bids,
+    campaigns,
+    compare,
+    data,
+    dicom,
+    listing,
+    nnunet,
+    sharing,
+    synthesise,
+    synthstroke,
+    train,
+)
 from strokelab.cli.app import app, console
 from strokelab.errors import StrokelabError, plain_warnings
 
@@ -15,9 +28,11 @@ app.registered_commands.sort(key=lambda command: str(command.rich_help_panel))
 __all__ = [
     "app",
     "apply",
+    "bids",
     "campaigns",
     "compare",
     "data",
+    "dicom",
     "listing",
     "main",
     "nnunet",

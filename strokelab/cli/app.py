@@ -20,7 +20,9 @@ LOOK, TRAIN, COMPARE, APPLY, SWEEP = "1. Look at data", "2. Train", "3. Compare"
 # Of a command whose words are Hydra's, flags such as --help and -m among them.
 HYDRA_WORDS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
-Dataset = Annotated[str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder.")]
+Dataset = Annotated[
+    str, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, bids, folder.")
+]
 
 
 def _say_version(asked: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from strokelab.contract import Case
     from strokelab.data.check import CohortReport
 
-CHOICES = "One of atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, folder."
+CHOICES = "One of atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022, bids, folder."
 Spacing = Annotated[float | None, typer.Option(help="Voxel size in mm, 1 (full size, the default) to 8.")]
 
 
@@ -26,7 +26,7 @@ def phantom(
         list[str] | None, typer.Argument(help="Settings, as train.py takes them: the cohort of that training.")
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes or isles2022.")
+        str | None, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022 or bids.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the cohort goes; default: where train.py looks.")] = None,
     spacing: Spacing = None,

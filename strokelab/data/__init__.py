@@ -20,7 +20,7 @@ def read_cases(dataset: str, root: str | Path, **options: Any) -> Cases:
 
     Args:
         dataset: a module name of ``strokelab.data.readers``: ``atlas_v1``, ``atlas_v2``, ``isles2015_siss``,
-            ``isles2015_spes``, ``isles2022`` or ``folder``; ``several``: those of the option ``datasets``.
+            ``isles2015_spes``, ``isles2022``, ``bids`` or ``folder``; ``several``: those of the option ``datasets``.
         root: the dataset's folder, or any folder above or inside that still holds whole cases.
         options: the reader's own (``docs/datasets.md``); every reader knows ``exclude`` and ``above``.
 

@@ -41,7 +41,7 @@ class CaseFilter:
         chosen = {name: value for name, value in self.options.items() if value is not None}
         if self.exclude:
             chosen["exclude"] = list(self.exclude)
-        if self.dataset == "folder":  # its modalities have no names but those the user gives them
+        if self.dataset in ("bids", "folder"):  # which images there are is for the user to say
             chosen.setdefault("modalities", list(self.modalities))
         return chosen
 

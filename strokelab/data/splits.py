@@ -10,13 +10,21 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from strokelab.buildable import buildable
 from strokelab.contract import Case
 from strokelab.data.split_file import Split, part_by_fold, read_rows
 from strokelab.data.stratified import parts_by_volume
-from strokelab.data.subjects import Volumes, labelled_subjects, refuse_unlabelled, some, strata, subjects_of
+from strokelab.data.subjects import (
+    Volumes,
+    check_column,
+    labelled_subjects,
+    refuse_unlabelled,
+    some,
+    strata,
+    subjects_of,
+)
 from strokelab.errors import ConfigError, DataError, DataWarning
 from strokelab.files import natural_key
 from strokelab.seeding import stream
@@ -180,29 +188,24 @@ class HoldOut:
         val_fraction: share of the subjects that validate.
         seed: of the draw.
         stratify: "none"; "volume": shares are of the scans, and every part holds lesions of each quarter of the volume
-            in proportion, to less than one scan where each subject has one (``data.stratified``).
+            in proportion, to less than one scan where each subject has one (``data.stratified``); a column of the
+            dataset's table, such as group or age: shares of each of its values, of numbers of each quarter.
     """
 
     test_fraction: float = 0.2
     val_fraction: float = 0.1
     seed: int = 0
-    stratify: Literal["none", "volume"] = "none"
+    stratify: str = "none"
 
     def __call__(self, cases: Sequence[Case], volumes: Volumes | None = None) -> Split:
         """Split a cohort.
 
         Raises:
             DataError: an unlabelled case, or an empty part.
-            ConfigError: the shares leave no subject to train, or ``stratify`` is another word.
+            ConfigError: the shares leave no subject to train, or ``stratify`` names no column.
             ValueError: no volumes were given to stratify by.
         """
-        if self.stratify not in ("none", "volume"):
-            raise ConfigError(
-                "split.stratify",
-                found=repr(self.stratify),
-                expected="none or volume",
-                remedy="set split.stratify=volume",
-            )
+        check_column(cases, self.stratify)
         if not (self.test_fraction > 0 and self.val_fraction >= 0 and self.test_fraction + self.val_fraction < 1):
             raise ConfigError(
                 "split.test_fraction, split.val_fraction",
@@ -218,7 +221,7 @@ class HoldOut:
             found = parts_by_volume(subjects, volumes(), shares, self.seed)
             return _finish(cases, {case.case_id: found[case.subject_id] for case in cases}, self.val_fraction)
         part = {case.case_id: "train" for case in cases}
-        for name, stratum in strata(subjects, volumes).items():
+        for name, stratum in strata(subjects, volumes, self.stratify).items():
             test = some(stratum, self.test_fraction, stream(self.seed, "test", name))
             rest = [subject for subject in stratum if subject not in test]
             val = some(rest, self.val_fraction / (1 - self.test_fraction), stream(self.seed, "validation", name))

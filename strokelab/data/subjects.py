@@ -55,11 +55,46 @@ def labelled_subjects(cases: Sequence[Case], fold: int, folds: int) -> Subjects:
     return subjects
 
 
-def strata(subjects: Subjects, volumes: Volumes | None) -> dict[str, list[str]]:
-    """Subjects with a lesion and subjects whose every mask is empty, to be sampled from apart."""
+def strata(subjects: Subjects, volumes: Volumes | None, column: str = "none") -> dict[str, list[str]]:
+    """Subjects with a lesion and subjects whose every mask is empty, to be sampled from apart.
+
+    Args:
+        subjects: to be divided.
+        volumes: of their lesions.
+        column: of ``Case.meta``; each is divided further by its values (of the first scan), numbers by quarters of
+            their rank, and subjects without a value are a stratum of their own. "none": not divided further.
+    """
     ml = volumes() if volumes is not None else {}
     empty = [subject for subject, scans in subjects.items() if all(ml.get(case.case_id, 1.0) == 0 for case in scans)]
-    return {"lesion": [subject for subject in subjects if subject not in set(empty)], "empty": empty}
+    found = {"lesion": [subject for subject in subjects if subject not in set(empty)], "empty": empty}
+    return found if column == "none" else {f"{n}/{v}": s for n, g in found.items() for v, s in _by(subjects, g, column)}
+
+
+def check_column(cases: Sequence[Case], column: str) -> None:
+    """Hold what a split is to be stratified by against what is known of the cases.
+
+    Raises:
+        ConfigError: it is neither none nor volume nor a column of the dataset's table.
+    """
+    columns = sorted({str(key) for case in cases for key in case.meta})
+    if column not in ("none", "volume", *columns):
+        raise ConfigError(
+            "split.stratify",
+            found=repr(column),
+            expected=", ".join(["none", "volume", *columns]),
+            remedy="set split.stratify=volume",
+        )
+
+
+def _by(subjects: Subjects, names: Sequence[str], column: str) -> list[tuple[str, list[str]]]:
+    values = {name: subjects[name][0].meta.get(column) for name in names}
+    numbers = {name: value for name, value in values.items() if isinstance(value, float)}
+    ranked = sorted(numbers, key=lambda name: (numbers[name], natural_key(name)))
+    quarter = {name: f"quarter {4 * place // len(ranked) + 1}" for place, name in enumerate(ranked)}
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(quarter.get(name, str(values[name])), []).append(name)
+    return sorted(groups.items())
 
 
 def some(subjects: Sequence[str], fraction: float, rng: np.random.Generator) -> set[str]:

@@ -149,8 +149,19 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     trained = applying.load(folders)
     check_settled(trained.postprocess)
     first = next(iter(applying.as_each), "")  # its grid is that of the results
-    wanted = None if trained.any_contrast else trained.modalities
-    found = scans_of(inputs, wanted, applying.as_modality, grid=first)
+    found = scans_of(inputs, wanted_by(trained), applying.as_modality, grid=first)
+    return segment_found(found, trained, applying, writing, console=console)
+
+
+def wanted_by(trained: Run | Ensemble) -> tuple[str, ...] | None:
+    """The modalities that a scan must have; None: any contrast does."""
+    return None if trained.any_contrast else trained.modalities
+
+
+def segment_found(
+    found: NewScans, trained: Run | Ensemble, applying: Applying, writing: Writing, *, console: Console
+) -> Path:
+    """As ``segment``, of scans that were found already by a model that is loaded."""
     derivative = Derivative(
         writing.out,
         name="strokelab",
@@ -176,7 +187,7 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
                 console.print("[red]failed:[/] ", end="")
                 _say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
-    _announce(found, wanted or ["any contrast"], console)
+    _announce(found, wanted_by(trained) or ["any contrast"], console)
     _say(console, f"Masks: {writing.out}   Volumes: {table}")
     if writing.report is not None:
         writing.report(json.dumps(_account(table, rows, found, cases, failures), indent=2))

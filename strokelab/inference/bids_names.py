@@ -54,6 +54,20 @@ def bids_entities(case_id: str, *, marked: bool = False) -> dict[str, str]:
     return ordered
 
 
+def bids_words(stem: str) -> tuple[dict[str, str], str] | None:
+    """Entities and suffix of a file name without its ending; None where it is no BIDS name of a subject.
+
+    Args:
+        stem: e.g. ``sub-01_ses-2_run-1_T1w``; entities that BIDS does not know count as well.
+    """
+    *words, suffix = stem.split("_")
+    pairs = [word.partition("-") for word in words]
+    entities = {key: value for key, dash, value in pairs if key and dash and value}
+    if len(entities) < len(words) or next(iter(entities), "") != "sub" or "-" in suffix or not suffix:
+        return None
+    return entities, suffix
+
+
 def bids_path(entities: dict[str, str], suffix: str, datatype: str = "anat") -> str:
     """A path such as ``sub-x/ses-1/anat/sub-x_ses-1_label-lesion_desc-y_mask.nii.gz``.
 

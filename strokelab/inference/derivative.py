@@ -29,6 +29,7 @@ from strokelab.nifti import write_volume
 TABLE = "lesions.tsv"
 _COLUMNS = ("case", "volume_ml", "lesions", "mask", "preparation", "image", "digest", "made_by")
 DESCRIPTION = "dataset_description.json"
+_IGNORED = (TABLE, "*_desc-qc.png", "*_desc-*Qc.png", "group_*.tsv", "*.html")  # what BIDS has no names for
 _LOCK = ".lesions.lock"
 _MASK, _PROBABILITY = "label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz"
 _CLASS = "label-class{}_probseg.nii.gz"  # of classes without names, counted from 0
@@ -301,6 +302,8 @@ class Derivative:
             makers.append(self._generated_by)
             content = {"Name": self.name, "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": makers}
             write_json(self.folder / DESCRIPTION, content)
+            if not (ignored := self.folder / ".bidsignore").exists():
+                write_text(ignored, "".join(f"{pattern}\n" for pattern in _IGNORED))
         return makers.index(self._generated_by) + 1
 
     def _relative(self, image: Path) -> str:

@@ -118,7 +118,8 @@ def _unpack(program: str) -> Callable[[Path], str]:
 def _from_dicom(path: Path) -> str:
     folder = shlex.quote(str(path.parent))
     return (
-        f"convert the series with dcm2niix (https://github.com/rordenlab/dcm2niix): dcm2niix -z y -o {folder} {folder}"
+        f"make a BIDS dataset of the series: strokelab dicom {folder} BIDS_OUT; or convert them with dcm2niix "
+        f"(https://github.com/rordenlab/dcm2niix): dcm2niix -z y -o {folder} {folder}"
     )
 
 

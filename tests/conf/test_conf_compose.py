@@ -20,7 +20,7 @@ def options(group: str) -> list[str]:
 def test_every_model_composes_with_every_dataset(model, data, monkeypatch):
     monkeypatch.setenv("STROKELAB_DATA", "somewhere")
     overrides = [f"model={model}", f"data={data}", "data.root=somewhere"]
-    if data in ("folder", "several"):
+    if data in ("bids", "folder", "several"):
         overrides.append("data.modalities=[T1w]")
     settings = plain(compose("train", overrides))
     check_keys(settings, (*SECTIONS, *PLAIN_KEYS), "config")

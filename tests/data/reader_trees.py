@@ -156,6 +156,20 @@ def isles2022(root: Path, ext: str = ".nii.gz", layout: str = "zenodo") -> Path:
     return root
 
 
+def bids(root: Path, ext: str = ".nii.gz") -> Path:
+    """Two subjects with T1w and FLAIR, the first scanned twice, masks and other derivatives, a table of subjects."""
+    for case in ("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"):
+        place = Path(*case.split("_"))
+        for suffix in ("T1w", "FLAIR"):
+            write(root / place / "anat" / f"{case}_{suffix}{ext}")
+        write(root / "derivatives" / "masks" / place / "anat" / f"{case}_label-lesion_mask{ext}", mask((1, 1, 1)))
+        write(root / "derivatives" / "masks" / place / "anat" / f"{case}_desc-brain_mask{ext}", mask((1, 1, 1)))
+        write(root / "sourcedata" / place / "anat" / f"{case}_T1w{ext}")
+    rows = ("participant_id\tsite\tage\tgroup", "sub-01\tOslo\t71\tdrug", "sub-02\tLyon\tn/a\tplacebo")
+    (root / "participants.tsv").write_text("\n".join(rows))
+    return root
+
+
 def own_folder(root: Path, ext: str = ".nii.gz") -> Path:
     """Two people with T1w and FLAIR (on another grid), one of them labelled, with a table of sites."""
     for case in ("ann", "bob_2"):
@@ -173,5 +187,6 @@ WRITERS = {
     "isles2015_siss": siss,
     "isles2015_spes": spes,
     "isles2022": isles2022,
+    "bids": bids,
     "folder": own_folder,
 }

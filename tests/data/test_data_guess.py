@@ -41,6 +41,8 @@ def test_bids_and_unknown_trees_are_described(tmp_path):
         write(bids / f"sub-{number:02d}" / "anat" / f"sub-{number:02d}_T1w.nii.gz")
     write(bids / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz")
     (bids / "dataset_description.json").write_text("{}")
+    assert readers.guessed(bids) == "bids"
+    (bids / "dataset_description.json").write_text('{"DatasetType": "derivative"}')  # of predictions, say
     with pytest.raises(DataError) as error:
         readers.guessed(bids)
     assert "BIDS" in error.value.found

@@ -21,6 +21,8 @@ TREES = [
     ("isles2015_spes", {"labels": "files"}, {}),
     ("isles2022", {"form": "zenodo"}, {}),
     ("isles2022", {"form": "challenge"}, {}),
+    ("bids", {"sessions": "two"}, {}),
+    ("bids", {"sessions": "none", "runs": "two"}, {"repeats": "last"}),
 ]
 
 

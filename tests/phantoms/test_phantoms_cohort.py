@@ -21,7 +21,7 @@ def prints(root: Path) -> dict[str, str]:
 
 
 def test_there_is_a_layout_for_each_dataset():
-    assert layout_names() == ["atlas_v1", "atlas_v2", "isles2015_siss", "isles2015_spes", "isles2022"]
+    assert layout_names() == ["atlas_v1", "atlas_v2", "bids", "isles2015_siss", "isles2015_spes", "isles2022"]
 
 
 @pytest.mark.parametrize(("layout", "workers"), [("atlas_v1", 2), ("isles2015_siss", 1), ("isles2022", 1)])

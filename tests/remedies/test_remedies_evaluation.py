@@ -140,7 +140,7 @@ def test_a_sweep_that_is_not_finished(tmp_path, a_run, doors, monkeypatch):
     assert new_scans.members_and_inputs([sweep, scan])[0] == [member]
 
 
-@executes("strokelab/evaluation/new_scans.py:segment", "strokelab/evaluation/new_scans.py:__post_init__")
+@executes("strokelab/evaluation/new_scans.py:segment_found", "strokelab/evaluation/new_scans.py:__post_init__")
 @executes("strokelab/evaluation/outcomes.py:_refuse_edited", "strokelab/runs/given.py:_one_case")
 def test_scans_that_fail_and_masks_that_were_edited(trained_run, t1_cohort, tmp_path):
     from strokelab.data import read_cases

@@ -33,7 +33,7 @@ OF_A_CALL = {
     "strokelab/data/new_scans.py:_refused",
 }
 # Options of other programs.
-FOREIGN = {"--shm-size", "--me", "--help", "--keep"}
+FOREIGN = {"--raw", "--shm-size", "--me", "--help", "--keep"}
 # Examples of a form, whose words stand for others.
 EXAMPLES = {
     "+key=value",
@@ -64,6 +64,7 @@ BASES = (
         ["data=isles2022"],
         ["data=atlas_v1"],
         ["data=folder"],
+        ["data=bids"],
         ["data=several"],
         ["logger=tensorboard"],
         ["synthesis=synthstroke"],

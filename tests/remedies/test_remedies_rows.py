@@ -22,6 +22,8 @@ EXIST_ONLY = {
     "strokelab/dashboard.py:publish": _INSTALLS,
     "strokelab/data/pseudo.py:_check_same": _TRAINS,
     "strokelab/data/readers/_tables.py:_excel_lines": _INSTALLS,
+    "strokelab/exchange/dicom_convert.py:program": _INSTALLS,
+    "strokelab/exchange/dicom_series.py:_header": _INSTALLS,
     "strokelab/networks/monai_networks.py:_class_of": _INSTALLS,
     "strokelab/sweeps/search/study.py:_optuna": _INSTALLS,
 }

@@ -119,6 +119,7 @@ def test_places_and_teams_that_the_command_must_name(tmp_path):
 
 
 @executes("strokelab/data/splits.py:_held_out", "strokelab/data/splits.py:__call__", "strokelab/data/splits.py:_finish")
+@executes("strokelab/data/subjects.py:check_column")
 def test_splits(tmp_path):
     masks = (LesionFile(tmp_path),)
     cases = [Case(str(n), str(n), "some", "A", {"T1w": tmp_path}, masks) for n in range(12)]

@@ -19,6 +19,7 @@ from strokelab.data.readers._tree import Problems, Release, walk
 from strokelab.errors import ConfigError, DataError
 from strokelab.nifti import is_volume, stem
 
+_GENERAL = ("bids", "folder")  # are guessed last, in this order: they take what others know better
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".7z", ".rar", ".aes256", ".enc")
 
 
@@ -58,7 +59,7 @@ def guess(root: Path) -> str | None:
     """The dataset whose file names a folder shows, or None."""
     if not root.is_dir():
         return None
-    ordered = sorted(names(), key=lambda name: name == "folder")  # last: it is satisfied with anything
+    ordered = [*(name for name in names() if name not in _GENERAL), *_GENERAL]
     return next((name for name in ordered if reader(name).looks_like(root)), None)
 
 
