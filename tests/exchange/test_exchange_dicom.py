@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_folders import NAME, SECRETS, write_series
 from rich.console import Console
@@ -19,8 +20,6 @@ from strokelab.exchange.dicom_import import Wishes, import_dicom
 from strokelab.exchange.dicom_series import Slice, _missing, series_of
 from strokelab.nifti import read_voxels
 
-pytest.importorskip("pydicom")
-pytest.importorskip("dcm2niix")
 VALIDATOR = shutil.which("bids-validator-deno")
 FLAIR = {"RepetitionTime": 9000.0, "EchoTime": 120.0, "InversionTime": 2500.0}
 
@@ -212,6 +211,18 @@ def test_volumes_of_the_highest_b_value(tmp_path):
         _strongest(series, tmp_path / "image.nii.gz", volumes)
     (tmp_path / "image.bval").write_text("0 1000 995 50\n")
     np.testing.assert_array_equal(_strongest(series, tmp_path / "image.nii.gz", volumes), volumes[..., 1:3])
+
+
+def test_a_series_that_is_compressed_without_loss_has_its_values(tmp_path):
+    plain = write_series(tmp_path / "plain", 1, "AX T1")
+    for path in write_series(tmp_path / "packed", 1, "AX T1").glob("*.dcm"):
+        header = pydicom.dcmread(path)
+        header.compress(pydicom.uid.RLELossless)
+        header.save_as(path)
+    for folder in (plain, tmp_path / "packed"):
+        convert(folder, tmp_path / "out" / folder.name)
+    one, other = ((tmp_path / "out" / name / "sub-01/anat/sub-01_T1w.nii.gz") for name in ("plain", "packed"))
+    np.testing.assert_array_equal(read_voxels(one)[0], read_voxels(other)[0])
 
 
 def test_encrypted_and_foreign_files(tmp_path):

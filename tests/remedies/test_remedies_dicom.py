@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-import pytest
 from dicom_folders import write_series
 from doing import executes, said
 from typer.testing import CliRunner
@@ -14,9 +13,6 @@ from strokelab.cli import app
 from strokelab.errors import StrokelabError
 from strokelab.exchange import dicom_convert, dicom_import
 from strokelab.exchange.dicom_series import series_of
-
-pytest.importorskip("pydicom")
-pytest.importorskip("dcm2niix")
 
 
 def dicom(root: Path, out: Path, *words: str) -> str:
