@@ -86,9 +86,10 @@ def any_contrast_settings(tiny: list[str]) -> list[str]:
 
 
 def unlearning_settings(tiny: list[str]) -> list[str]:
-    """The same for Dinsdale's unlearning: an epoch of stage 1, then visible rates."""
+    """The same for Dinsdale's unlearning: an epoch of stage 1, then visible rates; all epochs, the last weights."""
     rates = ("segment=0.01", "domain=0.01", "confuse=0.001")
     return [
         *(item for item in tiny if not item.startswith("model.loss.")),
         *("model.adversary.stage1_epochs=1", *(f"model.adversary.rates.{rate}" for rate in rates)),
+        "checkpoint=last",
     ]
