@@ -51,6 +51,7 @@ def plan_of_slices(tiny: list[str]) -> list[str]:
     return [
         *(item for item in tiny if not item.startswith(("model.", "callbacks."))),
         *("model.network.widths=[4,8]", "model.network.kernels=[[3,3],[3,3]]", "model.network.strides=[[1,1],[2,2]]"),
+        *("view.sampler.iterations_per_epoch=2", "view.sampler.validation_iterations=1"),
         *("trainer.precision=32-true", "allocator=default"),
     ]
 
