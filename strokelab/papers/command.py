@@ -174,10 +174,10 @@ def _costs(table: PaperTable, asked: Asked, console: Console) -> list[Path]:
 def _figure(figure: PaperFigure, asked: Asked, console: Console) -> list[Path]:
     from strokelab.report.pictures import Section
 
-    if figure.impossible or figure.not_built:
+    if figure.impossible:
         raise ConfigError(
             figure.name,
-            found=figure.impossible or f"not built yet: {figure.not_built}",
+            found=figure.impossible,
             expected="a figure that is made here",
             remedy="strokelab paper lists them all",
         )

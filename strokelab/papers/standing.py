@@ -15,12 +15,11 @@ from strokelab.papers.costs import cost_columns
 from strokelab.report.paper_figures import PaperFigure
 from strokelab.report.paper_tables import PaperRow, PaperTable, site_number
 
-MADE, PART, MISSING, IMPOSSIBLE, NOT_BUILT, SCANS, MODELS = (
+MADE, PART, MISSING, IMPOSSIBLE, SCANS, MODELS = (
     "of these runs",
     "in part of these runs",
     "runs missing",
     "not possible here",
-    "not built yet",
     "of scans alone",
     "of models alone",
 )
@@ -105,8 +104,6 @@ def figure_state(figure: PaperFigure, known: Sequence[KnownRun]) -> State:
     """How a figure stands; any finished run of its data set lets it be made."""
     if figure.impossible:
         return State(IMPOSSIBLE, figure.impossible)
-    if figure.not_built:
-        return State(NOT_BUILT, figure.not_built)
     if figure.of_scans:
         return State(SCANS, "", (making_command(figure),))
     other = any(word.startswith("data=") for word in figure.evaluate)
