@@ -196,7 +196,8 @@ class Keeper:
         """
         self._masks.keep(prediction)
         if self._derivative is not None:
-            self._derivative.write(prediction, modality=case.reference_modality)
+            plain = replace(prediction, classes=None)  # of which a picture alone was asked for
+            self._derivative.write(plain, modality=case.reference_modality)
             save_qc(self._derivative, case, prediction)
 
     def finish(self) -> KeptMasks:
