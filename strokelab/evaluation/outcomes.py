@@ -244,7 +244,8 @@ def _overlays(
         run = outcome.entry.load(settings)
         store = store_of(settings)
         for stored in outcome.entry.stored(store, unseen, progress=False):
-            outcome.masks.keep(run.predict_prepared(stored.load(), classes=again))
+            form = stored.load()
+            outcome.masks.keep(run.predict_prepared(form, classes=True) if again else run.predict_prepared(form))
     return [
         overlay_of(
             label,
