@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from strokelab.callbacks.site_adversary import SiteAdversarySchedule
@@ -99,7 +100,7 @@ def trainer_with(folder: Path, epochs: int, *, callbacks=(), **kwargs) -> tuple[
         callbacks=[SiteAdversarySchedule(), *callbacks],
         enable_progress_bar=False,
         enable_model_summary=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         **kwargs,

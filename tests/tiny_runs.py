@@ -51,6 +51,7 @@ def plan_of_slices(tiny: list[str]) -> list[str]:
     return [
         *(item for item in tiny if not item.startswith(("model.", "callbacks."))),
         *("model.network.widths=[4,8]", "model.network.kernels=[[3,3],[3,3]]", "model.network.strides=[[1,1],[2,2]]"),
+        *("view.sampler.iterations_per_epoch=2", "view.sampler.validation_iterations=1"),
         *("trainer.precision=32-true", "allocator=default"),
     ]
 
@@ -86,9 +87,10 @@ def any_contrast_settings(tiny: list[str]) -> list[str]:
 
 
 def unlearning_settings(tiny: list[str]) -> list[str]:
-    """The same for Dinsdale's unlearning: an epoch of stage 1, then visible rates."""
+    """The same for Dinsdale's unlearning: an epoch of stage 1, then visible rates; all epochs, the last weights."""
     rates = ("segment=0.01", "domain=0.01", "confuse=0.001")
     return [
         *(item for item in tiny if not item.startswith("model.loss.")),
         *("model.adversary.stage1_epochs=1", *(f"model.adversary.rates.{rate}" for rate in rates)),
+        "checkpoint=last",
     ]

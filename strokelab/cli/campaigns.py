@@ -77,6 +77,23 @@ def self_train_schemes(
     )
 
 
+@app.command(rich_help_panel=SWEEP)
+def stack(
+    folder: Annotated[Path, typer.Argument(help="The folder of a sweep, all its members finished.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the masks and cases.csv.")],
+    store: Annotated[Path | None, typer.Option(help="Prepared cases; default: STROKELAB_STORE, else a cache.")] = None,
+    device: Annotated[str, typer.Option(help="Where the runs predict.")] = "cpu",
+    allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes; repeatable.")] = None,
+) -> None:
+    """What the runs of a sweep find in cases they have not seen, as channels to train on: data=folder."""
+    from strokelab.evaluation.stacking import stack as write
+    from strokelab.preparation.store import PreparedStore, default_store
+
+    kept = PreparedStore(store or default_store())
+    table = write(folder, out, store=kept, console=console, device=device, allow=allow or ())
+    console.print(f"Channels: [bold]{escape(str(table))}[/]", soft_wrap=True)
+
+
 @app.command(rich_help_panel=COMPARE)
 def dashboard(
     project: Annotated[str, typer.Option(help="Of W&B.")] = "strokelab",

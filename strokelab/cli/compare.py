@@ -189,9 +189,10 @@ def paper(
     runs: Annotated[list[Path] | None, typer.Option(help="Run folders and sweeps; further ones may follow.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for what is made; default: paper/NAME.")] = None,
     leaderboard: Annotated[Path | None, typer.Option(help="A csv of teams, for a table that ranks teams.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else there.")] = False,
 ) -> None:
     """Every table and figure of the papers with its state; or one of them, made of runs or of scans."""
-    from strokelab.papers.command import Asked, items, list_papers, make
+    from strokelab.papers.command import Asked, described, items, list_papers, make
 
     words = [*([name] if name else []), *(more or [])]
     named = words[0] if words and (words[0] in items() or not runs) else None
@@ -200,7 +201,14 @@ def paper(
     settings = tuple(word for word in further if word not in folders)
     places = (*(runs or ()), *map(Path, folders))
     asked = Asked(places, settings, out or Path("paper") / (named or "list"), leaderboard)
-    if named is None:
+    if as_json:
+        voice = terminal.console(stderr=True)
+        with one_object("strokelab.paper/1") as content:
+            if named is None:
+                content["items"] = described(list_papers(asked, voice))
+            else:
+                content |= {"name": named, "files": make(named, asked, voice)}
+    elif named is None:
         list_papers(asked, console)
     else:
         make(named, asked, console)

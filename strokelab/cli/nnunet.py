@@ -41,7 +41,7 @@ def import_from_nnunet(
 
 @app.command("export-nnunet", rich_help_panel=COMPARE)
 def export_to_nnunet(
-    root: Annotated[Path, typer.Argument(help="The dataset's folder.")],
+    root: Annotated[Path, typer.Argument(help="The dataset's folder; of several: a run or sweep on them.")],
     dataset: Dataset,
     out: Annotated[Path, typer.Option(help="nnU-Net's folder of raw datasets (nnUNet_raw).")],
     number: Annotated[int, typer.Option("--id", help="Number of the dataset there, 1 to 999.")] = 501,

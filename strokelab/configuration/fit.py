@@ -169,6 +169,8 @@ def _check_midline(
 ) -> None:
     """Samples that are cut in two must have the midline in their middle; patches must span the prepared width, too."""
     wrong, remedy = ([], []) if "x" in samples.spans else _unlike_halves(model, view, network, samples, windows)
+    if getattr(getattr(view, "preparation", None), "orientation", "RAS") == "ASR":
+        wrong, remedy = ["sagittal slices, which lie in one hemisphere"], ["view.preparation.orientation=RAS"]
     augment = augmentation_of(node.get("augment") or {})
     if not getattr(augment, "keeps_midline", True):
         wrong.append("augmentation that turns the midline")

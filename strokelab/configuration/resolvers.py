@@ -1,6 +1,6 @@
-"""What our yaml files may compute: ``${phantom_folder:}``, ``${groups:...}``. Registered before anything is composed.
+"""What our yaml files may compute: ``${phantom_folder:}``, ``${groups:...}``, ``${unlike:a,b}``.
 
-A run folder's ``config.yaml`` holds results of these, never the expressions.
+Registered before anything is composed. A run folder's ``config.yaml`` holds results of these, never the expressions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ def register() -> None:
 
     OmegaConf.register_new_resolver("phantom_folder", _phantom_folder, replace=True)
     OmegaConf.register_new_resolver("groups", _groups, replace=True)
+    OmegaConf.register_new_resolver("unlike", lambda one, other: bool(one != other), replace=True)
 
 
 def _phantom_folder(*, _parent_: DictConfig) -> str:

@@ -174,6 +174,14 @@ class Training:
         ]
 
 
+def _weighed_by(sources: Sequence[Sourced]) -> str:
+    """The setting by which cases are sampled more often than others: the cohort's own weights are its datasets'."""
+    if len({source.weight for source in sources if source.name == COHORT}) > 1:
+        return "data.datasets"
+    other = next((source.name for source in sources if source.weight != 1 and source.name != COHORT), "pseudo")
+    return f"data.{other}.weight" if other == "pseudo" else f"data.sources.{other}.weight"
+
+
 def samples_of(
     cases: Sequence[StoredCase],
     part: Part,
@@ -183,6 +191,7 @@ def samples_of(
     sites: Mapping[str, int],
     seed: int,
     weights: Sequence[float] | None = None,
+    weighed_by: str = "",
     deferred: bool = False,
 ) -> Samples:
     """The samples of these cases, as the view sees them; only training ones are augmented.
@@ -195,6 +204,7 @@ def samples_of(
         sites: site name to index.
         seed: of the run.
         weights: how often each case is sampled, relative to the others; None: all alike.
+        weighed_by: the setting that says so.
         deferred: leave augmentation to the device, where it can be left (``samples.completed``).
 
     Raises:
@@ -204,7 +214,7 @@ def samples_of(
     modality = OneModality(len(view.preparation.channels), seed, fixed=part == "val") if view.any_contrast else None
     return Samples(
         cases,
-        view.sampler.places(cases, Drawing(part, seed, batch_size, weights)),
+        view.sampler.places(cases, Drawing(part, seed, batch_size, weights, weighed_by)),
         sites=sites,
         seed=seed,
         augment=view.augment if part == "train" else None,
@@ -243,7 +253,8 @@ def training_samples(
     if mixing is None:
         cases = [case for source in sources for case in source.cases]
         weights = [source.weight for source in sources for _ in source.cases]
-        samples = samples_of(cases, "train", view=view, seed=seed, weights=weights, **settings)
+        settings |= {"weights": weights, "weighed_by": _weighed_by(sources)}
+        samples = samples_of(cases, "train", view=view, seed=seed, **settings)
         return samples, view.order_of("train")
     cohort = samples_of(sources[0].cases, "train", view=view, seed=seed, **settings)
     sets: list[SampleSet] = [cohort]

@@ -13,7 +13,7 @@ from strokelab.contract import Prediction
 from strokelab.errors import ConfigError, DataError
 from strokelab.evaluation.cohort import store_of
 from strokelab.evaluation.entries import Entry
-from strokelab.evaluation.outcomes import Keeper, Outcome, outcomes_of, own_metrics
+from strokelab.evaluation.outcomes import Keeper, Outcome, outcomes_of, own_metrics, with_classes
 from strokelab.inference.postprocess import asks_classes
 from strokelab.inference.progress import shown_in
 from strokelab.preparation.progress import advancing, bar
@@ -111,7 +111,7 @@ def _scored(
         shown = stack.enter_context(bar(f"Predicting with {entry.label}, image by image", len(stored), shown=True))
         stack.enter_context(shown_in(shown))
         for one in advancing(shown, stored):
-            for name, prediction in predictions_of(run, one, named, mean):
+            for name, prediction in predictions_of(run, one, named, mean, classes=with_classes(settings)):
                 scorers[name].add(one.case, prediction, settings=run.settings, recipe=dict(recipe))
     found = []
     for name, row in rows.items():
@@ -121,7 +121,7 @@ def _scored(
 
 
 def predictions_of(
-    run: Run, stored: StoredImages, named: Sequence[str], mean: str | None
+    run: Run, stored: StoredImages, named: Sequence[str], mean: str | None, *, classes: bool = False
 ) -> Iterator[tuple[str, Prediction | DataError]]:
     """For one case: row -> its prediction; the mean of a case of one image is that image.
 
@@ -130,6 +130,7 @@ def predictions_of(
         stored: the case.
         named: modalities that have a row.
         mean: how the row of the mean is called; None: there is none.
+        classes: also the probabilities of all classes.
     """
     try:
         forms = stored.load()
@@ -137,11 +138,11 @@ def predictions_of(
         there = [name for name in modalities_of(stored.images) if name in named]
         yield from ((name, error) for name in [*there, *([mean] if mean else [])])
         return
-    score = partial(run.scores, classes=asks_classes(run.postprocess))
+    score = partial(run.scores, classes=classes or asks_classes(run.postprocess))
     for number, (used, scores) in enumerate(each_and_mean(forms, score)):
         name = modalities_of(used)[0] if number < len(forms) else mean
         if name is not None:
-            yield name, run.finished(used, scores)
+            yield name, run.finished(used, scores, classes)
 
 
 def of_modality(scores: Scores, name: str) -> Scores:

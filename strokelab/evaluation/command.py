@@ -247,7 +247,7 @@ def _check(settings: Settings) -> None:
         "part": PARTS,
         "rescore": ("auto", True),
         "save_predictions": (None, True, False),
-        "overlays": ("dice", "size", "shared"),
+        "overlays": ("dice", "size", "shared", "classes"),
     }
     for key, allowed in choices.items():
         if settings[key] not in allowed:

@@ -27,6 +27,8 @@ from strokelab.report.overlays import qc_picture
 from strokelab.runs.alone import StoredImages
 from strokelab.scoring import Scores, score_cases
 
+CLASSES = "classes"
+"""A word of ``overlays``: as ``shared``, with all classes of a network that names them."""
 FEW = 6
 """Up to so many runs named on the command line are looked at one by one; of more, and of sweeps, the models are."""
 
@@ -70,7 +72,7 @@ def outcomes_of(entries: Sequence[Entry], settings: Settings, out: Path) -> list
     outcomes = []
     for entry, known, stored in zip(entries, own, prepared, strict=True):
         if isinstance(known, Scores):
-            masks = KeptMasks(probabilities=_graded(settings))
+            masks = KeptMasks(probabilities=_graded(settings), labels=with_classes(settings))
             outcomes.append(Outcome(entry, known.named(entry.label), masks=masks))
         else:
             outcomes.append(replace(_predicted(entry, stored, settings, out), again=known))
@@ -88,7 +90,7 @@ def with_overlays(outcomes: Sequence[Outcome], settings: Settings) -> list[Outco
         groups.setdefault(group, []).append(outcome.scores.cases)
     by_dice: dict[str, dict[str, str]] = {}
     by_size: dict[str, dict[str, str]] = {}
-    shared = _shared(outcomes) if settings.get("overlays") == "shared" else {}
+    shared = _shared(outcomes) if settings.get("overlays") in ("shared", CLASSES) else {}
     for tables in groups.values():
         rows = pd.concat(tables, ignore_index=True)
         chosen = [(by_dice, cases_to_show(rows))] + ([(by_size, cases_by_size(rows))] if _graded(settings) else [])
@@ -113,6 +115,11 @@ def _shared(outcomes: Sequence[Outcome]) -> dict[str, dict[str, str]]:
     for label, run, case in cases_of_all(pd.concat(tables, ignore_index=True)):
         wanted.setdefault(run, {})[case] = label
     return wanted
+
+
+def with_classes(settings: Settings) -> bool:
+    """Whether all models are shown side by side with the most probable class of each voxel."""
+    return bool(settings.get("overlays") == CLASSES)
 
 
 def _graded(settings: Settings) -> bool:
@@ -173,7 +180,7 @@ class Keeper:
     """
 
     def __init__(self, entry: Entry, settings: Settings, out: Path, provenance: Mapping[str, str]) -> None:
-        self._masks = KeptMasks(probabilities=_graded(settings))
+        self._masks = KeptMasks(probabilities=_graded(settings), labels=with_classes(settings))
         self._derivative: Derivative | None = None
         if _saves(entry, settings):
             name = f"strokelab-{entry.label}".replace("/", "-").replace(" ", "-")
@@ -189,7 +196,8 @@ class Keeper:
         """
         self._masks.keep(prediction)
         if self._derivative is not None:
-            self._derivative.write(prediction, modality=case.reference_modality)
+            plain = replace(prediction, classes=None)  # of which a picture alone was asked for
+            self._derivative.write(plain, modality=case.reference_modality)
             save_qc(self._derivative, case, prediction)
 
     def finish(self) -> KeptMasks:
@@ -230,18 +238,22 @@ def _overlays(
     outcome: Outcome, wanted: Mapping[str, str], settings: Settings, *, graded: bool = False
 ) -> list[Overlay]:
     by_id = {case.case_id: case for case in outcome.entry.cohort.cases if case.case_id in wanted}
-    unseen = [case for case_id, case in by_id.items() if case_id not in outcome.masks]
+    again = with_classes(settings) and not outcome.entry.modality  # images of a case alone kept theirs before
+    unseen = [case for case_id, case in by_id.items() if again or case_id not in outcome.masks]
     if unseen:
         run = outcome.entry.load(settings)
         store = store_of(settings)
         for stored in outcome.entry.stored(store, unseen, progress=False):
-            outcome.masks.keep(run.predict_prepared(stored.load()))
+            form = stored.load()
+            outcome.masks.keep(run.predict_prepared(form, classes=True) if again else run.predict_prepared(form))
     return [
         overlay_of(
             label,
             by_id[case_id],
             outcome.masks.mask(case_id),
             outcome.masks.probability(case_id) if graded else None,
+            outcome.masks.labels(case_id),
+            outcome.masks.class_names,
         )
         for case_id, label in wanted.items()
         if case_id in by_id  # not where the data are elsewhere

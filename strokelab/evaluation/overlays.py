@@ -15,9 +15,15 @@ class KeptMasks:
 
     Args:
         probabilities: keep them, too, in steps of 1/255: some hundred kilobytes each.
+        labels: keep the most probable class of each voxel, too, of predictions that have all named classes.
+
+    Attributes:
+        class_names: of the labels.
     """
 
-    def __init__(self, *, probabilities: bool = False) -> None:
+    def __init__(self, *, probabilities: bool = False, labels: bool = False) -> None:
+        self._labels: dict[str, bytes] | None = {} if labels else None
+        self.class_names: tuple[str, ...] = ()
         self._masks: dict[str, tuple[tuple[int, ...], bytes]] = {}
         self._probabilities: dict[str, bytes] | None = {} if probabilities else None
 
@@ -26,6 +32,10 @@ class KeptMasks:
         if self._probabilities is not None and prediction.probability is not None:
             steps = np.rint(255 * prediction.probability.astype(np.float32)).astype(np.uint8)
             self._probabilities[prediction.case_id] = zlib.compress(steps.tobytes(), level=1)
+        if self._labels is not None and prediction.classes is not None and prediction.class_names:
+            labels = prediction.classes.argmax(axis=0).astype(np.uint8)
+            self._labels[prediction.case_id] = zlib.compress(labels.tobytes(), level=1)
+            self.class_names = prediction.class_names
         packed = np.packbits(prediction.mask.astype(bool), axis=None)
         self._masks[prediction.case_id] = (prediction.mask.shape, zlib.compress(packed.tobytes(), level=1))
 
@@ -37,6 +47,13 @@ class KeptMasks:
         shape, content = self._masks[case_id]
         bits = np.frombuffer(zlib.decompress(content), dtype=np.uint8)
         return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+
+    def labels(self, case_id: str) -> NDArray[np.uint8] | None:
+        """The most probable class (X, Y, Z) of a case's voxels; None where it was not kept."""
+        content = (self._labels or {}).get(case_id)
+        if content is None:
+            return None
+        return np.frombuffer(zlib.decompress(content), dtype=np.uint8).reshape(self._masks[case_id][0])
 
     def probability(self, case_id: str) -> NDArray[np.float32] | None:
         """The probability (X, Y, Z) of a case, in steps of 1/255; None where it was not kept."""

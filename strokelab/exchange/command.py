@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from strokelab import runs
 from strokelab.command_words import word
-from strokelab.data import read_cases, readers
+from strokelab.contract import Case
+from strokelab.data import SEVERAL, read_cases, readers
 from strokelab.data.splits import SizeBalancedKFold, Split
 from strokelab.data.volumes import lesion_volumes_ml
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, RunError
 from strokelab.exchange.raw_dataset import SPLITS, export_nnunet, recorded_splits
+from strokelab.files import natural_key
 
 
 def export_cohort(
@@ -34,15 +37,19 @@ def export_cohort(
     Raises:
         StrokelabError: as ``export_nnunet``.
     """
-    # The whole release: scans without masks are nnU-Net's test set.
-    cases = read_cases(dataset, root, **({"subset": "all"} if "subset" in readers.options(dataset) else {}))
+    several = dataset == SEVERAL
+    if several:
+        cases, recorded = _recorded(root)
+        modalities = modalities or recorded
+    else:  # the whole release: scans without masks are nnU-Net's test set
+        cases = read_cases(dataset, root, **({"subset": "all"} if "subset" in readers.options(dataset) else {}))
     splits: Sequence[Split] = ()
     if sweep is not None:
         splits = recorded_splits(sweep)
     elif folds:
         labelled = [case for case in cases if case.labelled]
         volumes = lesion_volumes_ml(labelled, workers=2)
-        rules = [SizeBalancedKFold(fold, folds, val_fraction) for fold in range(folds)]
+        rules = _rules(folds, val_fraction, each=several)
         splits = [rule(labelled, lambda: volumes) for rule in rules]
     written = export_nnunet(cases, out, name=name or dataset, number=number, splits=splits, modalities=modalities)
     console.print(
@@ -55,6 +62,41 @@ def export_cohort(
         place = f"nnUNet_preprocessed/{written.folder.name}/"
         line = f"Folds: copy {written.folder / SPLITS} to {place} after nnUNetv2_plan_and_preprocess"
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _rules(folds: int, val_fraction: float, *, each: bool) -> list[Callable[..., Split]]:
+    """The folds; with ``each`` they are made in each dataset."""
+    rules: list[Callable[..., Split]] = [SizeBalancedKFold(fold, folds, val_fraction) for fold in range(folds)]
+    if not each:
+        return rules
+    from strokelab.data.several_module import EachDataset  # Lightning only where it is needed
+
+    return [EachDataset(rule) for rule in rules]
+
+
+def _recorded(root: Path) -> tuple[list[Case], tuple[str, ...]]:
+    """The cases and channels of a training on several datasets, as its run recorded them.
+
+    Args:
+        root: a run folder, or the folder of a sweep.
+
+    Raises:
+        RunError: there is no run, or one of a single dataset.
+        DataError: the datasets are not where they were.
+    """
+    found = sorted([*root.glob(runs.CONFIG), *root.glob(f"*/{runs.CONFIG}")], key=lambda path: natural_key(str(path)))
+    settings = runs.read_settings(found[0].parent) if found else {}
+    cohort = settings.get("cohort") or {}
+    if cohort.get("dataset") != SEVERAL:
+        raise RunError(
+            root,
+            found=f"a run on {cohort.get('dataset')}" if found else "no run",
+            expected="a run or a sweep with data=several, whose datasets are exported as one",
+            remedy="name such a folder, or the folder of one dataset and its name",
+        )
+    return read_cases(SEVERAL, str(cohort["root"]), **cohort["options"]), tuple(
+        settings["view"]["preparation"]["modalities"]
+    )
 
 
 def import_model(

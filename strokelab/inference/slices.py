@@ -16,9 +16,11 @@ from torch import Tensor
 from strokelab.buildable import buildable
 from strokelab.errors import ConfigError
 from strokelab.inference.accumulate import volume_and_brain
+from strokelab.inference.flips import flipped, flips_of
 from strokelab.sampling.slices import check_slab
 
 Predict = Callable[[Tensor, Tensor], Tensor]
+_OF_SLICES = {-3: -1, -2: -2}  # an axis of volumes (x, y, z), as it is called in slices (Y, X)
 
 
 @buildable("view")
@@ -34,6 +36,8 @@ class SliceWindows:
         min_brain_pixels: a slice with fewer brain pixels is background.
         slices: of the slab that a slice is predicted from, as ``sampling.slices`` has them; 1: the slice alone.
         target: its place in the slab.
+        mirror: axes of a slice along which it is mirrored as well, ``"xy"`` for 4 predictions, whose scores are
+            averaged (nnU-Net); ``"none"``.
 
     Raises:
         ConfigError: one of them is out of range.
@@ -44,9 +48,17 @@ class SliceWindows:
     min_brain_pixels: int = 64
     slices: int = 1
     target: int = 0
+    mirror: str | None = "none"
 
     def __post_init__(self) -> None:
         check_slab("view.windows", self.slices, self.target)
+        if any(-1 in flip for flip in flips_of(self.mirror)):
+            raise ConfigError(
+                "view.windows.mirror",
+                found=repr(self.mirror),
+                expected="letters of x and y, the axes of a slice, or none",
+                remedy="set view.windows.mirror=xy",
+            )
         for name, least in (("batch_size", 1), ("min_brain_pixels", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(
@@ -103,10 +115,17 @@ class SliceWindows:
                 return torch.zeros((blank.shape[1], *mask.shape), dtype=torch.float32, device=blank.device)
             starts = range(0, len(kept), self.batch_size)
             batches = (slice(start, start + self.batch_size) for start in starts)
-            scores = torch.cat([predict(self.samples(volume, kept[batch]), brains[batch]).float() for batch in batches])
+            seen = [self._mirrored(predict, self.samples(volume, kept[batch]), brains[batch]) for batch in batches]
+            scores = torch.cat(seen)
         stack = scores.new_zeros((mask.shape[2], *scores.shape[1:]))
         stack[kept.to(scores.device)] = scores
         return stack.permute(1, 3, 2, 0)
+
+    def _mirrored(self, predict: Predict, image: Tensor, brain: Tensor) -> Tensor:
+        """The mean of the scores of slices (B, C, Y, X) and of their mirror images, turned back."""
+        flips = [tuple(_OF_SLICES[axis] for axis in flip) for flip in flips_of(self.mirror)]
+        scores = [flipped(predict(flipped(image, flip), flipped(brain, flip)).float(), flip) for flip in flips]
+        return scores[0] if len(scores) == 1 else torch.stack(scores).mean(dim=0)
 
     def samples(self, volume: Tensor, places: Tensor) -> Tensor:
         """What the network is given of some slices: (N, C * slices, Y, X), contiguous; slices beyond the volume are 0.

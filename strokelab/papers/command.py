@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -15,8 +15,10 @@ from rich.markup import escape
 from strokelab.configuration import compose, conf_folder, plain
 from strokelab.errors import ConfigError
 from strokelab.foreign_text import printable
+from strokelab.papers.costs import cost_columns, costs_of
 from strokelab.papers.standing import (
     MADE,
+    MODELS,
     KnownRun,
     State,
     figure_state,
@@ -83,6 +85,23 @@ def list_papers(asked: Asked, console: Console) -> dict[str, State]:
     return states
 
 
+def described(states: Mapping[str, State]) -> list[dict[str, Any]]:
+    """What ``list_papers`` found, as plain data."""
+    known = items()
+    return [
+        {
+            "name": name,
+            "kind": "table" if isinstance(known[name], PaperTable) else "figure",
+            "title": known[name].title,
+            "paper": known[name].citation,
+            "state": state.word,
+            "text": state.text,
+            "commands": list(state.commands),
+        }
+        for name, state in states.items()
+    ]
+
+
 def state_of(item: Item, known: Sequence[KnownRun]) -> State:
     """How a table or figure stands."""
     return table_state(item, known) if isinstance(item, PaperTable) else figure_state(item, known)
@@ -117,6 +136,8 @@ def _table(table: PaperTable, asked: Asked, console: Console) -> list[Path]:
 
     if table.impossible:
         return _submitted(table, asked, console)
+    if not asked.runs and cost_columns(table):
+        return _costs(table, asked, console)
     evaluation, report = _evaluated(table, asked, table.protocol.profile, papers=table.name)
     found = beside(table, evaluation)
     if isinstance(found, str):
@@ -135,13 +156,28 @@ def _table(table: PaperTable, asked: Asked, console: Console) -> list[Path]:
     return _told([report, *paths], console)
 
 
+def _costs(table: PaperTable, asked: Asked, console: Console) -> list[Path]:
+    """What models alone decide, at once; the scores are those of runs."""
+    from strokelab.files import make_folder
+    from strokelab.report.exports import write_tables
+    from strokelab.report.terminal import page_table
+
+    shown = costs_of(table)
+    console.print(page_table(shown))
+    if len(cost_columns(table)) < len(table.columns):
+        _say(console, "Scores: runs missing. They come from:")
+        for command in (*training_commands(table), making_command(table)):
+            _say(console, f"  {command}")
+    return _told(write_tables([shown], make_folder(asked.out)), console)
+
+
 def _figure(figure: PaperFigure, asked: Asked, console: Console) -> list[Path]:
     from strokelab.report.pictures import Section
 
-    if figure.impossible or figure.not_built:
+    if figure.impossible:
         raise ConfigError(
             figure.name,
-            found=figure.impossible or f"not built yet: {figure.not_built}",
+            found=figure.impossible,
             expected="a figure that is made here",
             remedy="strokelab paper lists them all",
         )
@@ -272,7 +308,7 @@ def _meant(figure: PaperFigure, name: str) -> bool:
 def _print_state(item: Item, state: State, console: Console) -> None:
     what = item.title.partition(": ")[2] if isinstance(item, PaperTable) else item.shows
     _say(console, f"  {item.name}: {what}")
-    colour = "green" if state.word == MADE else "yellow"
+    colour = "green" if state.word in (MADE, MODELS) else "yellow"
     text = f": {state.text}" if state.text else ""
     console.print(f"      {escape(state.word + text)}", style=colour, highlight=False, soft_wrap=True)
     for command in state.commands:

@@ -11,16 +11,17 @@ from strokelab.configuration import Settings
 from strokelab.evaluation.material import held_out_site, parts_of
 from strokelab.evaluation.recipes import unlike_recipes
 from strokelab.evaluation.sweep import gather_all, is_sweep
+from strokelab.papers.costs import cost_columns
 from strokelab.report.paper_figures import PaperFigure
 from strokelab.report.paper_tables import PaperRow, PaperTable, site_number
 
-MADE, PART, MISSING, IMPOSSIBLE, NOT_BUILT, SCANS = (
+MADE, PART, MISSING, IMPOSSIBLE, SCANS, MODELS = (
     "of these runs",
     "in part of these runs",
     "runs missing",
     "not possible here",
-    "not built yet",
     "of scans alone",
+    "of models alone",
 )
 
 
@@ -82,19 +83,27 @@ def table_state(table: PaperTable, known: Sequence[KnownRun]) -> State:
     rows = [row for row in table.rows if row.open]
     missing = [row for row in rows if not has_run(table, row, known)]
     if len(missing) == len(rows):
-        return State(MISSING, "", commands)
+        return _without_runs(table, commands)
     making = making_command(table)
     if missing:
         return State(PART, f"without {in_words(missing)}", (making, *commands))
     return State(MADE, f"all {len(rows)} rows", (making,))
 
 
+def _without_runs(table: PaperTable, training: tuple[str, ...]) -> State:
+    """A table of which no row has a run: its costs can be counted all the same."""
+    costs = f"strokelab paper {table.name}"
+    if not cost_columns(table):
+        return State(MISSING, "", training)
+    if len(cost_columns(table)) == len(table.columns):
+        return State(MODELS, "", (costs,))
+    return State(MISSING, "costs can be counted without them", (costs, *training))
+
+
 def figure_state(figure: PaperFigure, known: Sequence[KnownRun]) -> State:
     """How a figure stands; any finished run of its data set lets it be made."""
     if figure.impossible:
         return State(IMPOSSIBLE, figure.impossible)
-    if figure.not_built:
-        return State(NOT_BUILT, figure.not_built)
     if figure.of_scans:
         return State(SCANS, "", (making_command(figure),))
     other = any(word.startswith("data=") for word in figure.evaluate)

@@ -72,7 +72,7 @@ def fingerprint(
 
     def row(case: Case) -> tuple[Any, Any, Any]:
         native = read_grid(case.reference_image)
-        orient = Orient(native, "RAS" if preparation.orientation == "RAS" else native.orientation)
+        orient = Orient(native, preparation.axes_of(native))
         box = remembered_box(case, preparation.modalities, store).along(orient)
         return orient.target.spacing, orient.target.shape, box.shape
 

@@ -56,15 +56,19 @@ def _say_range(voxels: NDArray[np.float32], path: Path, how: str) -> None:
     warnings.warn(f"{found}; {rule}", DataWarning, stacklevel=3)
 
 
-def read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
+def read_image(path: Path, *, flat: bool = False) -> tuple[NDArray[np.float32], Grid]:
     """The voxels (X, Y, Z) of an image that shows something, and its grid.
+
+    Args:
+        path: of the file.
+        flat: it may show nothing, as a mask that another model left and that is used as it is.
 
     Raises:
         DataError: as ``nifti.read_voxels``, and when all voxels are the same.
     """
     voxels, grid = read_voxels(path)
     low, high = float(voxels.min()), float(voxels.max())
-    if low == high:
+    if low == high and not flat:
         raise DataError(
             path,
             found=f"a constant image: every voxel is {low:g}",

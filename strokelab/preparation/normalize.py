@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Normalization = Literal[
     "zscore_slice_brain",
+    "zscore_pixel",
+    "zscore_pixel_slice",
     "zscore_brain",
     "zscore_volume",
     "zscore_nonzero",
@@ -43,6 +45,8 @@ def normalize(
         image: grey values.
         brain: the pixels whose statistics count, (X, Y, Z); for ``"zscore_nonzero"`` the region that is not zero.
         how: ``"zscore_slice_brain"``: each axial slice by mean and SD of its own brain pixels (SG-Net);
+            ``"zscore_pixel"``: each pixel of the slices by mean and SD of its own values in all of them, and
+            ``"zscore_pixel_slice"``: the same, then as ``"zscore_slice_brain"`` (multi-path 2.5D, Xue 2020);
             ``"zscore_brain"``: the volume by those of its brain; ``"zscore_volume"``: by those of all its voxels;
             ``"zscore_nonzero"``: the region by its own, 0 outside (nnU-Net, where a crop saves much);
             ``"zscore_equalised"``: as ``"zscore_volume"``, of the ``equalised`` volume (SynthStroke);
@@ -54,6 +58,10 @@ def normalize(
     out = np.empty_like(image) if out is None else out
     if how == "zscore_slice_brain":
         zscore_slices(image, brain, out)
+    elif how in ("zscore_pixel", "zscore_pixel_slice"):
+        zscore_pixels(image, out)
+        if how == "zscore_pixel_slice":
+            zscore_slices(out, brain, out)
     elif how == "none":
         out[...] = image
     elif how in ("scale255", "max255"):
@@ -111,6 +119,22 @@ def zscore_slices(image: Volume, brain: NDArray[np.bool_], out: Volume) -> None:
     flat = FLAT * max((math.hypot(mean, sd) for mean, sd in found), default=0.0)
     for pixels, (mean, sd), result in zip(image.T, found, out.T, strict=True):
         _standardize(pixels, mean, sd, result, flat)
+
+
+def zscore_pixels(image: Volume, out: Volume) -> None:
+    """Each pixel ``[x, y, :]``: minus the mean, over the SD of its values in all slices, background included.
+
+    Pixels that are flat (SD below ``FLAT`` times the grey values of the brightest pixel) become 0.
+    """
+    means = image.mean(axis=2, dtype=np.float64)
+    squares = np.zeros_like(means)
+    for pixels in image.T:  # slice by slice: no copy of the volume
+        squares += np.square(pixels.T - means)
+    sds = np.sqrt(squares / image.shape[2])
+    flat = sds <= FLAT * float(np.hypot(means, sds).max(initial=0.0))
+    scale = np.divide(1.0, sds, out=np.zeros_like(sds), where=~flat)
+    for pixels, result in zip(image.T, out.T, strict=True):
+        result[...] = ((pixels.T - means) * scale).T
 
 
 def _mean_and_sd(values: NDArray[np.float32]) -> tuple[float, float]:

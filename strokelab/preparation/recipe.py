@@ -6,10 +6,10 @@ Knows files, grids and grey values; knows no store (``preparation.store`` keeps 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from strokelab.nifti import read_grid, read_lesion, read_union
 from strokelab.placement import check_covers
 from strokelab.preparation.brain import find_brain
 from strokelab.preparation.crop import Axes, crop_box
+from strokelab.preparation.further import FurtherChannels, ready_of
 from strokelab.preparation.images import normalized, physical_units, read_image
 from strokelab.preparation.maps import layouts_of, maps_onto
 from strokelab.preparation.mirror import Mirror
@@ -38,21 +39,11 @@ _FINEST_MM, _LONGEST = 0.05, 4096
 _WORDS: dict[str, tuple[str | None, ...]] = {
     "box": (None, "nonzero"),
     "interpolation": ("linear", "cubic"),
-    "orientation": ("RAS", "file"),
+    "orientation": ("RAS", "file", "RSA", "ASR"),
     "clip": ("perfusion", "none"),
 }
 MOST_VOXELS = 2**29
 """2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
-
-
-class FurtherChannels(Protocol):
-    """Makes channels beside the modalities, e.g. mirrored ones: a frozen dataclass of plain data, which is hashed."""
-
-    def names(self, modalities: Sequence[str]) -> Sequence[str]:
-        """Of the channels it adds, in order."""
-
-    def __call__(self, image: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
-        """The added channels (C', X, Y, Z) from the modalities (C, X, Y, Z) in their units, before normalisation."""
 
 
 @buildable("view")
@@ -69,7 +60,8 @@ class Preparation:
         box: ``"nonzero"`` cuts the case to the box of voxels at which any modality is not zero, before ``spacing``
             and ``crop``; predictions are 0 outside it. None keeps the whole volume.
         interpolation: of images, ``"linear"`` or ``"cubic"``; masks are linear, cut at one half.
-        orientation: ``"RAS"``, or ``"file"``: axes run as in the case's own file, and X, Y, Z above are the file's.
+        orientation: where the axes X, Y, Z of the prepared grid, also those above, run to: ``"RAS"``; ``"RSA"`` or
+            ``"ASR"``: the slices [:, :, z] are coronal or sagittal; ``"file"``: as in the case's own file.
         clip: ``"perfusion"``: perfusion maps to their 1st to 99th percentile in the brain; ``"none"``: as they are.
         onto: a grid in the world that the case is brought to before the crop, in place of ``spacing``; None: the
             case's own field of view. No setting of a config: ``preparation.adaptation`` chooses it for single scans.
@@ -91,7 +83,7 @@ class Preparation:
     offset: Axes | None = None
     box: Literal["nonzero"] | None = None
     interpolation: Literal["linear", "cubic"] = "linear"
-    orientation: Literal["RAS", "file"] = "RAS"
+    orientation: Literal["RAS", "file", "RSA", "ASR"] = "RAS"
     clip: Literal["perfusion", "none"] = "perfusion"
     onto: Grid | None = None
     maps: tuple[str, ...] = ()
@@ -153,7 +145,8 @@ class Preparation:
         if not isinstance(self.normalize, Mapping):
             return self.normalize
         own = self.originals.get(channel, channel)
-        return self.normalize.get(channel, self.normalize.get(own, ""))
+        rule = "none" if self.further is not None and channel in ready_of(self.further, self.modalities) else ""
+        return self.normalize.get(channel, self.normalize.get(own, rule))
 
     @property
     def centred(self) -> tuple[str, ...]:
@@ -164,6 +157,10 @@ class Preparation:
     def looks_at_nonzero(self) -> bool:
         """Whether it matters where images are not zero."""
         return bool(self.box) or any(self.normalization_of(name) == "zscore_nonzero" for name in self.channels)
+
+    def axes_of(self, native: Grid) -> str:
+        """Where the axes of a prepared grid run to, for a case whose own grid is ``native``."""
+        return native.orientation if self.orientation == "file" else self.orientation
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; ``Preparation(**content)`` reads it back where none of these objects is in it.
@@ -242,7 +239,8 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     image = np.empty((len(rules), *target.shape[::-1]), dtype=np.float32).transpose(0, 3, 2, 1)
     for channel, modality in zip(image, preparation.modalities, strict=False):
         path = case.images[modality]
-        voxels, grid = reference if path == case.reference_image else read.get(path) or read_image(path)
+        known = reference if path == case.reference_image else read.get(path)
+        voxels, grid = known or read_image(path, flat=preparation.normalization_of(modality) == "none")
         check_covers(path, grid, case.reference_image, native, native_brain)
         where = grid if registered is None else registered.carried(grid)
         channel[...] = image_onto(voxels, where, steps, preparation.interpolation)
@@ -287,7 +285,7 @@ def plan_steps(native: Grid, preparation: Preparation, box: Box | None = None) -
         preparation: what to do.
         box: of voxels of ``native``, to cut first; None: the whole volume.
     """
-    orient = Orient(native, "RAS" if preparation.orientation == "RAS" else native.orientation)
+    orient = Orient(native, preparation.axes_of(native))
     steps: list[Step] = [orient]
     grid = orient.target
     if box is not None and box.shape != native.shape:

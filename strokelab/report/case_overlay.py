@@ -12,9 +12,14 @@ from strokelab.report.material import Overlay
 
 
 def overlay_of(
-    label: str, case: Case, mask: NDArray[np.uint8], probability: NDArray[np.float32] | None = None
+    label: str,
+    case: Case,
+    mask: NDArray[np.uint8],
+    probability: NDArray[np.float32] | None = None,
+    labels: NDArray[np.uint8] | None = None,
+    class_names: tuple[str, ...] = (),
 ) -> Overlay:
-    """One case for the report, its mask and probability (X, Y, Z) on the grid of its reference image."""
+    """One case for the report, its mask, probability and classes (X, Y, Z) on the grid of its reference image."""
     voxels, grid = read_voxels(case.reference_image)
     reference = read_lesion(case.lesions, grid, case.reference_image)
     orient = Orient(grid)
@@ -29,4 +34,6 @@ def overlay_of(
         prediction=orient.apply(mask),
         spacing=orient.target.spacing,
         probability=None if probability is None else orient.apply(probability),
+        labels=None if labels is None else orient.apply(labels),
+        class_names=class_names,
     )

@@ -52,6 +52,8 @@ class Overlay:
     prediction: NDArray[Any]  # (X, Y, Z), non-zero = lesion
     spacing: tuple[float, float, float]  # mm
     probability: NDArray[Any] | None = None  # (X, Y, Z), shown in place of the prediction's mask
+    labels: NDArray[Any] | None = None  # (X, Y, Z), the most probable class, 0 the first of class_names
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

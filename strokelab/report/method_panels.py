@@ -27,6 +27,9 @@ from strokelab.report.pictures import Picture, Section, listed, stored
 ANCHOR, TITLE = "methods", "Methods side by side"
 REFERENCE = "#56B4E9"
 _FAILURES = ("worst", "joined")
+# Chalcroft 2024, figure 3: grey matter, white matter, partial volume, CSF, stroke; others as they come.
+_CLASSES = {"GM": "#1F3A93", "WM": "#56B4E9", "PV": "#2CA02C", "CSF": "#FFB000", "lesion": "#E8000B"}
+_OTHERS = ("#AA78D2", "#8C564B", "#17BECF", "#BCBD22")
 _INCHES = 1.15  # of a panel's width
 _AXIAL = PLANES[0]
 
@@ -36,7 +39,7 @@ Row = Mapping[str, Overlay]  # model -> its overlay of one case
 def method_section(evaluation: Evaluation) -> Section:
     """Two pictures: the cases on which the models do well on average, and those on which they fail.
 
-    The cases are those that ``overlays=shared`` chose; without them the section says so.
+    The cases are those that ``overlays=shared`` or ``classes`` chose; without them the section says so.
     """
     rows = shared_rows(evaluation)
     if not rows:
@@ -83,7 +86,7 @@ def method_figure(rows: Mapping[str, Row], models: Sequence[str]) -> Figure:
         fill(line[1], view.reference, REFERENCE, view.extent)
         for axes, model in zip(line[2:], models, strict=True):
             if model in row:
-                for colour, mask in view.kinds(row[model]).items():
+                for colour, mask in view.painted(row[model]).items():
                     fill(axes, mask, colour, view.extent)
                 axes.set_title(f"Dice {row[model].dice:.2f}", fontsize=7)
         for axes in line:  # a contour at the border would widen its panel
@@ -95,9 +98,20 @@ def method_figure(rows: Mapping[str, Row], models: Sequence[str]) -> Figure:
     for axes, heading in zip(grid[0], headings, strict=True):
         text = axes.get_title()
         axes.set_title(f"{heading}\n{text}" if text else heading, fontsize=7, parse_math=False)
-    handles = [Patch(color=colour, label=name) for name, colour in KINDS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    every = [overlay for row in rows.values() for overlay in row.values()]
+    named = {name: colour for overlay in every for name, colour in class_colours(overlay).items()}
+    kinds = KINDS if any(overlay.labels is None for overlay in every) else {}
+    handles = [Patch(color=colour, label=name) for name, colour in {**kinds, **named}.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
+
+
+def class_colours(overlay: Overlay) -> dict[str, str]:
+    """The colours in which the classes of an overlay are painted, by name; the first one, background, has none."""
+    if overlay.labels is None:
+        return {}
+    further = iter(_OTHERS * len(overlay.class_names))
+    return {name: _CLASSES.get(name) or next(further) for name in overlay.class_names[1:]}
 
 
 class _View:
@@ -120,6 +134,13 @@ class _View:
     def cut(self, array: Array) -> Array:
         """The slice of a volume (X, Y, Z) within the head."""
         return _AXIAL.cut(array[self.box], self.place - self.box[_AXIAL.normal].start)
+
+    def painted(self, overlay: Overlay) -> dict[str, Array]:
+        """Colour -> voxels of the slice: of each class where the overlay has them, else right and wrong ones."""
+        if overlay.labels is None:
+            return self.kinds(overlay)
+        labels, colours = self.cut(overlay.labels), class_colours(overlay)
+        return {colours[name]: labels == place for place, name in enumerate(overlay.class_names) if name in colours}
 
     def kinds(self, overlay: Overlay) -> dict[str, Array]:
         """Colour -> voxels of the slice, right and wrong ones."""

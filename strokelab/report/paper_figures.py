@@ -22,7 +22,7 @@ class PaperFigure:
         title: of the figure.
         citation: of the paper.
         shows: what is seen, in words of ours.
-        made_by: the function of ``report`` that makes it; "" = none does, and ``impossible`` or ``not_built`` says why.
+        made_by: the function of ``report`` that makes it; "" = none does, and ``impossible`` says why.
         pictures: names (patterns) of the pictures of an evaluation that are meant; (): the function looks at the scans
             of a data set and at no run.
         dataset: of ``conf/data``, whose scans it shows.
@@ -31,7 +31,6 @@ class PaperFigure:
         evaluate: as of ``PaperTable``.
         profile: of the metrics.
         impossible: why it cannot be made here.
-        not_built: what is missing here to make it.
     """
 
     name: str
@@ -46,7 +45,6 @@ class PaperFigure:
     evaluate: tuple[str, ...] = ()
     profile: str = "default"
     impossible: str = ""
-    not_built: str = ""
 
     @property
     def of_scans(self) -> bool:
@@ -76,8 +74,8 @@ def load_figure(path: Path) -> PaperFigure:
         lists = {key: tuple(content.get(key, ())) for key in _LISTS}
         figure = PaperFigure(**{**content, **lists, "name": path.stem})
         find_profile(figure.profile)
-        if sum(map(bool, (figure.made_by, figure.impossible, figure.not_built))) != 1:
-            raise ValueError("expected one of made_by, impossible and not_built")
+        if bool(figure.made_by) == bool(figure.impossible):
+            raise ValueError("expected one of made_by and impossible")
     except (OSError, yaml.YAMLError, TypeError, ValueError, ConfigError) as error:
         raise ConfigError(
             path,

@@ -43,6 +43,7 @@ _ADDED: Mapping[str, Any] = {
     "data.options.values": None,
     "data.sources": {"synthetic": None},
     "init_weights": None,
+    "model.network.mirrored": True,
     "stages": {},
     "split.contiguous": False,
     "split.stratify": "none",

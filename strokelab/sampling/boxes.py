@@ -56,12 +56,14 @@ class Drawing:
         seed: of the run.
         batch_size: samples per step, over all processes.
         weights: how often each case is sampled, relative to the others; None: all alike.
+        weighed_by: the setting that says so.
     """
 
     part: Part
     seed: int
     batch_size: int
     weights: Sequence[float] | None = None
+    weighed_by: str = "data.pseudo.weight"
 
 
 class Places(Protocol):
@@ -200,9 +202,10 @@ def check_unweighted(drawing: Drawing, sampler: object) -> None:
     """
     weights = sorted(set(drawing.weights or ()))
     if len(weights) > 1:
+        alike = f"set {drawing.weighed_by}=1" if drawing.weighed_by.endswith(".weight") else "leave the weights out"
         raise ConfigError(
-            "data.pseudo.weight",
+            drawing.weighed_by,
             found=f"weights {weights} with {type(sampler).__name__}, which takes every sample in turn",
-            expected="1, or a view that samples its cases at random",
-            remedy="set data.pseudo.weight=1, or the weight of the source that has another",
+            expected="cases of one weight, or a view that samples its cases at random",
+            remedy=f"{alike}, or choose a model with such a view: model=nnunet",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,16 +54,9 @@ class ForegroundPatches:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch", checked_size("view.sampler.patch", self.patch))
-        for name in ("iterations_per_epoch", "validation_iterations", "voxels_per_case"):
-            if not _is_count(getattr(self, name)):
-                raise _setting(name, getattr(self, name), "a whole number of at least 1")
-        for name in ("iterations_per_epoch", "validation_iterations"):
-            if getattr(self, name) > _MOST_ITERATIONS:
-                raise _setting(name, getattr(self, name), f"at most {_MOST_ITERATIONS:,}: batches of one epoch")
-        if not 0 <= self.foreground <= 1:
-            raise _setting("foreground", self.foreground, "a share from 0 to 1")
-        if self.foreground_mode not in ("last", "random"):
-            raise _setting("foreground_mode", self.foreground_mode, "last or random")
+        if not _is_count(self.voxels_per_case):
+            raise _setting("voxels_per_case", self.voxels_per_case, "a whole number of at least 1")
+        check_epochs(self)
 
     def places(self, cases: Sequence[Sampled], drawing: Drawing) -> ForegroundPlaces:
         """Cases sampled at random, and a patch of each.
@@ -87,9 +80,7 @@ class ForegroundPatches:
 
     def is_forced(self, place: int, batch_size: int, stream: np.random.Generator) -> bool:
         """Whether sample ``place`` of a batch must hold lesion; the stream serves mode "random" alone."""
-        if self.foreground_mode == "random":
-            return bool(stream.random() < self.foreground)
-        return place >= round(batch_size * (1 - self.foreground))
+        return is_forced(self, place, batch_size, stream)
 
     def kept_voxels(self, lesion: NDArray[np.uint8], stream: np.random.Generator) -> NDArray[np.int64]:
         """Lesion voxels to choose from, as indices into the flat mask in memory order (Z, Y, X).
@@ -153,7 +144,7 @@ class ForegroundPlaces:
             )
         self.sampler, self.cases, self.drawing = sampler, list(cases), drawing
         self.size = sampler.patch
-        self.shares = _shares(drawing.weights, self.cases)
+        self.shares = shares_of(drawing.weights, self.cases)
         self._lesions: dict[int, NDArray[np.int32]] = {}
 
     def __len__(self) -> int:
@@ -184,7 +175,51 @@ class ForegroundPlaces:
         return {**vars(self), "_lesions": {}}  # a loader worker finds them anew
 
 
-def _shares(weights: Sequence[float] | None, cases: Sequence[Sampled]) -> NDArray[np.float64]:
+class Epochs(Protocol):
+    """Settings of a sampler that samples with replacement, so many batches an epoch: as ``ForegroundPatches``."""
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Training batches of an epoch."""
+
+    @property
+    def validation_iterations(self) -> int:
+        """Validation batches."""
+
+    @property
+    def foreground(self) -> float:
+        """Share of forced samples."""
+
+    @property
+    def foreground_mode(self) -> str:
+        """Which samples of a batch are forced."""
+
+
+def check_epochs(sampler: Epochs) -> None:
+    """Raise for a setting out of range.
+
+    Raises:
+        ConfigError: it names the setting.
+    """
+    for name in ("iterations_per_epoch", "validation_iterations"):
+        if not _is_count(getattr(sampler, name)):
+            raise _setting(name, getattr(sampler, name), "a whole number of at least 1")
+        if getattr(sampler, name) > _MOST_ITERATIONS:
+            raise _setting(name, getattr(sampler, name), f"at most {_MOST_ITERATIONS:,}: batches of one epoch")
+    if not 0 <= sampler.foreground <= 1:
+        raise _setting("foreground", sampler.foreground, "a share from 0 to 1")
+    if sampler.foreground_mode not in ("last", "random"):
+        raise _setting("foreground_mode", sampler.foreground_mode, "last or random")
+
+
+def is_forced(sampler: Epochs, place: int, batch_size: int, stream: np.random.Generator) -> bool:
+    """Whether sample ``place`` of a batch must hold lesion; the stream serves mode "random" alone."""
+    if sampler.foreground_mode == "random":
+        return bool(stream.random() < sampler.foreground)
+    return place >= round(batch_size * (1 - sampler.foreground))
+
+
+def shares_of(weights: Sequence[float] | None, cases: Sequence[Sampled]) -> NDArray[np.float64]:
     """Upper ends (N,) of the cases' parts of [0, 1)."""
     each = np.ones(len(cases)) if weights is None else np.asarray(weights, dtype=np.float64)
     if len(each) != len(cases):

@@ -37,7 +37,16 @@ from strokelab.training.precision import settle
 from strokelab.training.probe import probe_sites
 from strokelab.training.processes import meet, own_rank, started_by_first, watched
 from strokelab.training.prolong import ended_early, going_on, told
-from strokelab.training.stages import as_checked, begin_next, check_best, following, forget_first, keep_ended, reached
+from strokelab.training.stages import (
+    as_checked,
+    begin_next,
+    check_best,
+    check_kept,
+    following,
+    forget_first,
+    keep_ended,
+    reached,
+)
 from strokelab.training.stages import told as told_of_stage
 from strokelab.training.start import (
     PLAIN_KEYS,
@@ -105,6 +114,7 @@ def train(cfg: DictConfig) -> float | None:
     if start.finished:
         console.print(f"Run folder: [bold]{escape(shown(start.folder))}[/] (finished before; nothing is left to train)")
         return runs.read_objective(start.folder)
+    check_kept(start.settings)
     for one in as_checked(start.settings):
         check_settings(one)
         if start.checkpoint is None:  # runs of earlier versions go on as they were begun

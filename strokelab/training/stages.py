@@ -100,6 +100,27 @@ def check_best(settings: Settings, *, validates: bool) -> None:
         )
 
 
+def check_kept(settings: Settings) -> None:
+    """Whether a checkpoint that only later epochs may become has some epochs, in all stages together.
+
+    Raises:
+        ConfigError: the training ends before them, and that checkpoint is what would be evaluated.
+    """
+    epochs = [one["trainer"].get("max_epochs") for one in of_stages(settings)]
+    if any(each is None or int(each) < 0 for each in epochs):
+        return
+    length, chosen = sum(map(int, epochs)), settings.get("checkpoint", "last")
+    for name, node in settings["callbacks"].items():
+        first = int((node or {}).get("first_epoch") or 0)
+        if first and first >= length and node.get("filename") == chosen:
+            raise ConfigError(
+                f"callbacks.{name}.first_epoch",
+                found=f"{first}, and the training ends after {length} epochs: no weights are ever kept as {chosen}",
+                expected="fewer epochs than the training has",
+                remedy=f"set checkpoint=last, or trainer.max_epochs={first + 1} or more",
+            )
+
+
 def keep_ended(folder: Path, stage: Stage) -> None:
     """Keep the checkpoints of a stage that has ended under its name: ``<stage>.ckpt``, ``<stage>-best.ckpt``, ..."""
     last = folder / runs.CHECKPOINTS / "last.ckpt"

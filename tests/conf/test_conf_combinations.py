@@ -19,6 +19,7 @@ DISTINCT = (
     "deeplabv3plus",
     "dunet",
     "multipath25d",
+    "multipath25d_combiner",
     "nnunet",
     "nnunet2d",
     "nnunet_residual",

@@ -33,3 +33,16 @@ def test_probabilities_come_back_in_steps_of_a_255th_where_they_are_asked_for(sh
     np.testing.assert_allclose(masks.probability("x"), probability, atol=0.5 / 255 + 1e-6)
     assert np.array_equal(masks.mask("x"), prediction.mask)
     assert plain.probability("x") is None
+
+
+def test_the_most_probable_class_comes_back_where_it_is_asked_for():
+    shape = (3, 4, 5)
+    classes = np.random.default_rng(0).random((3, *shape), dtype=np.float32)
+    prediction = Prediction(
+        "x", Grid(shape, np.eye(4)), np.zeros(shape, np.uint8), None, {}, classes=classes, class_names=("a", "b", "c")
+    )
+    masks, plain = KeptMasks(labels=True), KeptMasks()
+    masks.keep(prediction)
+    plain.keep(prediction)
+    assert np.array_equal(masks.labels("x"), classes.argmax(axis=0))
+    assert (masks.class_names, plain.labels("x")) == (("a", "b", "c"), None)

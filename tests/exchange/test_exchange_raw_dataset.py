@@ -6,6 +6,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from strokelab.cli import app
@@ -78,6 +79,37 @@ def test_folds_are_those_of_our_runs_in_their_order(cases, tmp_path):
     assert [set(fold["train"]) for fold in folds] == [set(split.train) for split in splits]
     with pytest.raises(DataError, match=r"split\.csv"):
         recorded_splits(tmp_path / "empty")
+
+
+def test_the_datasets_of_a_run_on_several_are_one_dataset_with_folds_in_each(t1_cohort, isles_cohort, tmp_path):
+    """As the run recorded them, the contrast of each under the channel's name."""
+    both = {
+        "atlas_v1": {"root": str(t1_cohort)},
+        "isles2022": {"root": str(isles_cohort), "contrasts": {"T1w": "FLAIR"}},
+    }
+    run = tmp_path / "sweep" / "net-fold0-seed0"
+    run.mkdir(parents=True)
+    recorded = {"dataset": "several", "root": str(tmp_path), "options": {"datasets": both}}
+    settings = {"cohort": recorded, "view": {"preparation": {"modalities": ["T1w"]}}, "model": {}, "postprocess": {}}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+
+    def export(place, *words):
+        words = ["export-nnunet", str(place), "--dataset", "several", "--out", str(tmp_path / "raw"), *words]
+        return CliRunner().invoke(app, words)
+
+    done = export(run, "--folds", "3")
+    assert done.exit_code == 0, done.exception
+    folder = tmp_path / "raw/Dataset501_several"
+    content = json.loads((folder / "dataset.json").read_text())
+    assert (content["channel_names"], content["numTraining"]) == ({"0": "T1w"}, 15)
+    for fold in json.loads((folder / "splits_final.json").read_text()):
+        tested = [case_id.partition("_")[0] for case_id in fold["val"]]
+        assert set(tested) == {"atlas", "isles2022"}
+    assert export(tmp_path / "sweep", "--id", "502", "--folds", "0").exit_code == 0
+    recorded["dataset"] = "atlas_v1"
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+    for place in (run, t1_cohort):
+        assert "data=several" in str(export(place).exception)
 
 
 def test_what_nnunet_would_not_take_is_refused_and_nothing_is_left(cases, tmp_path):

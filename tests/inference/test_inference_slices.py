@@ -28,6 +28,26 @@ def test_every_voxel_comes_back_to_its_place(image):
     np.testing.assert_array_equal(scores.numpy(), image)
 
 
+def test_mirrored_predictions_are_turned_back_and_averaged(image):
+    """Of a predictor that knows left from right and front from back, the mean over both, or over left and right."""
+    brain, ramp = np.ones(SHAPE, bool), torch.arange(5.0)[:, None] * 10 + torch.arange(6.0)
+    seen = []
+
+    def look(images, brains):
+        seen.append(images)
+        return images * ramp
+
+    scores = SliceWindows(batch_size=9, min_brain_pixels=1, mirror="xy")(image, look, brain)
+    assert len(seen) == 4
+    np.testing.assert_allclose(scores.numpy(), image * float(ramp.mean()), rtol=1e-5)
+    scores = SliceWindows(min_brain_pixels=1, mirror="x")(image, look, brain)
+    rows = ramp.mean(dim=1).numpy()  # of a row, the mean over its columns
+    np.testing.assert_allclose(scores.numpy(), image * rows[None, None, :, None], rtol=1e-5)
+    np.testing.assert_array_equal(seen[-1], seen[-2].flip(-1))
+    with pytest.raises(ConfigError, match=r"view\.windows\.mirror"):
+        SliceWindows(mirror="xyz")
+
+
 def test_slices_are_rows_by_columns_with_their_brain(image):
     brain = np.random.default_rng(1).random(SHAPE) > 0.2
     seen = []

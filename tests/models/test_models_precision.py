@@ -19,6 +19,7 @@ CONF = Path(__file__).parents[2] / "conf"
 # model=unet2d, model=sgnet and model=nnunet by another name, and mixtures of parts that these hold
 TWINS = {"ablation=baseline", "ablation=da_sl_main", "model=nnunet_selftraining"}
 TWINS |= {"ablation=da", "ablation=sl", "ablation=da_sl"}
+TWINS |= {"model=multipath25d_combiner"}  # it is trained on the masks of other models
 EXTRA = "model=monai_"  # of an extra, for sides of 32: tests/networks/test_networks_monai.py
 TRUNK = ["model.network.base=4", "model.network.layers=[1,1,1,1]"]
 RIVALS = {  # with dropout, other norms, a norm of a few values: too sensitive for the tolerances of the families

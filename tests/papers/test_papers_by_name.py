@@ -1,9 +1,11 @@
 """Every table and figure of the five papers by name: what trains it, what makes it, how it stands given runs."""
 
+import json
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from omegaconf import OmegaConf
@@ -18,7 +20,8 @@ from strokelab.errors import ConfigError, DataError
 from strokelab.evaluation import KEYS
 from strokelab.inference.derivative import Derivative
 from strokelab.papers.command import Asked, items, make
-from strokelab.papers.standing import IMPOSSIBLE, MADE, MISSING, NOT_BUILT, PART, SCANS, KnownRun, table_state
+from strokelab.papers.costs import costs_of
+from strokelab.papers.standing import IMPOSSIBLE, MADE, MISSING, MODELS, PART, SCANS, KnownRun, table_state
 from strokelab.papers.submission import lay_out
 from strokelab.report.paper_figures import PaperFigure
 from strokelab.report.paper_tables import PaperTable
@@ -137,10 +140,46 @@ def test_the_list_names_all_with_states_and_commands():
     assert done.exit_code == 0, done.output
     for name, item in ALL.items():
         assert f"  {name}: " in done.output
+        if name == "sgnet_table4":  # of models alone
+            continue
         assert not item.sweep or f"python train.py -m sweep={item.sweep} data.root=DIR" in done.output
-    for words in (MISSING, IMPOSSIBLE, SCANS, NOT_BUILT):
+    for words in (MISSING, IMPOSSIBLE, SCANS, MODELS):
         assert words in done.output
     assert "47 tables and figures" in done.output
+
+
+def test_costs_are_counted_without_runs_and_scores_say_what_trains_them(tmp_path):
+    """Table IV is made of costs alone; of Table V the scores are left."""
+    done = CliRunner().invoke(app, ["paper", "sgnet_table4", "--out", str(tmp_path / "four")])
+    assert done.exit_code == 0, done.output
+    assert "runs missing" not in done.output
+    table = pd.read_csv(tmp_path / "four/tables/paper_sgnet_table4_costs.csv")
+    printed, ours = (table.filter(regex=f"{whose}$").iloc[1].tolist() for whose in ("paper", "ours"))
+    assert printed == ours == [132.11, 33.59, 33.61]
+    assert table_state(TABLES["sgnet_table4"], []).word == MODELS
+    found = table_state(TABLES["sgnet_table5"], [])
+    assert (found.word, found.commands[0]) == (MISSING, "strokelab paper sgnet_table5")
+    five = costs_of(TABLES["sgnet_table5"])
+    assert [row[0].text for row in five.rows] == [row.method for row in TABLES["sgnet_table5"].rows]
+    assert five.rows[0][2].number == pytest.approx(28.947521)
+
+
+def test_json_is_the_list_the_files_or_the_error(tmp_path):
+    def asked(*words):
+        done = CliRunner().invoke(app, ["paper", "--json", *words])
+        return done.exit_code, json.loads(done.stdout)
+
+    status, content = asked()
+    assert (status, content["schema"], len(content["items"])) == (0, "strokelab.paper/1", len(ALL))
+    by_name = {item["name"]: item for item in content["items"]}
+    assert by_name["sgnet_table3"]["state"] == MISSING
+    assert by_name["sgnet_table3"]["commands"] == ["python train.py -m sweep=sgnet_table3 data.root=DIR"]
+    assert by_name["sgnet_figure2"]["kind"] == "figure"
+    status, content = asked("sgnet_table4", "--out", str(tmp_path))
+    assert (status, content["name"]) == (0, "sgnet_table4")
+    assert all(Path(file).is_file() for file in content["files"])
+    status, content = asked("no_table")
+    assert (status, content["ok"], content["error"]["found"]) == (1, False, "no_table")
 
 
 def test_what_cannot_be_made_says_why():
@@ -150,7 +189,7 @@ def test_what_cannot_be_made_says_why():
         assert caught.value.remedy
     assert "sgnet_table3" in _error("sgnet_table33").expected
     assert "public" in _error("sunet_table2").found
-    assert "not built yet" in _error("synthstroke_figure3").found
+    assert "sweep=synthstroke_table3" in _error("synthstroke_figure3").remedy
     assert "sweep=sgnet_table3" in _error("sgnet_table3").remedy
 
 

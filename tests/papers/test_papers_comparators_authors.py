@@ -238,6 +238,9 @@ def test_a_path_of_one_modality_sees_the_mirrored_slice():
     two.load_state_dict(one.state_dict())
     x = torch.randn(2, 1, 16, 32)
     assert torch.equal(one(x), two(torch.cat([x, x.flip(3)], dim=1)))
+    sagittal = MultiPath25D(1, base=8, mirrored=False).eval()
+    sagittal.load_state_dict(one.state_dict())
+    assert torch.equal(sagittal(x), two(torch.cat([x, x], dim=1)))
     with pytest.raises(ConfigError, match="3 channels"):
         MultiPath25D(3)
 

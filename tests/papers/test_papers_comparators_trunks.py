@@ -368,8 +368,10 @@ def test_nnunet_of_slices_keeps_its_own_training():
     optimizer, trainer = settings["model"]["optimizer"], settings["trainer"]
     assert (settings["protocol"], settings["data"]["batch_size"]) == ("authors", 76)
     assert (optimizer["lr"], optimizer["momentum"], optimizer["nesterov"]) == (0.01, 0.99, True)
-    assert (trainer["max_epochs"], trainer["limit_train_batches"]) == (1000, 250)
-    assert settings["view"]["preparation"]["crop"] == [192, 224, None]
+    view = settings["view"]
+    sampler = build(view["sampler"])
+    assert (trainer["max_epochs"], sampler.iterations_per_epoch, sampler.foreground) == (1000, 250, 0.33)
+    assert (view["preparation"]["crop"], build(view["windows"]).mirror) == ([192, 224, None], "xy")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from small_segmenter import PLANE, SITES, Batches, batch_of, trainer_with
 from torch import nn
 
 from strokelab import build_model
-from strokelab.configuration import compose, plain
+from strokelab.configuration import build, compose, plain
 from strokelab.errors import ConfigError
 from strokelab.losses.dice import BatchDiceLoss
 from strokelab.losses.site import confusion_loss, domain_loss
@@ -331,6 +331,39 @@ def test_a_training_that_ends_before_stage_2_is_warned_of(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small(stage1=1).adversary.check_length(2)
+
+
+class Scripted(Callback):
+    """Logs a validation loss of each epoch as it was written down."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        pl_module.log("val/loss", self.values[trainer.current_epoch])
+
+
+def stopping(folder):
+    """The two callbacks of model=unlearning, with a patience of two and two epochs of stage 1."""
+    nodes = plain(compose("train", ["model=unlearning", "model.adversary.stage1_epochs=2", "run_dir=x"]))["callbacks"]
+    small = {"best": {"dirpath": str(folder / "checkpoints")}, "early_stopping": {"patience": 2}}
+    return [build(nodes[name] | more) for name, more in small.items()]
+
+
+def test_stage_2_ends_without_a_gain_and_its_best_weights_are_kept(tmp_path):
+    """Stage 1 is better than all that follows, and neither counts nor is kept; two epochs without a gain end it."""
+    best, early = stopping(tmp_path)
+    losses = [0.1, 0.2, 0.9, 0.5, 0.6, 0.7, 0.1, 0.1]
+    trainer, _ = trainer_with(tmp_path, 8, callbacks=[Scripted(losses), best, early])
+    trainer.fit(small(stage1=2), Batches(1))
+    assert trainer.current_epoch == 6, "epochs 5 and 6 gain nothing over epoch 4"
+    kept = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)
+    assert kept["epoch"] == 3
+    assert early.best_score.item() == pytest.approx(0.5)
+    settings = plain(compose("train", ["model=unlearning", "run_dir=x"]))
+    assert (settings["callbacks"]["early_stopping"]["patience"], settings["checkpoint"]) == (25, "best")
+    assert {settings["callbacks"][name]["first_epoch"] for name in ("best", "early_stopping")} == {99}
+    assert settings["split"]["val_fraction"] == 0.1
 
 
 def test_point_14_nothing_of_torchvision():

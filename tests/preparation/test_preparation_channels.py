@@ -1,13 +1,15 @@
 """Channels belong to the preparation: each has its own normalisation, and some are made of others."""
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from strokelab.contract import Case
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, DataError
+from strokelab.preparation.further import PathInputs
 from strokelab.preparation.recipe import Preparation, prepare
 from strokelab.preparation.store import PreparedStore
 
@@ -85,3 +87,29 @@ def test_every_setting_that_changes_arrays_has_an_address_of_its_own(case, tmp_p
 def test_a_rule_for_each_channel_and_for_no_other(rules):
     with pytest.raises(ConfigError, match=r"preparation\.normalize"):
         Preparation(("T1w", "parts"), normalize=rules)
+
+
+def test_what_the_nine_paths_of_the_multi_path_network_are_given(case):
+    """Each channel is what a path prepares for itself, turned back; the second one of a path is its mirror image."""
+    normalize = {"T1w": "zscore_slice_brain", "parts": "none"}
+    prepared = prepare(case, Preparation(("T1w", "parts"), normalize=normalize, further=PathInputs()))
+    assert len(prepared.channels) == 2 + 17
+    channels = dict(zip(prepared.channels, prepared.image, strict=True))
+    channels["axial_slice"] = channels["T1w"]
+    back = {"axial": ("RAS", (0, 1, 2)), "coronal": ("RSA", (0, 2, 1)), "sagittal": ("ASR", (2, 0, 1))}
+    rules = {"slice": "zscore_slice_brain", "pixel": "zscore_pixel", "pixel_slice": "zscore_pixel_slice"}
+    for (plane, (axes, order)), (rule, how) in product(back.items(), rules.items()):
+        path = prepare(case, Preparation(("T1w",), normalize=how, orientation=axes)).image[0].transpose(order)
+        np.testing.assert_allclose(channels[f"{plane}_{rule}"], path, atol=1e-5)
+        second = path if plane == "sagittal" else path[::-1]
+        np.testing.assert_allclose(channels[f"{plane}_{rule}_second"], second, atol=1e-5)
+
+
+def test_a_mask_that_another_model_left_empty_is_a_channel(case, tmp_path):
+    """An image of one grey value is an error; under the rule none, which asks for no contrast, it is not."""
+    path = tmp_path / "empty.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), np.diag([2.0, 2, 2, 1])), path)
+    found = replace(case, images={**case.images, "parts": path})
+    assert not prepare(found, Preparation(("T1w", "parts"), normalize=EACH)).image[1].any()
+    with pytest.raises(DataError, match="constant image"):
+        prepare(found, Preparation(("T1w", "parts"), normalize="zscore_brain"))

@@ -48,6 +48,19 @@ def test_volume_statistics(how, inside):
     np.testing.assert_allclose(normalize(image, brain, how), (image - values.mean()) / values.std(), atol=1e-5)
 
 
+def test_each_pixel_by_its_values_in_all_slices():
+    image, brain = volume()
+    image[2, 3] = 7.0
+    values = image.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        expected = (values - values.mean(axis=2, keepdims=True)) / values.std(axis=2, keepdims=True)
+    expected[2, 3] = 0
+    result = normalize(image, brain, "zscore_pixel")
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    both = normalize(result, brain, "zscore_slice_brain")
+    np.testing.assert_allclose(normalize(image, brain, "zscore_pixel_slice"), both, atol=1e-6)
+
+
 def test_none_leaves_grey_values_alone():
     image, brain = volume()
     np.testing.assert_array_equal(normalize(image, brain, "none"), image)

@@ -35,6 +35,20 @@ def test_arrays_are_ras_and_lead_back(make_case, codes):
     np.testing.assert_array_equal(restore_mask(prepared.lesion, prepared.steps), lesion)
 
 
+@pytest.mark.parametrize(("axes", "order"), [("RSA", (0, 2, 1)), ("ASR", (1, 2, 0))])
+def test_coronal_and_sagittal_slices_are_those_across_the_last_axis(make_case, axes, order):
+    """The same voxels as in RAS+, their axes in another order; the way back is exact."""
+    lesion = np.zeros(SHAPE, dtype=np.uint8)
+    lesion[7:9, 2:5, 1:3] = 1
+    case = make_case(images={"T1w": head(SHAPE)}, lesion=lesion, affine=oriented("LPS", SHAPE))
+    ras = prepare(case, Preparation(("T1w",), normalize="none"))
+    turned = prepare(case, Preparation(("T1w",), normalize="none", orientation=axes))
+    assert turned.grid.orientation == axes
+    np.testing.assert_array_equal(turned.image[0], ras.image[0].transpose(order))
+    np.testing.assert_array_equal(turned.lesion, ras.lesion.transpose(order))
+    np.testing.assert_array_equal(restore_mask(turned.lesion, turned.steps), lesion)
+
+
 def test_channels_follow_the_settings_not_the_case(make_case):
     images = {"DWI": head(SHAPE, 1), "ADC": head(SHAPE, 2), "FLAIR": head(SHAPE, 3)}
     prepared = prepare(make_case(images=images), Preparation(["FLAIR", "DWI"], normalize="none"))

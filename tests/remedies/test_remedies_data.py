@@ -22,11 +22,13 @@ from strokelab.contract import Case
 from strokelab.data import read_cases
 from strokelab.data.new_scans import find_scans
 from strokelab.data.several import members_of
+from strokelab.data.sources import COHORT, Sourced, training_samples
 from strokelab.data.split_file import Split
 from strokelab.files import file_digest
 from strokelab.grid import Grid
 from strokelab.nifti import write_volume
 from strokelab.preparation.recipe import Preparation
+from strokelab.sampling.slices import Slices
 
 GRID = Grid.of((6, 6, 6), np.eye(4))
 
@@ -176,7 +178,6 @@ def pseudo_labels(root: Path, folds: dict[str, list[str]]) -> Path:
 @executes("strokelab/sampling/boxes.py:check_unweighted")
 def test_pseudo_labels(tmp_path):
     from strokelab.sampling.boxes import Drawing
-    from strokelab.sampling.slices import Slices
 
     split = Split(("a",), (), ("b",), {name: (name, "R001") for name in "ab"})
     base = settings("experiment=mapping_selftraining")
@@ -203,7 +204,37 @@ def test_pseudo_labels(tmp_path):
         weight = override(base, [word])["data"]["pseudo"]["weight"]
         Slices(min_brain_pixels=1).places(cases, Drawing("train", 0, 1, [1.0, weight]))
 
-    serve(*told(said(serve, "data.pseudo.weight=2").remedy))
+    alike, at_random = told(said(serve, "data.pseudo.weight=2").remedy)
+    serve(alike)
+    assert settings(at_random)["view"]["sampler"]["_target_"].endswith(".ForegroundPatches")
+
+
+def test_weights_of_datasets_with_a_view_that_takes_every_slice():
+    """The error names what gave the weights, and its remedy serves."""
+    cases = [
+        SimpleNamespace(case_id=name, grid=Grid.of((4, 4, 1), np.eye(4)), brain_voxels_per_slice=(9,), maps={})
+        for name in "ab"
+    ]
+    view = SimpleNamespace(
+        sampler=Slices(min_brain_pixels=1),
+        preparation=SimpleNamespace(channels=("T1w",)),
+        any_contrast=False,
+        augment=None,
+        classes=(),
+        order_of=lambda part: None,
+    )
+
+    def serve(name, *weights):
+        sources = [Sourced(name, [case], view, weight) for case, weight in zip(cases, weights, strict=True)]
+        training_samples([replace(sources[0], name=COHORT), sources[1]], None, batch_size=1, sites={}, seed=0)
+
+    assert {name: said(serve, name, 1, 3).where for name in (COHORT, "pseudo", "mine")} == {
+        COHORT: "data.datasets",
+        "pseudo": "data.pseudo.weight",
+        "mine": "data.sources.mine.weight",
+    }
+    (at_random,) = told(said(serve, COHORT, 1, 3).remedy)
+    assert settings(at_random, "data=several", "data.datasets=[atlas_v1,isles2022]", "data.modalities=[T1w]")
 
 
 @executes("strokelab/data/cohort_checks.py:curve_cases", "strokelab/data/worker_count.py:fitting_workers")

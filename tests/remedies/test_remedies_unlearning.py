@@ -55,3 +55,15 @@ def test_trainings_that_alternate():
         set_it, without = told(said(lambda asked=asked: check_alternating(asked())).remedy)
         check_alternating(asked(set_it))
         check_alternating(asked(without))
+
+
+@executes("strokelab/training/stages.py:check_kept")
+def test_a_training_without_the_epochs_that_it_would_keep():
+    from strokelab.training.stages import check_kept
+
+    asked = partial(settings, "model=unlearning", "trainer.max_epochs=99")
+    remedies = told(said(lambda: check_kept(asked())).remedy)
+    assert remedies == ["checkpoint=last", "trainer.max_epochs=100"]
+    for remedy in remedies:
+        check_kept(asked(remedy))
+    check_kept(asked("+stages={first: {}, second: {}}"))

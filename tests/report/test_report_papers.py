@@ -12,7 +12,7 @@ from strokelab.report.cohort_pictures import Scans, examples, lesion_gallery, sh
 from strokelab.report.grey_values import factor_table, grey_value_section
 from strokelab.report.input_boxes import by_input, input_section, marks_of
 from strokelab.report.intensities import Factors, SitePixels, grey_values
-from strokelab.report.method_panels import method_figure, method_section, shared_rows
+from strokelab.report.method_panels import class_colours, method_figure, method_section, shared_rows
 from strokelab.report.terminal import page_table
 from strokelab.report.training import accuracy_table
 
@@ -57,6 +57,23 @@ def test_panels_have_a_row_per_case_and_a_column_per_method(overlay):
     section = method_section(evaluation_of(*runs))
     assert [picture.name for picture in section.pictures] == ["methods", "failures"]
     assert "overlays=shared" in method_section(evaluation_of(scored_run("u", [0.5]))).sentences[0]
+
+
+def test_classes_are_painted_by_name_where_a_model_has_them(overlay):
+    """The panel of a network with named classes shows them in place of right and wrong voxels."""
+    labels = np.zeros(overlay.image.shape, np.uint8)
+    labels[2:4], labels[4:6] = 1, 2
+    classed = dataclasses.replace(overlay, labels=labels, class_names=("background", "GM", "lesion"))
+    colours = class_colours(classed)
+    assert list(colours) == ["GM", "lesion"]
+    assert class_colours(overlay) == {}
+    runs = [dataclasses.replace(scored_run("u", [0.5]), shared_overlays=(overlay,))]
+    runs.append(dataclasses.replace(scored_run("s", [0.5]), shared_overlays=(classed,)))
+    figure = method_figure(shared_rows(evaluation_of(*runs)), ["u", "s"])
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == ["true positive", "false positive", "false negative", "GM", "lesion"]
+    alone = method_figure(shared_rows(evaluation_of(runs[1])), ["s"])
+    assert [text.get_text() for text in alone.legends[0].get_texts()] == ["GM", "lesion"]
 
 
 def scans(overlays=()) -> Scans:

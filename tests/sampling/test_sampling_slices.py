@@ -10,6 +10,7 @@ from strokelab.errors import ConfigError, DataError
 from strokelab.grid import Grid
 from strokelab.inference.slices import SliceWindows
 from strokelab.sampling.boxes import Drawing, Listed
+from strokelab.sampling.foreground_slices import ForegroundSlices
 from strokelab.sampling.slices import Slices
 
 DRAWING = Drawing("train", seed=0, batch_size=4)
@@ -86,3 +87,37 @@ def test_what_a_sample_of_a_box_is(size, axis, shape):
 def test_a_slab_holds_its_own_slice(part, slices, target):
     with pytest.raises(ConfigError, match=rf"{slices}, {target}"):
         part(slices=slices, target=target)
+
+
+def test_a_third_of_each_batch_of_nnunets_slices_holds_lesion():
+    """Slice 5 has three lesion voxels and slice 2 one; slice 0 has lesion and no brain, so that it is never taken."""
+    lesion = np.zeros((6, 6, 8), dtype=np.uint8)
+    lesion[0, 0, [0, 2]] = lesion[:3, 1, 5] = 1
+    one = SimpleNamespace(
+        case_id="a",
+        grid=Grid.of(lesion.shape, np.eye(4)),
+        brain_voxels_per_slice=(0, *[70] * 7),
+        lesion_voxels=5,
+        load=lambda: SimpleNamespace(lesion=lesion),
+    )
+    healthy = SimpleNamespace(**{**vars(one), "case_id": "b", "lesion_voxels": 0})
+    sampler = ForegroundSlices(iterations_per_epoch=400, validation_iterations=3)
+    places = sampler.places([one, healthy], Drawing("train", 0, 9))
+    assert (len(places), places.size, places.rows) == (3600, (6, 6, 1), None)
+    keys = [(2, index) for index in range(len(places))]
+    rows, starts = places.at(keys)
+    assert np.array_equal(starts, sampler.places([one, healthy], Drawing("train", 0, 9)).at(keys)[1])
+    assert np.array_equal(starts[5:7], places.at(keys[5:7])[1]), "a function of the place alone"
+    assert not starts[:, :2].any()
+    forced = np.arange(3600) % 9 >= 6
+    of_one, z = rows == 0, starts[:, 2]
+    assert set(z[forced & of_one]) == {2, 5}
+    assert np.mean(z[forced & of_one] == 5) == pytest.approx(0.75, abs=0.04)
+    assert set(z[~forced]) == set(z[forced & ~of_one]) == set(range(1, 8))
+    assert of_one.mean() == pytest.approx(0.5, abs=0.03)
+    assert len(sampler.places([one], Drawing("val", 0, 9))) == 27
+    assert sampler.order("val").fixed
+    assert set(sampler.places([one, healthy], Drawing("train", 0, 9, weights=[0, 2])).at(keys)[0]) == {1}
+    for wrong in ({"foreground": 2}, {"iterations_per_epoch": 0}, {"foreground_mode": "first"}):
+        with pytest.raises(ConfigError, match=r"view\.sampler"):
+            ForegroundSlices(**wrong)

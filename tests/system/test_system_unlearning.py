@@ -1,6 +1,7 @@
 """Unlearning through the doors: killed and resumed to the same bits, by two processes as by one, and the probe."""
 
 import csv
+import signal
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from tiny_runs import unlearning_settings
 
 from strokelab.configuration import build, compose, plain
 
+STEP = "strokelab.models.segmenter.Segmenter.training_step"
+WITHOUT = ["callbacks.early_stopping=null", "callbacks.best=null"]
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}
 
 
@@ -24,7 +27,8 @@ def curve(run):
 def settings(tiny):
     more = ["trainer.max_epochs=3", "callbacks.resume_point.every_n_steps=1", "data.batch_size=24"]
     given = [item for item in unlearning_settings(tiny) if not item.startswith("data.val_fraction")]
-    return [*given, "data.val_fraction=0", "model=unlearning", *more]  # three subjects of each site, to be asked about
+    ours = ["data.val_fraction=0", *WITHOUT, "model=unlearning"]  # three subjects of each site, to be asked about
+    return [*given, *ours, *more]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,29 @@ def test_a_run_stopped_in_stage_2_and_resumed_ends_with_the_same_bits(whole, doo
     assert [name for name in theirs if not torch.equal(mine[name], theirs[name])] == []
     assert (tmp_path / "run/cases.csv").read_text() == (whole / "cases.csv").read_text()
     assert curve(tmp_path / "run")[-1] == curve(whole)[-1]
+
+
+def test_a_run_killed_in_stage_2_stops_where_an_unbroken_one_stops(doors, settings, tmp_path):
+    """The epochs without a gain are counted on, and the weights of the best epoch of stage 2 are evaluated."""
+    never = ["callbacks.early_stopping.patience=2", "+callbacks.early_stopping.min_delta=100", "trainer.max_epochs=9"]
+    command = [item for item in settings if item not in ("checkpoint=last", "trainer.max_epochs=3", *WITHOUT)]
+    command = [*(item for item in command if "val_fraction" not in item), "data.val_fraction=0.3", *never]
+    doors.train(*command, "run_dir=whole", cwd=tmp_path).check()
+    unbroken = last(tmp_path / "whole")
+    assert unbroken["epoch"] == 3, "of stage 2 the first epoch is a gain, and the two after it are none"
+    killed = doors.train(*command, "run_dir=run", cwd=tmp_path, kill_at=(STEP, unbroken["global_step"] * 5 // 8))
+    assert killed.status == -signal.SIGKILL
+    doors.train("resume=run", cwd=tmp_path).check()
+    for name in ("last", "best"):
+        mine, theirs = (
+            torch.load(tmp_path / run / f"checkpoints/{name}.ckpt", weights_only=True) for run in ("run", "whole")
+        )
+        assert mine["epoch"] == theirs["epoch"]
+        assert [
+            key for key, value in theirs["state_dict"].items() if not torch.equal(mine["state_dict"][key], value)
+        ] == []
+    assert theirs["epoch"] >= 1, "no epoch of stage 1"
+    assert (tmp_path / "run/cases.csv").read_text() == (tmp_path / "whole/cases.csv").read_text()
 
 
 def test_a_fresh_classifier_is_asked_once_training_has_ended(whole):

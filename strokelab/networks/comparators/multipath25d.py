@@ -27,6 +27,7 @@ class MultiPath25D(nn.Module):
 
     Args:
         in_channels: C; 2: image and second channel, 1: the second one is the slice mirrored from left to right.
+        mirrored: False: with one channel, the second one is the slice itself, as of sagittal slices.
         out_channels: K; 2: background and lesion.
         base: channels of every stage.
         depth: number of stages, 2 to 5; Y and X must be divisible by 2 ** (depth - 1).
@@ -46,7 +47,14 @@ class MultiPath25D(nn.Module):
     dimensions = 2
 
     def __init__(
-        self, in_channels: int, out_channels: int = 2, *, base: int = 32, depth: int = 5, dropout: float = 0.2
+        self,
+        in_channels: int,
+        out_channels: int = 2,
+        *,
+        mirrored: bool = True,
+        base: int = 32,
+        depth: int = 5,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         if in_channels not in (1, 2) or not 2 <= depth <= len(_UNITS):
@@ -56,7 +64,7 @@ class MultiPath25D(nn.Module):
                 expected=f"one channel, or an image and a second one; 2 to {len(_UNITS)} stages",
                 remedy="choose one or two modalities, e.g. data.modalities=[T1w], and model.network.depth=5",
             )
-        self.in_channels = in_channels
+        self.in_channels, self.mirrored = in_channels, mirrored
         self.divisors = (2 ** (depth - 1),) * 2
         self.feature_channels = (base,) * depth
         self.encoders = nn.ModuleList(_encoder(base, depth) for _ in range(2))
@@ -82,7 +90,7 @@ class MultiPath25D(nn.Module):
             ConfigError: an axis cannot be halved ``depth - 1`` times.
         """
         check_halvings(image, self.divisors, "MultiPath25D", "change view.preparation.crop or model.network.depth")
-        pair = image.chunk(2, dim=1) if self.in_channels == 2 else (image, image.flip(3))
+        pair = image.chunk(2, dim=1) if self.in_channels == 2 else (image, image.flip(3) if self.mirrored else image)
         stages: list[list[Tensor]] = []
         for x, encoder in zip(pair, self.encoders, strict=True):
             features: list[Tensor] = []
@@ -112,6 +120,7 @@ class MultiPathCombiner(nn.Module):
         in_channels: C; 27: of each path its mask and its two normalised inputs, paths in the order (XY, ZX, ZY) x
             (each slice, each pixel along the normal, both).
         out_channels: K; 2: background and lesion.
+        base: channels of the features; the first convolution makes four times as many.
 
     Attributes:
         feature_channels: channels of what ``encode`` returns.
@@ -123,12 +132,11 @@ class MultiPathCombiner(nn.Module):
 
     dimensions = 3
     divisors = (1, 1, 1)
-    feature_channels = (9,)
 
-    def __init__(self, in_channels: int = 27, out_channels: int = 2) -> None:
+    def __init__(self, in_channels: int = 27, out_channels: int = 2, *, base: int = 9) -> None:
         super().__init__()
-        (few,) = self.feature_channels
-        wide = 4 * few
+        self.feature_channels = (base,)
+        few, wide = base, 4 * base
         self.body = nn.Sequential(*_normalised(in_channels, wide, 3), nn.ReLU(inplace=True), *_normalised(wide, few, 3))
         self.shortcut = nn.Sequential(*_normalised(in_channels, few, 1))
         self.head = nn.Conv3d(few, out_channels, kernel_size=3, padding=1, bias=False)
@@ -139,7 +147,7 @@ class MultiPathCombiner(nn.Module):
         return self.decode(self.encode(image))
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """The one map of features (B, 9, X, Y, Z)."""
+        """The one map of features (B, base, X, Y, Z)."""
         return [(self.body(image) + self.shortcut(image)).relu()]
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
