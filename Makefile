@@ -38,7 +38,7 @@ bench: $(STAMP)
 docs: $(STAMP)
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
-	@echo "Site: site/index.html"
+	@echo "Site: site/index.html; with search: $(PY) -m http.server --directory site"
 
 docs-test: $(STAMP)
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -111,9 +111,9 @@ def synthetic_steps() -> list[Shown]:
     size = (104, 120, 96)
     plans = (generator.sampled(stream(n, "gallery"), size=size, channels=len(maps)) for n in count())
     plan = next(plan for plan in plans if _is_gentle(plan))
-    corner = tuple((whole - side) // 2 for whole, side in zip(generator.grid, size, strict=True))
+    x, y, z = ((whole - side) // 2 for whole, side in zip(generator.grid, size, strict=True))
     strip = replace(generator.strip, p=1.0).sampled(stream(0, "strip"))
-    whole = replace(plan, crops=(corner,), strip=strip, flips=(True, False, False))
+    whole = replace(plan, crops=((x, y, z),), strip=strip, flips=(True, False, False))
     slices = []
     for title, made, step in _steps(generator, whole):
         sample = made.made(maps, brain, lesion, step)
@@ -198,7 +198,7 @@ def _alone(kind: type[Any], share: str) -> Any:
         name: float(name == share) for name in names if name.endswith("_p") and not _FURTHER.search(name)
     }
     given |= {name: 1.0 for name in names if _FURTHER.search(name) or name == "p"}
-    return kind(**given | _SETTINGS.get(kind.__name__, {}))
+    return kind(**{**given, **_SETTINGS.get(kind.__name__, {})})
 
 
 def _head(folder: Path) -> tuple[Tensor, Tensor]:

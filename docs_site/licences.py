@@ -90,12 +90,12 @@ def _walk(asked: Requirement, found: dict[tuple[str, str], Distribution | None])
     key = (re.sub(r"[-_.]+", "-", asked.name).lower(), ",".join(sorted(asked.extras)))
     if key in found:
         return
+    found[key] = None
     try:
-        found[key] = distribution(asked.name)
+        package = found[key] = distribution(asked.name)
     except PackageNotFoundError:
-        found[key] = None
         return
-    for line in found[key].requires or ():
+    for line in package.requires or ():
         inner = Requirement(line)
         if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in asked.extras or {""}):
             _walk(inner, found)
@@ -113,11 +113,9 @@ def _licensed(dist: Distribution) -> Licensed:
 
 def _words(dist: Distribution) -> Iterator[str]:
     """The expression where there is one, else the classifiers, else the first lines of the licence."""
-    fields = dist.metadata
-    if expression := fields.get("License-Expression"):
-        yield expression
+    fields = dist.metadata.json
+    if expression := fields.get("license_expression"):
+        yield str(expression)
         return
-    classifiers = [line for line in fields.get_all("Classifier") or [] if line.startswith("License ::")]
-    yield from classifiers
-    if text := fields.get("License"):
-        yield "" if classifiers else text[:200]
+    classifiers = [line for line in fields.get("classifier", ()) if line.startswith("License ::")]
+    yield from classifiers or [str(fields.get("license", ""))[:200]]
