@@ -1,5 +1,7 @@
 """The notebooks run from the first cell to the last, in the folder that the first hour leaves."""
 
+import re
+
 import nbformat
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
@@ -18,10 +20,6 @@ def test_a_notebook_runs(path, folder, environment, tmp_path, monkeypatch):
     assert not [cell for cell in notebook.cells if cell.get("outputs")], "notebooks are kept without outputs"
     for cell in notebook.cells:
         cell.source = cell.source.replace("experiment=first_steps", SMALLER)
+        if cell.cell_type == "code":  # else a command that failed would be passed over
+            cell.source = re.sub(r"^(!.*)$", r"\1\nassert _exit_code == 0", cell.source, flags=re.MULTILINE)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
-    failed = [text for cell in notebook.cells for text in _printed(cell) if "Error" in text]
-    assert not failed, "a command of a cell ended with an error"
-
-
-def _printed(cell):
-    return [output["text"] for output in cell.get("outputs", []) if output["output_type"] == "stream"]
