@@ -1,10 +1,11 @@
 # make demo: the main job in a few minutes on a laptop.   make test: everything that guards the platform.
+# make docs: the documentation site, offline, in site/.   make docs-test: its code blocks and notebooks, run.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench docs docs-test clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -33,5 +34,15 @@ bench: $(STAMP)
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(PY) -m benchmarks
 
+# Warnings are errors. mkdocs-material announces other products in a warning of its own, which this variable leaves out.
+docs: $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "Site: site/index.html; with search: $(PY) -m http.server --directory site"
+
+docs-test: $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	OMP_NUM_THREADS=1 $(PY) -m pytest --quiet docs_site/checks
+
 clean:
-	rm -rf $(VENV) demo outputs multirun
+	rm -rf $(VENV) demo outputs multirun site

@@ -85,4 +85,5 @@ def test_the_page_is_true(tmp_path, t1_cohort, doors):
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["network"] == {"_target_": "my_parts.network.Plain", "in_channels": 1, "width": 8}
     assert config["model"]["loss"] == {"_target_": "my_parts.loss.Tversky"}
+    assert config["view"]["sampler"] == {"_target_": "my_parts.sampler.Thinned", "min_brain_pixels": 8, "step": 2}
     assert (tmp_path / "predictions" / "lesions.tsv").is_file()

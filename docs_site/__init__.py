@@ -1,0 +1,1 @@
+"""What the documentation site makes of the code at build: options, commands, licences, notebooks, pictures."""

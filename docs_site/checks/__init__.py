@@ -1,0 +1,1 @@
+"""What `make docs-test` runs, outside `make test`."""
