@@ -178,6 +178,9 @@ class Registered:
         overlap: Dice of the registered brain with the template's.
         volume_factor: by which the transform changes volumes.
         seconds: that it took; no comparison looks at them.
+        image: the modality that was registered; "" of cases that were stored before it was kept.
+        information: of a refined registration: mutual information of image and template inside the brain, nats.
+        outside: of a refined registration: share of the template's brain beyond the field of view.
     """
 
     to: str
@@ -188,6 +191,9 @@ class Registered:
     overlap: float
     volume_factor: float
     seconds: float = field(compare=False)
+    image: str = ""
+    information: float | None = None
+    outside: float | None = None
 
     def carried(self, grid: Grid) -> Grid:
         """A grid of the case's world as it lies in the template's."""
@@ -249,6 +255,7 @@ class Prediction:
     classes: NDArray[np.float32] | None = None  # (K, X, Y, Z) probabilities of all classes, where asked for
     covered: NDArray[np.bool_] | None = None  # (X, Y, Z) what the windows look at; None: they leave nothing out
     class_names: tuple[str, ...] = ()  # of the K classes, where the family names them
+    registered: tuple[Registered, ...] = ()  # how it was brought into a template's space, image by image
 
     @property
     def volume_ml(self) -> float:

@@ -19,7 +19,7 @@ from strokelab.data.splits import Split
 from strokelab.errors import DataError
 from strokelab.evaluation.averaging import Assignment, Averaging, shared
 from strokelab.evaluation.cohort import store_of
-from strokelab.evaluation.entries import Entry
+from strokelab.evaluation.entries import Entry, intake_of
 from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics
 from strokelab.inference.postprocess import asks_classes
 from strokelab.inference.precision import AS_TRAINED
@@ -70,6 +70,7 @@ def ensemble_outcomes(assignment: Assignment, averaging: Averaging, settings: Se
         memory_gb=averaging.memory_gb,
         precision=settings.get("precision") or AS_TRAINED,
         windows=settings.get("windows"),
+        **intake_of(settings),
     )
     rows = _rows(assignment, averaging, ensemble, settings, out)
     store, own = store_of(settings), own_metrics(settings)

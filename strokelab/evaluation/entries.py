@@ -175,7 +175,13 @@ def _given(settings: Settings) -> dict[str, Any]:
         "allow": settings["allow"],
         "precision": settings.get("precision") or AS_TRAINED,
         "windows": settings.get("windows"),
+        **intake_of(settings),
     }
+
+
+def intake_of(settings: Settings) -> dict[str, str]:
+    """How scans are taken in, as ``load_run`` asks for it; settings of earlier versions do not say."""
+    return {"register": settings.get("register") or "auto", "brain_mask": settings.get("brain_mask") or "as_trained"}
 
 
 def _named(entries: Sequence[Entry]) -> list[Entry]:

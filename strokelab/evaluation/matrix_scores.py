@@ -40,6 +40,8 @@ def loaded(folder: Path, settings: Settings) -> Run:
         device=settings["device"],
         allow=settings["allow"],
         precision=settings["precision"],
+        register=settings["register"],
+        brain_mask=settings["brain_mask"],
     )
     return Tuning(settings, Cohorts(settings)).settled(run)
 

@@ -19,13 +19,16 @@ from strokelab.errors import ConfigError, RunError, StrokelabError
 from strokelab.evaluation.outcomes import save_qc
 from strokelab.evaluation.sweep import gather, is_sweep, unfinished
 from strokelab.foreign_text import printable
-from strokelab.inference.derivative import Derivative, SavedPrediction
+from strokelab.inference.derivative import Derivative
 from strokelab.inference.postprocess import check_settled
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.progress import shown_in
+from strokelab.inference.saved import SavedPrediction
+from strokelab.nifti import is_volume
+from strokelab.preparation.intake import AS_TRAINED as AS_IT_TRAINED
 from strokelab.preparation.progress import advancing, bar
 from strokelab.runs import Ensemble, Run
-from strokelab.runs.given import scans_of
+from strokelab.runs.given import scans_of, with_brain
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Weights
@@ -47,6 +50,8 @@ class Applying:
         memory_gb: of several runs' weights, see ``runs.load_ensemble``.
         precision: see ``runs.load_run``.
         windows: settings in place of the runs' own as key=value, e.g. mirror=none; or a region: full.
+        register: whether scans are brought to MNI space, see ``runs.load_run``.
+        brain_mask: a file with the brain mask of the one scan; else a word, see ``runs.load_run``.
         as_modality: take scans for the run's modality whatever contrast their names say.
         as_each: modalities that a run of one modality is fed with, one by one; several: their mean, on the grid of
             the first.
@@ -63,8 +68,16 @@ class Applying:
     memory_gb: float = 4.0
     precision: str = AS_TRAINED
     windows: Sequence[str] = ()
+    register: str = "auto"
+    brain_mask: str = AS_IT_TRAINED
     as_modality: str | None = None
     as_each: Sequence[str] = ()
+
+    @property
+    def brain_file(self) -> Path | None:
+        """The mask of the one scan, where that is what was named."""
+        file = Path(self.brain_mask).expanduser()
+        return file if is_volume(file) else None
 
     def load(self, folders: Sequence[Path]) -> Run | Ensemble:
         """One run, or several members as one.
@@ -78,6 +91,8 @@ class Applying:
             "postprocess": _postprocess(self.postprocess),
             "precision": self.precision,
             "windows": _asked(self.windows),
+            "register": self.register,
+            "brain_mask": AS_IT_TRAINED if self.brain_file else self.brain_mask,
         }
         several = len(self.checkpoints) > 1 or runs.SNAPSHOTS in self.checkpoints
         alone = len(folders) == 1 and not several and len(self.as_each) < 2
@@ -150,7 +165,7 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     check_settled(trained.postprocess)
     first = next(iter(applying.as_each), "")  # its grid is that of the results
     wanted = None if trained.any_contrast else trained.modalities
-    found = scans_of(inputs, wanted, applying.as_modality, grid=first)
+    found = with_brain(scans_of(inputs, wanted, applying.as_modality, grid=first), applying.brain_file)
     derivative = Derivative(
         writing.out,
         name="strokelab",
@@ -170,9 +185,11 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
                 save_qc(derivative, case, prediction)
                 row = rows[-1]
                 images = f" from {named}" if (named := prediction.provenance.get("modalities")) else ""
-                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s){images}")
+                done = f"; {row.preparation}" if prediction.registered else ""
+                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s){images}{done}")
             except StrokelabError as error:  # one damaged scan must not cost the others
                 failures[case.case_id] = error
+                derivative.fail(case.case_id, error, image=case.reference_image)
                 console.print("[red]failed:[/] ", end="")
                 _say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
