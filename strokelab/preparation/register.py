@@ -23,7 +23,7 @@ from strokelab.contract import Registered
 from strokelab.errors import ConfigError, DataError
 from strokelab.grid import Grid, resample
 from strokelab.preparation.alignment import Array, Volume, averaged, correlation, metric_of, one_thread, optimized
-from strokelab.preparation.register_inside import filled, information, inside_mask, worth_it
+from strokelab.preparation.register_inside import filled, information, inside_mask, possible_overlap, worth_it
 from strokelab.preparation.template import MNI, template_brain, template_t1
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _TEMPLATES = ("mni152",)
 _DOFS = (6, 12)
 _LEVELS = ((8.0, 4.0), (4.0, 2.0)), ((4.0, 2.0), (2.0, 1.0))  # of the first and the last stage: spacing, smoothing, mm
+_PASSES = 3  # inside the brain, at most: a start that is a centimetre off takes two
 _AROUND_MM = 8.0  # of the template's brain, where the metric is measured: the brain's outline counts
 VOLUME_FACTORS = (0.4, 3.0)
 """By which a transform may change volumes: adult brains have 1.0 to 1.9 litres with their fluid, the template 1.9."""
@@ -149,13 +150,21 @@ class Register:
             overlap = _dice(inside & seen, region & seen) if (region & seen).any() else 0.0
             told = information(values, fixed, region & seen)
             made = replace(made, overlap=overlap, information=told, outside=share, seconds=time.perf_counter() - begun)
-        if self._wrong(made):
+        if self._wrong(made, possible_overlap(inside, region) if self.refined else 1.0):
             raise self._failed(case_id, path, _numbers(made))
+        if self.refined and (words := _turned_over(image, moved, made)):
+            raise RegistrationError(
+                path,
+                found=f"case {case_id}: a head that fits the template better {words}: {_numbers(made)}",
+                expected="a header that says which way the head lies",
+                remedy="mend the orientation in the file's header, or leave the case out",
+            )
         return made
 
-    def _wrong(self, made: Registered) -> bool:
+    def _wrong(self, made: Registered, possible: float) -> bool:
         low, high = VOLUME_FACTORS
-        good = made.metric < made.start and made.overlap >= self.least_overlap and low < made.volume_factor < high
+        good = made.metric < made.start and low < made.volume_factor < high
+        good = good and made.overlap >= self.least_overlap * possible
         told, outside = made.information, made.outside
         if told is None or outside is None:
             return not good
@@ -178,6 +187,22 @@ class Register:
             if self.refined
             else "give the case a brain mask, lower view.preparation.register.least_overlap, or leave the case out",
         )
+
+
+def _turned_over(image: Volume, placed: Grid, made: Registered) -> str:
+    """Whether a registered image tells more when turned over, in words; "" where it does not.
+
+    Left and right are too much alike to be told apart.
+    """
+    fixed, region, frame = _template()
+    pivot = _centroid(region, frame)
+    for axis, words in ((1, "turned back to front"), (2, "turned upside down")):
+        flip = np.eye(4)
+        flip[axis, axis], flip[axis, 3] = -1.0, 2 * pivot[axis]
+        told = information(resample(image, placed.moved(flip), frame), fixed, region)
+        if worth_it(made.information or 0.0, told):
+            return f"{words} ({told:.3f} nats)"
+    return ""
 
 
 def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -221,14 +246,26 @@ def _refined(image: Volume, brain: NDArray[np.bool_], grid: Grid, matrix: Array,
     What surrounds the brain is not looked at, so that neither a rough mask nor the edge of a stripped image draws the
     scan. A whole head is taken as it is, and so the result does not depend on its mask.
     """
-    import SimpleITK as sitk
-
     template, region, frame = _template()
     image = filled(image, brain, grid)
     values, own = _averaged(image, grid)
     fixed, moving = _in_world(template, frame), _in_world(values, own)
     mask = _in_world(inside_mask(region, frame).astype(np.uint8), frame)
-    pivot, to_case = _centroid(region, frame), np.linalg.inv(matrix)
+    pivot = _centroid(region, frame)
+    for _ in range(_PASSES):
+        found = _once_more(fixed, moving, mask, matrix, pivot, dof)
+        fits = (information(resample(values, own.moved(one), frame), template, region) for one in (matrix, found))
+        if not worth_it(*fits):
+            break
+        matrix = found
+    return matrix
+
+
+def _once_more(fixed: Any, moving: Any, mask: Any, matrix: Array, pivot: Array, dof: int) -> Array:
+    """A matrix made better inside a mask; the same where the scan leaves the template."""
+    import SimpleITK as sitk
+
+    to_case = np.linalg.inv(matrix)
     start: Any = sitk.AffineTransform(3) if dof == 12 else sitk.Euler3DTransform()
     start.SetCenter(pivot.tolist())
     start.SetMatrix(to_case[:3, :3].ravel().tolist())
@@ -238,9 +275,7 @@ def _refined(image: Volume, brain: NDArray[np.bool_], grid: Grid, matrix: Array,
             optimized(fixed, moving, start, _LEVELS[1], mask)
         except RuntimeError:  # the scan left the template
             return matrix
-    found = _to_template(start, pivot)
-    before, after = (information(resample(values, own.moved(one), frame), template, region) for one in (matrix, found))
-    return found if worth_it(before, after) else matrix
+    return _to_template(start, pivot)
 
 
 def _to_template(transform: Any, pivot: Array) -> Array:

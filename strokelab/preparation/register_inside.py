@@ -57,6 +57,12 @@ def worth_it(before: float, after: float) -> bool:
     return after > _WORTH * before
 
 
+def possible_overlap(brain: NDArray[np.bool_], region: NDArray[np.bool_]) -> float:
+    """The largest Dice that a brain mask as large as this one can have: rough masks of whole heads are too large."""
+    mask, own = np.count_nonzero(brain), np.count_nonzero(region)
+    return float(2 * own / (mask + own)) if mask > own else 1.0
+
+
 def _binned(values: NDArray[Any]) -> NDArray[np.int64]:
     low, high = np.percentile(values, _TAILS)
     scale = _BINS / (high - low) if high > low else 0.0
