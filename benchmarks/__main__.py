@@ -25,6 +25,7 @@ PARTS = {
     "zscore": ("benchmarks.zscore", "rows"),
     "loading": ("benchmarks.loading", "rows"),
     "mirror": ("benchmarks.mirror", "rows"),
+    "register": ("benchmarks.register", "rows"),
     "prepare": ("benchmarks.case", "prepare_rows"),
     "precision": ("benchmarks.precision", "rows"),
     "scoreboard": ("benchmarks.scoreboard", "rows"),

@@ -177,6 +177,9 @@ class Registered:
         overlap: Dice of the registered brain with the template's.
         volume_factor: by which the transform changes volumes.
         seconds: that it took; no comparison looks at them.
+        image: the modality that was registered; "" of cases that were stored before it was kept.
+        information: of a refined registration: mutual information of image and template inside the brain, nats.
+        outside: of a refined registration: share of the template's brain beyond the field of view.
     """
 
     to: str
@@ -187,6 +190,9 @@ class Registered:
     overlap: float
     volume_factor: float
     seconds: float = field(compare=False)
+    image: str = ""
+    information: float | None = None
+    outside: float | None = None
 
     def carried(self, grid: Grid) -> Grid:
         """A grid of the case's world as it lies in the template's."""
@@ -255,6 +261,7 @@ class Prediction:
     covered: NDArray[np.bool_] | None = None  # (X, Y, Z) what the windows look at; None: they leave nothing out
     class_names: tuple[str, ...] = ()  # of the K classes, where the family names them
     scan: Any = field(default=None, repr=False, compare=False)  # the image it ends on: a path, or one of nibabel
+    registered: tuple[Registered, ...] = ()  # how it was brought into a template's space, image by image
 
     @property
     def volume_ml(self) -> float:
@@ -278,7 +285,10 @@ class Prediction:
         """
         given: list[tuple[Path, NDArray[Any]]] = [(Path(path).expanduser(), self.mask)]
         if probability is not None:
-            given.append((Path(probability).expanduser(), _present(self.probability, self.case_id)))
+            if self.probability is None:
+                where, found = f"case {self.case_id}", "no probability map"
+                raise DataError(where, found=found, expected="a map to write", remedy="leave probability= out")
+            given.append((Path(probability).expanduser(), self.probability))
         check_new_volumes([file for file, _ in given], overwrite=overwrite)
         for file, values in given:
             write_volume(file, values, self.grid)
@@ -302,14 +312,6 @@ class Prediction:
         shape = " x ".join(map(str, self.grid.shape))
         maps = [name for name in ("probability", "disagreement", "classes") if getattr(self, name) is not None]
         return f"Prediction({self.case_id!r}, {shape}, {self.volume_ml:.2f} ml, {' + '.join(['mask', *maps])})"
-
-
-def _present(values: NDArray[np.float32] | None, case_id: str) -> NDArray[np.float32]:
-    if values is None:
-        raise DataError(
-            f"case {case_id}", found="no probability map", expected="a map to write", remedy="leave probability= out"
-        )
-    return values
 
 
 def check_unique(cases: Sequence[Case], where: str | Path) -> None:

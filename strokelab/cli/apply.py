@@ -36,6 +36,15 @@ def predict(
     memory_gb: Annotated[float, typer.Option(help="Of several runs: weights that stay loaded.")] = 4.0,
     precision: Annotated[str, typer.Option(help="as_trained, 32, bf16 or 16.")] = "as_trained",
     windows: Annotated[list[str] | None, typer.Option(help="Shortcuts: mirror=none, step=0.75; or full.")] = None,
+    register: Annotated[
+        str, typer.Option(help="Scans to MNI space, for runs trained in it: auto, always or never.")
+    ] = "auto",
+    brain_mask: Annotated[
+        str,
+        typer.Option(
+            help="A mask file of the one scan; or how masks are found: auto, nonzero, synthstrip, hd-bet, ..."
+        ),
+    ] = "as_trained",
     allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")] = None,
     as_modality: Annotated[
         str | None, typer.Option("--as", help="Take scans for the run's modality though their names say another.")
@@ -63,6 +72,8 @@ def predict(
         memory_gb=memory_gb,
         precision=precision,
         windows=windows or (),
+        register=register,
+        brain_mask=brain_mask,
         as_modality=as_modality,
         as_each=as_each or (),
     )

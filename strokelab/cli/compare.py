@@ -48,6 +48,10 @@ def matrix(
     profile: Annotated[str, typer.Option(help="Conventions of the metrics: default, atlas, isles22 ...")] = "default",
     device: Annotated[str, typer.Option(help="Where models predict: cpu, cuda, cuda:1, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="as_trained, 32, bf16 or 16.")] = "as_trained",
+    register: Annotated[str, typer.Option(help="Scans to MNI space: auto, always or never.")] = "auto",
+    brain_mask: Annotated[
+        str, typer.Option(help="Where a scan has none: as_trained, auto, nonzero, estimated, synthstrip or hd-bet.")
+    ] = "as_trained",
     store: Annotated[Path | None, typer.Option(help="Of prepared cases and kept tables.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes; repeatable.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Predict what was predicted before, too.")] = False,
@@ -72,6 +76,8 @@ def matrix(
         profile=profile,
         device=device,
         precision=precision,
+        register=register,
+        brain_mask=brain_mask,
         store=store,
         allow=allow or (),
         again=again,

@@ -29,7 +29,8 @@ def pack(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Pack a run or a sweep into one file that predicts elsewhere: weights, settings, model card, digests; no ids."""
-    from strokelab.evaluation.new_scans import Applying, members
+    from strokelab.evaluation.new_scans import Applying
+    from strokelab.evaluation.sweep import members
     from strokelab.exchange.pack import pack as packed
 
     trained = Applying(checkpoints=[checkpoint] if checkpoint else (), allow=allow or ()).load(members(run))
@@ -49,7 +50,8 @@ def export_for_challenge(
     allow: Allow = None,
 ) -> None:
     """Write the container of a challenge: Dockerfile, entry point, requirements, test script and the packed model."""
-    from strokelab.evaluation.new_scans import Applying, members
+    from strokelab.evaluation.new_scans import Applying
+    from strokelab.evaluation.sweep import members
     from strokelab.exchange.challenge import find_challenge
     from strokelab.exchange.container import export_challenge, next_step
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strokelab.contract import Case
+from strokelab.data.brain_masks import brain_beside
 from strokelab.data.new_scans import NewScans, check_scan, files_of, no_scans, without_repeats
 from strokelab.data.readers._names import contrast_of, contrast_said, is_mask, is_template
 from strokelab.data.readers._scans import subject_of
@@ -132,7 +133,9 @@ def _name(images: Sequence[_Scan]) -> str:
 
 def _case(case_id: str, images: Sequence[_Scan]) -> Case:
     files: Mapping[str, Path] = {scan.modality: scan.file for scan in images}
-    return Case(case_id, subject_of(case_id), "folder", None, images=files, label_modality=images[0].modality)
+    first = images[0]
+    brain = brain_beside(first.file)
+    return Case(case_id, subject_of(case_id), "folder", None, images=files, label_modality=first.modality, brain=brain)
 
 
 def _around(name: str) -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """A cohort as Lightning wants it: read, split, prepared, served. Knows readers, splits and the store; knows no model.
 
-One class does everything; the named datasets at the end are thin faces over it.
-"""
+One class does everything; the named datasets are thin faces over it."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ from strokelab.data.splits import Split
 from strokelab.data.subjects import Volumes
 from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.data.worker_count import Workers
-from strokelab.errors import ConfigError
+from strokelab.errors import ConfigError, DataWarning
 from strokelab.files import natural_key
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, StoredCase, default_store
@@ -236,8 +235,11 @@ class CohortDataModule(LightningDataModule):
         """Cases of any cohort on the grid of a preparation: those known already, the others by the store."""
         keys = [(preparation, case.dataset, case.case_id) for case in cases]
         if wanted := {key: case for key, case in zip(keys, cases, strict=True) if key not in self._stored}:
-            how: dict[str, Any] = {"workers": self.prepare_workers, "progress": self.progress, "leave_out": True}
+            left: dict[str, Any] = {}
+            how: Any = {"workers": self.prepare_workers, "progress": self.progress, "left_out": left}
             ready = {one.case_id: one for one in self.store.prepare([*wanted.values()], preparation, **how)}
+            for error in left.values():
+                warnings.warn(f"left out, for it cannot be registered: {error}", DataWarning, stacklevel=2)
             self._stored |= {key: ready.get(case.case_id) for key, case in wanted.items()}
         return [one for one in map(self._stored.__getitem__, keys) if one is not None]
 

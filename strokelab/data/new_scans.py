@@ -9,6 +9,7 @@ from pathlib import Path
 
 from strokelab.command_words import word
 from strokelab.contract import Case
+from strokelab.data.brain_masks import brain_beside
 from strokelab.data.readers._names import CONTRASTS, contrast_of, contrast_said, is_mask, is_template
 from strokelab.data.readers._scans import Named, group_scans, split_name, subject_of
 from strokelab.data.readers._tree import Lead, build_cases, listing, one, walk
@@ -35,7 +36,7 @@ def find_scans(
 
     One modality: each named file is a case, and each file of a folder whose name says this contrast or none. Several
     modalities: ``<case>_<modality>`` (or ``<case>/<modality>``) files are grouped, in whatever folders they lie.
-    Masks are never scans. Dot files are not seen.
+    Masks are never scans; a brain mask beside the image of ``label_modality`` is its brain. Dot files are not seen.
 
     Args:
         paths: image files, or folders that are searched at all depths.
@@ -260,6 +261,7 @@ def _lead(case_id: str, files: Mapping[str, list[Path]], modalities: Sequence[st
             for name in modalities
         }
         label = label_modality or modalities[0]
-        return Case(case_id, subject_of(case_id), "folder", None, images=images, label_modality=label)
+        brain = brain_beside(images[label])
+        return Case(case_id, subject_of(case_id), "folder", None, images=images, label_modality=label, brain=brain)
 
     return Lead(case_id, subject_of(case_id), build)

@@ -16,7 +16,8 @@ from strokelab.data import readers
 from strokelab.data.new_scans import NewScans
 from strokelab.data.readers._bids_tables import label
 from strokelab.errors import ConfigError, DataError
-from strokelab.evaluation.new_scans import Applying, Writing, members_and_inputs, segment_found, wanted_by
+from strokelab.evaluation.new_scans import Applying, Writing, segment_found, wanted_by
+from strokelab.evaluation.sweep import members_and_inputs
 from strokelab.foreign_text import printable
 from strokelab.inference.postprocess import check_settled
 

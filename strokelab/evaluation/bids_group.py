@@ -20,7 +20,9 @@ from strokelab.evaluation.bids_app import Asked, say
 from strokelab.evaluation.lesion_places import Atlas, Region, Sides, sides_of
 from strokelab.files import natural_key, write_text
 from strokelab.inference.bids_names import bids_words
-from strokelab.inference.derivative import DESCRIPTION, QC, TABLE, Derivative, SavedPrediction
+from strokelab.inference.derivative import DESCRIPTION, QC, TABLE, Derivative
+from strokelab.inference.registration_files import to_template
+from strokelab.inference.saved import SavedPrediction
 from strokelab.nifti import read_voxels, stem
 from strokelab.preparation.progress import advancing, bar
 from strokelab.report.gallery import Entry, write_gallery
@@ -104,8 +106,9 @@ def _measured(row: SavedPrediction, derivative: Derivative, atlas: Atlas | None)
             image, found = np.zeros_like(mask), [f"the image is gone: {row.image}"]
     except StrokelabError as error:
         return Measured(row, subject, session, None, (), (f"{error.where}: {error.found}",), picture)
-    sides = sides_of(mask, image, grid, row.case_id)
-    regions = [] if atlas is None else atlas.regions(mask, grid, row.case_id)
+    in_template = to_template(row.mask)
+    sides = sides_of(mask, image, grid, row.case_id, in_template)
+    regions = [] if atlas is None else atlas.regions(mask, grid, row.case_id, in_template)
     found += _warnings(row, mask)
     if sides.plane == "middle of the volume":
         found.append("no plane of symmetry found: the side is by the middle of the volume")

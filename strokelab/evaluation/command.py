@@ -56,6 +56,8 @@ KEYS = (
     "store",
     "allow",
     "device",
+    "register",
+    "brain_mask",
     "precision",
     "windows",
     "overlays",

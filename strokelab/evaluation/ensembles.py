@@ -19,13 +19,13 @@ from strokelab.data.splits import Split
 from strokelab.errors import DataError
 from strokelab.evaluation.averaging import Assignment, Averaging, shared
 from strokelab.evaluation.cohort import store_of
-from strokelab.evaluation.entries import Entry
+from strokelab.evaluation.entries import Entry, intake_of
 from strokelab.evaluation.outcomes import Keeper, Outcome, own_metrics
 from strokelab.inference.postprocess import asks_classes
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.progress import shown_in
 from strokelab.preparation.progress import advancing, bar
-from strokelab.preparation.store import StoredCase
+from strokelab.preparation.store import StoredCase, Unregistered
 from strokelab.runs import Ensemble
 from strokelab.runs.preparer import Preparer
 from strokelab.runs.tuning import filled_of_all
@@ -70,13 +70,14 @@ def ensemble_outcomes(assignment: Assignment, averaging: Averaging, settings: Se
         memory_gb=averaging.memory_gb,
         precision=settings.get("precision") or AS_TRAINED,
         windows=settings.get("windows"),
+        **intake_of(settings),
     )
     rows = _rows(assignment, averaging, ensemble, settings, out)
     store, own = store_of(settings), own_metrics(settings)
     as_trained = all(entry.cohort.own for entry in assignment.entries)
     cases = [one.case for one in assignment.cases]
     stored = {
-        preparer: store.prepare(cases, preparer.own if as_trained else partial(preparer, store=store.folder))
+        preparer: store.prepare_each(cases, preparer.own if as_trained else partial(preparer, store=store.folder))
         for preparer in ensemble.preparers
     }
     phantom = any(entry.cohort.phantom for entry in assignment.entries)
@@ -152,7 +153,7 @@ def _entry(label: str, members: Sequence[Entry], ensemble: Ensemble, assignment:
 
 
 def _predictions(
-    part: Ensemble, stored: Mapping[Preparer, StoredCase], rows: Sequence[Row], *, disagreement: bool
+    part: Ensemble, stored: Mapping[Preparer, StoredCase | Unregistered], rows: Sequence[Row], *, disagreement: bool
 ) -> Iterator[tuple[int, Ensemble, Prediction | DataError]]:
     """For one case: index of the row, the ensemble that is its own, its prediction. A map is made once for all rows."""
     own = [row.of(part) for row in rows]

@@ -22,7 +22,7 @@ from strokelab.evaluation.sweep import Finished
 from strokelab.evaluation.tuning import Tuning
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.tune import Found
-from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
+from strokelab.preparation.store import PreparedStore, Preparing, StoredCase, Unregistered
 from strokelab.runs import SNAPSHOTS, Ensemble, Run, each_named, load_ensemble, load_run, run_folders
 from strokelab.runs.alone import StoredImages, store_images
 from strokelab.runs.members import Loading, Pool
@@ -64,14 +64,14 @@ class Entry:
 
     def stored(
         self, store: PreparedStore, cases: Sequence[Case], *, progress: bool = True
-    ) -> Sequence[StoredCase | StoredImages]:
+    ) -> Sequence[StoredCase | StoredImages | Unregistered]:
         """Cases in the store, as the run looks at them.
 
         Raises:
             DataError: cases cannot be prepared.
         """
         if self.each is None:
-            return store.prepare(cases, self.preparing(store), progress=progress)
+            return store.prepare_each(cases, self.preparing(store), progress=progress)
         names, own = self.cohort.modalities, self.cohort.own
         return store_images(self.each, cases, store, modalities=names, as_trained=own, progress=progress)
 
@@ -175,7 +175,13 @@ def _given(settings: Settings) -> dict[str, Any]:
         "allow": settings["allow"],
         "precision": settings.get("precision") or AS_TRAINED,
         "windows": settings.get("windows"),
+        **intake_of(settings),
     }
+
+
+def intake_of(settings: Settings) -> dict[str, str]:
+    """How scans are taken in, as ``load_run`` asks for it; settings of earlier versions do not say."""
+    return {"register": settings.get("register") or "auto", "brain_mask": settings.get("brain_mask") or "as_trained"}
 
 
 def _named(entries: Sequence[Entry]) -> list[Entry]:

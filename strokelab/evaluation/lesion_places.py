@@ -31,7 +31,7 @@ class Sides:
 
     left_ml: float
     right_ml: float
-    plane: str  # "x = 0 in MNI space", "symmetry of the image", "middle of the volume"
+    plane: str  # "x = 0 in MNI space", "x = 0 after registration", "symmetry of the image", "middle of the volume"
 
     @property
     def side(self) -> str:
@@ -44,17 +44,24 @@ class Sides:
         return "left" if self.left_ml > self.right_ml else "right"
 
 
-def sides_of(mask: NDArray[Any], image: NDArray[np.float32], grid: Grid, case_id: str) -> Sides:
+def sides_of(
+    mask: NDArray[Any],
+    image: NDArray[np.float32],
+    grid: Grid,
+    case_id: str,
+    in_template: NDArray[np.float64] | None = None,
+) -> Sides:
     """How much of a lesion lies to the subject's left and right.
 
-    The mid-plane is x = 0 on a grid of MNI space, else that in which the image is most like its reflection
-    (``preparation.mirror``, rigid), else the middle of the volume.
+    The mid-plane is x = 0 on a grid of MNI space or of a scan that was registered to it, else that in which the image
+    is most like its reflection (``preparation.mirror``, rigid), else the middle of the volume.
 
     Args:
         mask: (X, Y, Z), non-zero = lesion.
         image: (X, Y, Z), the scan.
         grid: of both.
         case_id: for messages.
+        in_template: (4, 4), from the scan to MNI space, both RAS+ mm, where it was registered.
     """
     voxel_ml = grid.voxel_volume_mm3 / 1000
     places = np.argwhere(np.asarray(mask) != 0)
@@ -63,6 +70,8 @@ def sides_of(mask: NDArray[Any], image: NDArray[np.float32], grid: Grid, case_id
     points = places @ grid.matrix[:3, :3].T + grid.matrix[:3, 3]
     if in_mni_space(grid):
         towards_right, plane = points[:, 0], "x = 0 in MNI space"
+    elif in_template is not None:
+        towards_right, plane = points @ in_template[0, :3] + in_template[0, 3], "x = 0 after registration"
     else:
         reflected, plane = _reflected(points, image, grid, case_id)
         towards_right = (points - reflected)[:, 0]
@@ -137,28 +146,32 @@ class Atlas:
         table = next((file for file in beside if file.is_file()), None)
         return cls(path, labels, grid, {} if table is None else _names(table))
 
-    def regions(self, mask: NDArray[Any], grid: Grid, case: str) -> list[Region]:
+    def regions(
+        self, mask: NDArray[Any], grid: Grid, case: str, in_template: NDArray[np.float64] | None = None
+    ) -> list[Region]:
         """The regions that a lesion touches, the largest overlap first; ``outside`` is what lies in none.
 
         Args:
             mask: (X, Y, Z), non-zero = lesion.
             grid: its grid: the atlas's own, or one of MNI space where the atlas lies in it, too.
             case: for messages.
+            in_template: (4, 4), from the scan to MNI space, both RAS+ mm, where it was registered.
 
         Raises:
             DataError: the two do not lie in one space.
         """
         if grid.matches(self.grid):
             labels = self.labels
-        elif in_mni_space(grid) and in_mni_space(self.grid):
-            labels = np.rint(resample(self.labels.astype(np.float32), self.grid, grid, "nearest")).astype(np.int64)
+        elif in_mni_space(self.grid) and (in_template is not None or in_mni_space(grid)):
+            where = grid if in_template is None else grid.moved(in_template)
+            labels = np.rint(resample(self.labels.astype(np.float32), self.grid, where, "nearest")).astype(np.int64)
         else:
             raise DataError(
                 f"case {case}",
                 found=f"a scan on {grid.describe()}, an atlas on {self.grid.describe()}",
                 expected="both on one grid, or both in MNI space",
-                remedy="predict scans that were brought into the atlas's space (images of a derivative: "
-                "--images-from NAME), or leave out --atlas",
+                remedy="predict with a run that registers scans, predict scans that were brought into the atlas's "
+                "space (images of a derivative: --images-from NAME), or leave out --atlas",
             )
         inside = np.bincount(labels[np.asarray(mask) != 0])
         whole = np.bincount(labels.ravel(), minlength=len(inside))

@@ -91,6 +91,8 @@ def matrix(
     profile: str = "default",
     device: str = "cpu",
     precision: str = "as_trained",
+    register: str = "auto",
+    brain_mask: str = "as_trained",
     store: Path | None = None,
     allow: Sequence[str] = (),
     again: bool = False,
@@ -107,6 +109,8 @@ def matrix(
         profile: conventions of the metrics.
         device: where models go.
         precision: of predictions; see ``load_run``.
+        register: whether scans are; see ``load_run``.
+        brain_mask: how brains are found; see ``load_run``.
         store: of prepared cases and kept tables; None: ``STROKELAB_STORE``, else the user's cache.
         allow: dotted prefixes of the user's own classes in the runs' configs.
         again: predict what was predicted before, too.
@@ -121,6 +125,7 @@ def matrix(
     """
     settings: dict[str, Any] = {"checkpoint": checkpoint, "profile": profile, "device": device, "allow": list(allow)}
     settings |= {"precision": precision, "store": str(store or default_store()), "out": str(out), "windows": None}
+    settings |= {"register": register, "brain_mask": brain_mask}
     find_profile(profile)
     check_loggers(loggers or {})
     sweep = gather_all([str(folder) for folder in folders if is_sweep(folder)])
@@ -194,7 +199,7 @@ def _tables(cells: Sequence[Cell], settings: Settings, *, again: bool) -> Iterat
 
 def _how(cell: Cell, settings: Settings) -> Mapping[str, Any]:
     """What a table depends on besides the files of run and cases."""
-    names = ("profile", "precision", "windows")
+    names = ("profile", "precision", "windows", "register", "brain_mask")
     return {name: settings[name] for name in names} | {
         "device": str(settings["device"]).partition(":")[0],
         "contrasts": list(cell.contrasts),

@@ -40,6 +40,8 @@ def loaded(folder: Path, settings: Settings) -> Run:
         device=settings["device"],
         allow=settings["allow"],
         precision=settings["precision"],
+        register=settings["register"],
+        brain_mask=settings["brain_mask"],
     )
     return Tuning(settings, Cohorts(settings)).settled(run)
 
@@ -76,7 +78,7 @@ def predicted_scores(
         stored = store_images(preparer, cases, store, modalities=contrasts, as_trained=own)
         return _image_by_image(run, stored, contrasts, settings, mean=mean, phantom=phantom)
     how: Any = run.view.preparation if own else partial(preparer.ready(), store=store.folder)
-    scores = score_cases(run, cases, store.prepare(cases, how), profile=settings["profile"], phantom=phantom)
+    scores = score_cases(run, cases, store.prepare_each(cases, how), profile=settings["profile"], phantom=phantom)
     return of_modality(scores, " + ".join(run.modalities))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,17 +14,20 @@ from strokelab import runs
 from strokelab.configuration import compose, plain
 from strokelab.contract import Case
 from strokelab.data.new_scans import NewScans, grouped
-from strokelab.errors import ConfigError, RunError, StrokelabError
+from strokelab.errors import ConfigError, StrokelabError
 from strokelab.evaluation.outcomes import save_qc
-from strokelab.evaluation.sweep import gather, is_sweep, unfinished
+from strokelab.evaluation.sweep import members_and_inputs
 from strokelab.foreign_text import printable
-from strokelab.inference.derivative import Derivative, SavedPrediction
+from strokelab.inference.derivative import Derivative
 from strokelab.inference.postprocess import check_settled
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.progress import shown_in
+from strokelab.inference.saved import SavedPrediction
+from strokelab.nifti import is_volume
+from strokelab.preparation.intake import AS_TRAINED as AS_IT_TRAINED
 from strokelab.preparation.progress import advancing, bar
 from strokelab.runs import Ensemble, Run
-from strokelab.runs.given import scans_of
+from strokelab.runs.given import scans_of, with_brain
 
 if TYPE_CHECKING:
     from strokelab.runs.ensemble import Weights
@@ -47,6 +49,8 @@ class Applying:
         memory_gb: of several runs' weights, see ``runs.load_ensemble``.
         precision: see ``runs.load_run``.
         windows: settings in place of the runs' own as key=value, e.g. mirror=none; or a region: full.
+        register: whether scans are brought to MNI space, see ``runs.load_run``.
+        brain_mask: a file with the brain mask of the one scan; else a word, see ``runs.load_run``.
         as_modality: take scans for the run's modality whatever contrast their names say.
         as_each: modalities that a run of one modality is fed with, one by one; several: their mean, on the grid of
             the first.
@@ -63,8 +67,16 @@ class Applying:
     memory_gb: float = 4.0
     precision: str = AS_TRAINED
     windows: Sequence[str] = ()
+    register: str = "auto"
+    brain_mask: str = AS_IT_TRAINED
     as_modality: str | None = None
     as_each: Sequence[str] = ()
+
+    @property
+    def brain_file(self) -> Path | None:
+        """The mask of the one scan, where that is what was named."""
+        file = Path(self.brain_mask).expanduser()
+        return file if is_volume(file) else None
 
     def load(self, folders: Sequence[Path]) -> Run | Ensemble:
         """One run, or several members as one.
@@ -78,6 +90,8 @@ class Applying:
             "postprocess": _postprocess(self.postprocess),
             "precision": self.precision,
             "windows": _asked(self.windows),
+            "register": self.register,
+            "brain_mask": AS_IT_TRAINED if self.brain_file else self.brain_mask,
         }
         several = len(self.checkpoints) > 1 or runs.SNAPSHOTS in self.checkpoints
         alone = len(folders) == 1 and not several and len(self.as_each) < 2
@@ -150,6 +164,7 @@ def segment(places: Sequence[Path], applying: Applying, writing: Writing, *, con
     check_settled(trained.postprocess)
     first = next(iter(applying.as_each), "")  # its grid is that of the results
     found = scans_of(inputs, wanted_by(trained), applying.as_modality, grid=first)
+    found = with_brain(found, applying.brain_file)
     return segment_found(found, trained, applying, writing, console=console)
 
 
@@ -181,9 +196,11 @@ def segment_found(
                 save_qc(derivative, case, prediction)
                 row = rows[-1]
                 images = f" from {named}" if (named := prediction.provenance.get("modalities")) else ""
-                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s){images}")
+                done = f"; {row.preparation}" if prediction.registered else ""
+                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s){images}{done}")
             except StrokelabError as error:  # one damaged scan must not cost the others
                 failures[case.case_id] = error
+                derivative.fail(case.case_id, error, image=case.reference_image)
                 console.print("[red]failed:[/] ", end="")
                 _say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
@@ -267,51 +284,6 @@ def _account(
 def _say(console: Console, text: str) -> None:
     """A line as it is: names of files are no markup, and are not broken."""
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-
-def members_and_inputs(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The run folders that a command begins with, sweeps as their members, and the scans after them.
-
-    Raises:
-        RunError: the first place is no run and no sweep, or a sweep has members that are not finished.
-        ConfigError: no scan follows.
-    """
-    leading = list(takewhile(_is_run, places)) or [places[0]]  # what is no run is refused when it is loaded
-    inputs = list(places[len(leading) :])
-    if not inputs:
-        raise ConfigError(
-            ", ".join(map(str, places)),
-            found="runs and no scan",
-            expected="runs, then NIfTI files or folders of them",
-            remedy="name the scans after the runs",
-        )
-    return [folder for place in leading for folder in members(place)], inputs
-
-
-def _is_run(place: Path) -> bool:
-    return (place / runs.CONFIG).is_file() or is_sweep(place) or runs.is_packed(place)
-
-
-def members(place: Path) -> list[Path]:
-    """The run folders that a place stands for: a run, the members of a sweep, or what a packed model holds.
-
-    Raises:
-        RunError: a sweep has members that are not finished, or as ``runs.open_packed``.
-    """
-    if runs.is_packed(place):
-        return runs.run_folders([place])
-    if not is_sweep(place) or (place / runs.CONFIG).is_file():
-        return [place]
-    sweep = gather(place.expanduser().resolve())
-    left = unfinished(sweep.members)
-    if left or not sweep.finished:
-        raise RunError(
-            place,
-            found="; ".join(left) or "no member",
-            expected="a sweep whose members have all finished, so that the mean is that of all",
-            remedy="finish it (strokelab sweep DIR --resume), or name the run folders to average one by one",
-        )
-    return [member.folder for member in sweep.finished]
 
 
 def _postprocess(words: Sequence[str]) -> Mapping[str, Any] | None:

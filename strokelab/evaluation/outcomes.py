@@ -6,24 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from strokelab.configuration import Settings, build
-from strokelab.contract import Case, Prediction
+from strokelab.contract import Case, Prediction, Registered
 from strokelab.errors import DataError, RunError
 from strokelab.evaluation.cohort import store_of
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.overlays import KeptMasks
 from strokelab.evaluation.own_tables import own_scores
-from strokelab.grid import Orient
+from strokelab.grid import Grid, Orient, resample
 from strokelab.inference.derivative import QC, Derivative
+from strokelab.inference.registration_files import QC as REGISTRATION_QC
 from strokelab.metrics.own import OwnMetric, check_names
 from strokelab.nifti import read_voxels
-from strokelab.preparation.store import StoredCase
+from strokelab.preparation.store import StoredCase, Unregistered
+from strokelab.preparation.template import MNI, WHITE_FROM, template_brain, template_t1
 from strokelab.report.case_overlay import overlay_of
 from strokelab.report.choice import cases_by_size, cases_of_all, cases_to_show
 from strokelab.report.material import Overlay
 from strokelab.report.overlays import qc_picture
+from strokelab.report.registration_picture import registration_picture
 from strokelab.runs.alone import StoredImages
 from strokelab.scoring import Scores, score_cases
 
@@ -135,12 +140,29 @@ def many(outcomes: Sequence[Outcome]) -> bool:
 
 
 def save_qc(derivative: Derivative, case: Case, prediction: Prediction) -> Path:
-    """A small picture of a prediction beside its mask, in RAS+ order."""
+    """A small picture of a prediction beside its mask, in RAS+ order; and of its registration, where it has one."""
     voxels, grid = read_voxels(case.reference_image)
     orient = Orient(grid)
     path = derivative.path_of(prediction.case_id, QC, case.reference_modality)
     qc_picture(orient.apply(voxels), orient.apply(prediction.mask), orient.target.spacing, path)
+    for registered in prediction.registered:
+        if registered.image == case.reference_modality:
+            _save_registration(derivative, case, registered, voxels, grid)
     return path
+
+
+def _save_registration(
+    derivative: Derivative, case: Case, registered: Registered, voxels: NDArray[np.float32], grid: Grid
+) -> None:
+    """The registered scan with the template's outlines, beside the picture of the prediction."""
+    registration_picture(
+        lambda target: resample(voxels, registered.carried(grid), target),
+        {"brain": template_brain(MNI), "white matter": template_t1() > WHITE_FROM},
+        MNI,
+        derivative.path_of(case.case_id, REGISTRATION_QC, case.reference_modality),
+        title=f"registered to {registered.to}: brain overlap {registered.overlap:.2f}, "
+        f"volumes x {registered.volume_factor:.2f}",
+    )
 
 
 def _own(entry: Entry, settings: Settings) -> Scores | str:
@@ -218,7 +240,9 @@ def _refuse_edited(derivative: Derivative) -> None:
         )
 
 
-def _predicted(entry: Entry, stored: Sequence[StoredCase | StoredImages], settings: Settings, out: Path) -> Outcome:
+def _predicted(
+    entry: Entry, stored: Sequence[StoredCase | StoredImages | Unregistered], settings: Settings, out: Path
+) -> Outcome:
     run = entry.load(settings)
     keeper = Keeper(entry, settings, out, run.provenance)
     scores = score_cases(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from strokelab import runs
 from strokelab.configuration.multirun import MULTIRUN, Job, Multirun, read_multirun
-from strokelab.errors import RunError
+from strokelab.errors import ConfigError, RunError
 from strokelab.files import natural_key
 from strokelab.report.material import ListedMember
 from strokelab.sweeps.record import SWEEP, read_record
@@ -186,3 +187,48 @@ def _notes(folder: Path, asked: Multirun, extra: Sequence[str]) -> list[str]:
             f"{SWEEP if (folder / SWEEP).is_file() else MULTIRUN} asks for and are taken all the same: {names}."
         ]
     return []
+
+
+def members_and_inputs(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The run folders that a command begins with, sweeps as their members, and the scans after them.
+
+    Raises:
+        RunError: the first place is no run and no sweep, or a sweep has members that are not finished.
+        ConfigError: no scan follows.
+    """
+    leading = list(takewhile(_is_run, places)) or [places[0]]  # what is no run is refused when it is loaded
+    inputs = list(places[len(leading) :])
+    if not inputs:
+        raise ConfigError(
+            ", ".join(map(str, places)),
+            found="runs and no scan",
+            expected="runs, then NIfTI files or folders of them",
+            remedy="name the scans after the runs",
+        )
+    return [folder for place in leading for folder in members(place)], inputs
+
+
+def _is_run(place: Path) -> bool:
+    return (place / runs.CONFIG).is_file() or is_sweep(place) or runs.is_packed(place)
+
+
+def members(place: Path) -> list[Path]:
+    """The run folders that a place stands for: a run, the members of a sweep, or what a packed model holds.
+
+    Raises:
+        RunError: a sweep has members that are not finished, or as ``runs.open_packed``.
+    """
+    if runs.is_packed(place):
+        return runs.run_folders([place])
+    if not is_sweep(place) or (place / runs.CONFIG).is_file():
+        return [place]
+    sweep = gather(place.expanduser().resolve())
+    left = unfinished(sweep.members)
+    if left or not sweep.finished:
+        raise RunError(
+            place,
+            found="; ".join(left) or "no member",
+            expected="a sweep whose members have all finished, so that the mean is that of all",
+            remedy="finish it (strokelab sweep DIR --resume), or name the run folders to average one by one",
+        )
+    return [member.folder for member in sweep.finished]

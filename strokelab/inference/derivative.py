@@ -12,21 +12,24 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib.metadata import version
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from strokelab.contract import Prediction
-from strokelab.errors import DataError
+from strokelab.errors import DataError, StrokelabError
 from strokelab.files import file_digest, locked, make_folder, replacing, write_json, write_text
 from strokelab.inference.bids_names import bids_entities, bids_path, datatype_of
 from strokelab.inference.class_files import LABELS, SEGMENTATION, class_maps, suffixes_of, write_labels
+from strokelab.inference.registration_files import OLD, beside
+from strokelab.inference.saved import SavedPrediction
 from strokelab.lesions import count_lesions
 from strokelab.nifti import write_volume
 
 TABLE = "lesions.tsv"
+_NONE = "n/a"  # as BIDS says of a value that is not there
 _COLUMNS = ("case", "volume_ml", "lesions", "mask", "preparation", "image", "digest", "made_by")
 DESCRIPTION = "dataset_description.json"
 _IGNORED = (TABLE, "*_desc-qc.png", "*_desc-*Qc.png", "group_*.tsv", "*.html")  # what BIDS has no names for
@@ -34,24 +37,6 @@ _LOCK = ".lesions.lock"
 _MASK, _PROBABILITY = "label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz"
 _CLASS = "label-class{}_probseg.nii.gz"  # of classes without names, counted from 0
 _DISAGREEMENT, QC = "label-lesion_desc-disagreement_probseg.nii.gz", "desc-qc.png"
-
-
-@dataclass(frozen=True)
-class SavedPrediction:
-    """One row of ``lesions.tsv``; the last three columns are empty in tables of earlier versions."""
-
-    case_id: str
-    mask: Path
-    volume_ml: float
-    lesions: int  # connected components, 26 neighbours
-    image: str = ""  # whose grid the mask has, relative to the derivative
-    digest: str = ""  # of the mask file as it was written
-    made_by: int = 0  # which entry of GeneratedBy in dataset_description.json, from 1
-    preparation: str = ""  # what was done to the scan before, e.g. "resampled 2x2x2 -> 4x4x4 mm"
-
-    def edited(self) -> bool:
-        """Whether the mask is another file than the one written."""
-        return bool(self.digest) and self.mask.is_file() and file_digest(self.mask) != self.digest
 
 
 class Derivative:
@@ -90,17 +75,22 @@ class Derivative:
         self._makers()  # another dataset's description is found before anything is computed
 
     def rows(self) -> dict[str, SavedPrediction]:
-        """What the table lists by case.
+        """What the table lists by case; cases that failed are not among them.
 
         Raises:
             DataError: the table cannot be read.
         """
+        return self._read()[0]
+
+    def _read(self) -> tuple[dict[str, SavedPrediction], dict[str, list[str]]]:
+        """What the table lists: cases that are there, and the lines of those that failed."""
         path = self.folder / TABLE
         if not path.is_file():
-            return {}
+            return {}, {}
         try:
             lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t"))
-            return {line["case"]: self._row(line) for line in lines}
+            failed = {line["case"]: [line[name] for name in _COLUMNS] for line in lines if line["mask"] == _NONE}
+            return {line["case"]: self._row(line) for line in lines if line["case"] not in failed}, failed
         except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 path,
@@ -166,6 +156,7 @@ class Derivative:
                     if values is not None:
                         written.append(self.path_of(case, suffix, modality))
                         write_volume(written[-1], values, prediction.grid)
+                written += beside(prediction, lambda suffix: self.path_of(case, suffix, modality))
                 if SEGMENTATION in classes:
                     written.append(self.path_of(case, LABELS, modality))
                     write_labels(written[-1], prediction.class_names)
@@ -183,6 +174,19 @@ class Derivative:
             if before is not None:
                 self._remove_old(before, written)
         return row
+
+    def fail(self, case_id: str, error: StrokelabError, *, image: Path) -> None:
+        """List a case that could not be predicted, with what was found; a mask of before stays as it is listed.
+
+        Args:
+            case_id: the case.
+            error: why.
+            image: of the case.
+        """
+        with locked(self.folder / _LOCK):
+            found = " ".join(f"failed: {error.found}".split())
+            row = [_text(case_id), _NONE, _NONE, _NONE, _text(found), self._relative(image), _NONE, str(self._maker())]
+            self._list(self.rows(), {_text(case_id): row})
 
     def row_of(self, case_id: str) -> SavedPrediction | None:
         """What the table lists of a case."""
@@ -263,14 +267,16 @@ class Derivative:
             known["preparation"],
         )
 
-    def _list(self, rows: Mapping[str, SavedPrediction]) -> None:
+    def _list(self, rows: Mapping[str, SavedPrediction], failed: Mapping[str, list[str]] | None = None) -> None:
         text = io.StringIO()
+        others = {case: row for case, row in {**self._read()[1], **(failed or {})}.items() if case not in rows}
         table = csv.writer(text, delimiter="\t", lineterminator="\n")
         table.writerow(_COLUMNS)
         for case, row in rows.items():
             mask = row.mask.relative_to(self.folder).as_posix()
             known = (row.preparation, row.image, row.digest, row.made_by or "")
             table.writerow([case, f"{row.volume_ml:.3f}", row.lesions, mask, *known])
+        table.writerows(others.values())
         write_text(self.folder / TABLE, text.getvalue())
 
     def _makers(self) -> list[dict[str, Any]]:
@@ -318,6 +324,8 @@ class Derivative:
         old += takewhile(Path.exists, classes)
         table = self.folder / bids_path(entities, LABELS, before.mask.parent.name)
         old += (self.folder / bids_path(entities, name, before.mask.parent.name) for name in suffixes_of(table))
+        names = [bids_path(entities, suffix, before.mask.parent.name) for suffix in OLD]
+        old += (file for name in names for file in self.folder.glob(name))
         for path in {before.mask, *old}.difference(written):
             path.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from strokelab.contract import Prediction, PreparedCase
+from strokelab.contract import Prediction, PreparedCase, Registered
 from strokelab.grid import Grid
 from strokelab.inference.accumulate import scan_on
 from strokelab.inference.postprocess import finish
@@ -128,6 +128,7 @@ def to_native(
     classes: bool = False,
     covered: NDArray[np.bool_] | None = None,
     class_names: Sequence[str] = (),
+    registered: tuple[Registered, ...] = (),
 ) -> Prediction:
     """Scores become a mask, and all maps end on the input's own grid.
 
@@ -141,6 +142,7 @@ def to_native(
         classes: hand out the probabilities of all classes as well.
         covered: of ``covered_by``.
         class_names: of the classes, where they have names.
+        registered: how the case was brought into a template's space.
     """
     done, grid = where_finished(prepared, scores, where)
     mask = finish(
@@ -163,6 +165,7 @@ def to_native(
         classes=done.classes if classes else None,
         covered=covered,
         class_names=tuple(class_names),
+        registered=registered,
     )
 
 

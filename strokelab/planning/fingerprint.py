@@ -61,7 +61,7 @@ def fingerprint(
 
     Args:
         cases: at least one; their order does not matter to a plan.
-        preparation: its modalities and its orientation count.
+        preparation: its modalities, its orientation and its registration count.
         store: folder of the prepared store.
         workers: threads that read (unpacking a file lets others run).
         progress: show a bar.
@@ -74,6 +74,9 @@ def fingerprint(
         native = read_grid(case.reference_image)
         orient = Orient(native, preparation.axes_of(native))
         box = remembered_box(case, preparation.modalities, store).along(orient)
+        if preparation.register is not None:  # the template's grid; the box keeps about its size
+            shape = preparation.register.target(orient.target.spacing).shape
+            return orient.target.spacing, shape, np.minimum(box.shape, shape)
         return orient.target.spacing, orient.target.shape, box.shape
 
     try:

@@ -1,23 +1,25 @@
-"""How a scan is brought to what a model was trained on: as it is, resampled, laid anew around its brain, or refused."""
+"""How a scan is brought to what a model was trained on: as it is, registered, resampled, or laid around its brain."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case
-from strokelab.errors import DataError, DataWarning
-from strokelab.grid import CropPad, Grid, Orient, Resample, Step
+from strokelab.contract import Case, PreparedCase
+from strokelab.errors import ConfigError, DataError, DataWarning
+from strokelab.grid import CropPad, Grid, Orient, Resample
 from strokelab.nifti import read_grid
 from strokelab.preparation.crop import crop_box
 from strokelab.preparation.extent import Extent, Triple, measured
 from strokelab.preparation.recipe import Preparation, plan_steps
+from strokelab.preparation.register import Register
+from strokelab.preparation.template import in_mni_space
 from strokelab.preparation.trained_on import TrainedOn, alike, has_frame
 
 # A scan lies in the training's space where its brain's centre (x, y) and top (z) do, mm, and its width and length are
@@ -26,12 +28,23 @@ SAME_SPACE_MM = (5.0, 15.0, 20.0)
 SAME_SIZE = (0.75, 1.35)
 POSSIBLE_SIZE = (0.5, 2.0)  # what is not between is no head like those of the training
 LEAST_SHARE = 0.1  # of the smallest brain of the training
+Registering = Literal["auto", "always", "never"]
+_MNI_CODE = 4  # of NIfTI's forms: coordinates of MNI-152
 
 
 def preparation_for(
-    case: Case, preparation: Preparation, trained: TrainedOn, *, halves: bool = False, store: Path | None = None
+    case: Case,
+    preparation: Preparation,
+    trained: TrainedOn | None,
+    *,
+    halves: bool = False,
+    store: Path | None = None,
+    register: Registering = "auto",
+    any_contrast: bool = False,
 ) -> Preparation:
     """How a scan is prepared for a model: as its training's were where it is like them, else brought to them.
+
+    A scan that does not lie in MNI space is registered to it for a model that was trained there.
 
     Where crop or midline are voxels of a grid that all training scans shared, a scan in the same space goes straight
     onto this grid, and one in another frame onto the same grid laid around its own brain, with a ``DataWarning``.
@@ -41,15 +54,59 @@ def preparation_for(
     Args:
         case: the scan.
         preparation: of the training.
-        trained: what that was on.
+        trained: what that was on; None: unknown, the scan is taken as it is.
         halves: the model parts the volume at its middle, so that its midline counts without a crop, too.
         store: folder of a prepared store that remembers where brains lie; None: measured where needed.
+        register: ``auto``: scans outside MNI space, for models that were trained in it. ``always``: every scan.
+            ``never``: none; a training that registered its scans then takes them as lying in MNI space.
+        any_contrast: the model takes images as they lie; they are registered only ``always``.
 
     Raises:
         DataError: the scan cannot be read, or holds no head like those of the training.
+        ConfigError: ``always`` for a model that was trained on native scans as they lay.
     """
-    if preparation.register is not None:  # whatever the scan, it comes to the template's grid
-        return preparation
+    if preparation.register is not None:
+        return _unregistered(preparation) if register == "never" else preparation
+    if register == "always" or (register == "auto" and not any_contrast and trained is not None and trained.in_mni):
+        if trained is not None and not trained.in_mni:
+            raise ConfigError(
+                "register=always",
+                found=f"case {case.case_id}, for a run that was trained on native scans without a registration",
+                expected="a run that was trained in MNI space",
+                remedy="register=auto, or train with view.preparation.register=mni152",
+            )
+        if register == "always" or not _in_mni(read_grid(case.reference_image), trained):
+            return _registered(preparation, trained)
+    return preparation if trained is None else _brought(case, preparation, trained, halves, store)
+
+
+def _in_mni(native: Grid, trained: TrainedOn | None) -> bool:
+    """Whether a scan lies in MNI space: its field of view is one of MNI's or the training's, or its header says so."""
+    codes = native.forms.codes if native.forms is not None else (0, 0)
+    frame = None if trained is None else trained.frame
+    own = Orient(native).target
+    return in_mni_space(native) or codes[1] == _MNI_CODE or (frame is not None and alike(own, frame))
+
+
+def _registered(preparation: Preparation, trained: TrainedOn | None) -> Preparation:
+    """The same with a registration that ends on the grid of the training's scans."""
+    made = replace(preparation, register=Register(refined=True))
+    if trained is None:
+        return made
+    if trained.frame is not None and has_frame(preparation):
+        return replace(made, onto=trained.frame)
+    x, y, z = trained.spacing_mm.median
+    return made if preparation.spacing is not None else replace(made, spacing=(x, y, z))
+
+
+def _unregistered(preparation: Preparation) -> Preparation:
+    """The same for scans that lie in the template's space already."""
+    assert preparation.register is not None
+    return replace(preparation, register=None, box=None, onto=preparation.register.target(preparation.spacing))
+
+
+def _brought(case: Case, preparation: Preparation, trained: TrainedOn, halves: bool, store: Path | None) -> Preparation:
+    """Without a registration."""
     native = read_grid(case.reference_image)
     own = plan_steps(native, replace(preparation, crop=None, offset=None))[-1].target
     if trained.frame is not None and has_frame(preparation) and (preparation.crop or halves):
@@ -76,16 +133,17 @@ def preparation_for(
     return replace(coarse, offset=(starts[0], starts[1], starts[2]))
 
 
-def done_to(steps: Sequence[Step], preparation: Preparation, trained: Callable[[], TrainedOn | None]) -> str:
+def done_to(prepared: PreparedCase, preparation: Preparation, trained: Callable[[], TrainedOn | None]) -> str:
     """What was done to a scan before the model saw it, in words, e.g. ``resampled 2x2x2 -> 4x4x4 mm``.
 
     Args:
-        steps: of the prepared case.
+        prepared: the case.
         preparation: of the training.
         trained: gives what that was on, None where unknown; asked only where something was resampled.
     """
-    if preparation.register is not None:
-        return f"registered to {preparation.register.to}"
+    if (registered := prepared.registered) is not None:
+        return f"registered to {registered.to} (brain overlap {registered.overlap:.2f})"
+    steps = prepared.steps
     changed = [step for step in steps if isinstance(step, Resample)]
     if not changed:
         return "own grid"

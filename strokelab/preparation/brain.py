@@ -1,8 +1,11 @@
-"""Where the brain is: a file, the image's own zero background, the MNI template, or an estimate, in this order."""
+"""Where the brain is: a file, the image's own zero background, the MNI template, or an estimate, in this order.
+
+A program that strips skulls is asked where the settings name one (``preparation.brain_programs``).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +16,38 @@ from strokelab.errors import DataError
 from strokelab.grid import Grid
 from strokelab.lesions import label_lesions, lesion_sizes
 from strokelab.nifti import read_union
+from strokelab.preparation.brain_programs import PROGRAMS, stripped_by
 from strokelab.preparation.template import in_mni_box, template_brain
 
 LARGEST_BRAIN_ML = 2200.0  # above the largest human brains with their fluid; whole heads take 3000 ml and more
 OPENING_MM = 3.0  # thinner bridges (skin, meninges, vessels) between brain and scalp are cut
 
 
-def find_brain(case: Case, native: Grid, voxels: NDArray[np.float32]) -> tuple[NDArray[np.bool_], str]:
+Skull = Literal["auto", "nonzero", "estimated", "synthstrip", "hd-bet"]
+SKULLS: tuple[Skull, ...] = get_args(Skull)
+"""How the brain is found where a case has no mask of it; the first is the default."""
+
+
+def find_brain(
+    case: Case, native: Grid, voxels: NDArray[np.float32], how: Skull = "auto"
+) -> tuple[NDArray[np.bool_], str]:
     """The brain mask (X, Y, Z) on the case's own grid, and where it came from.
 
     Args:
         case: names its mask file, if any.
         native: the grid of the reference image.
         voxels: the reference image (X, Y, Z), read.
+        how: ``auto``: non-zero voxels of a stripped image, the template's brain in its box, else an estimate.
+            ``nonzero``, ``estimated`` or the name of a program: this, whatever the image. A case's own file comes
+            before all of them.
 
     Returns:
-        The mask, never empty, and one of ``"file"``, ``"nonzero"``, ``"mni152"``, ``"estimated"``.
+        The mask, never empty, and one of ``"file"``, ``"nonzero"``, ``"mni152"``, ``"estimated"`` or a program.
 
     Raises:
-        DataError: the mask file is empty or lies on another grid than the reference image.
+        DataError: the mask file is empty or lies on another grid than the reference image, ``nonzero`` leaves nothing
+            out, or a program fails.
+        ConfigError: the program is not installed.
     """
     if case.brain is not None:
         mask = read_union((LesionFile(case.brain),), native, case.reference_image)
@@ -43,11 +59,29 @@ def find_brain(case: Case, native: Grid, voxels: NDArray[np.float32]) -> tuple[N
                 remedy="mend the mask, or remove it to have the brain estimated",
             )
         return mask.astype(bool), "file"
+    if how in PROGRAMS:
+        return stripped_by(how, case.reference_image, native), how
+    if how == "nonzero":
+        return _nonzero(voxels, case), how
+    if how == "estimated":
+        return estimate_brain(voxels, native), how
     if is_skull_stripped(voxels, native):
         return voxels != 0, "nonzero"
     if in_mni_box(native):
         return template_brain(native), "mni152"
     return estimate_brain(voxels, native), "estimated"
+
+
+def _nonzero(voxels: NDArray[np.float32], case: Case) -> NDArray[np.bool_]:
+    brain = voxels != 0
+    if brain.all() or not brain.any():
+        raise DataError(
+            case.reference_image,
+            found=f"an image of case {case.case_id} that is {'nowhere' if brain.all() else 'everywhere'} 0",
+            expected="a skull-stripped image, 0 outside the brain",
+            remedy="leave the choice of the brain mask to auto, or give the case a brain mask",
+        )
+    return np.asarray(brain)
 
 
 def is_skull_stripped(voxels: NDArray[np.float32], grid: Grid) -> bool:

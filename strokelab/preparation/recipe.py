@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from strokelab.buildable import buildable
 from strokelab.contract import RESERVED, Case, PreparedCase
-from strokelab.errors import ConfigError, DataError
+from strokelab.errors import DataError
 from strokelab.grid import CropPad, Grid, Orient, Resample, Step
 from strokelab.nifti import read_grid, read_lesion, read_union
 from strokelab.placement import check_covers
-from strokelab.preparation.brain import find_brain
+from strokelab.preparation.brain import SKULLS, Skull, find_brain
 from strokelab.preparation.crop import Axes, crop_box
 from strokelab.preparation.further import FurtherChannels, ready_of
 from strokelab.preparation.images import normalized, physical_units, read_image
@@ -29,7 +29,9 @@ from strokelab.preparation.mirror import Mirror
 from strokelab.preparation.nonzero import Box, Image, nonzero_box, nonzero_region
 from strokelab.preparation.normalize import NORMALIZATIONS, Normalization
 from strokelab.preparation.register import Register
-from strokelab.preparation.regrid import image_onto, lesion_onto, mask_onto, say_cut_brain
+from strokelab.preparation.regrid import image_onto, lesion_onto, mask_onto, say_cut_brain, say_cut_head
+from strokelab.preparation.template import template_on
+from strokelab.preparation.words import names_of, three_of, wrong_setting
 
 PREPARATION_VERSION = 1
 """Raise it whenever the same files and settings would give other arrays: stored cases of older code are then left."""
@@ -41,6 +43,7 @@ _WORDS: dict[str, tuple[str | None, ...]] = {
     "interpolation": ("linear", "cubic"),
     "orientation": ("RAS", "file", "RSA", "ASR"),
     "clip": ("perfusion", "none"),
+    "skull": SKULLS,
 }
 MOST_VOXELS = 2**29
 """2 GB of float32 per channel; a head at 0.3 mm has two thirds of it. More is a slip, or meant to fill the memory."""
@@ -63,14 +66,17 @@ class Preparation:
         orientation: where the axes X, Y, Z of the prepared grid, also those above, run to: ``"RAS"``; ``"RSA"`` or
             ``"ASR"``: the slices [:, :, z] are coronal or sagittal; ``"file"``: as in the case's own file.
         clip: ``"perfusion"``: perfusion maps to their 1st to 99th percentile in the brain; ``"none"``: as they are.
-        onto: a grid in the world that the case is brought to before the crop, in place of ``spacing``; None: the
-            case's own field of view. No setting of a config: ``preparation.adaptation`` chooses it for single scans.
+        onto: a grid in the world (with ``register``: the template's) that the case is brought to before the crop, in
+            place of ``spacing``; None: the case's own field of view. No setting of a config:
+            ``preparation.adaptation`` chooses it for single scans.
         maps: names of further maps of the cases that are prepared as well, where a case has them.
         further: makes further channels of the modalities.
         mirror: of the mirrored channels, between the modalities and the further ones; they are normalised by the rule
             of their modality, where ``normalize`` does not name them, each with its own statistics. None: off.
         register: to a template, on whose grid of ``spacing`` (None: its own) the case then lies, all modalities and
-            masks by one transform of the reference image; None: the case stays where it is.
+            masks by one transform of the reference image; its name, or its settings; None: the case stays.
+        skull: how the brain is found where a case has no mask of it (``preparation.brain.find_brain``): ``"auto"``,
+            ``"nonzero"``, ``"estimated"``, or a program that is installed: ``"synthstrip"``, ``"hd-bet"``.
 
     Raises:
         ConfigError: a setting has the wrong length or range.
@@ -90,44 +96,49 @@ class Preparation:
     further: FurtherChannels | None = None
     mirror: Mirror = field(default_factory=Mirror)
     register: Register | None = None
+    skull: Skull = "auto"
 
     def __post_init__(self) -> None:
         rules: Any = self.normalize
         settings: dict[str, Any] = {
-            "modalities": _names(self.modalities),
-            "maps": _names(self.maps),
+            "modalities": names_of(self.modalities),
+            "maps": names_of(self.maps),
             "normalize": dict(rules) if isinstance(rules, Mapping) else rules,
-            "spacing": _three("spacing", self.spacing, float),
-            "crop": _three("crop", self.crop, int),
-            "offset": _three("offset", self.offset, int),
+            "spacing": three_of("spacing", self.spacing, float),
+            "crop": three_of("crop", self.crop, int),
+            "offset": three_of("offset", self.offset, int),
             "mirror": self.mirror or Mirror(),
+            "register": Register.of(self.register),
         }
         for name, value in settings.items():
             object.__setattr__(self, name, value)
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
-            raise _setting("modalities", self.modalities, "at least one modality, none twice")
+            raise wrong_setting("modalities", self.modalities, "at least one modality, none twice")
         if RESERVED & {*self.maps}:
-            raise _setting("maps", self.maps, f"other names than {', '.join(sorted(RESERVED))}: rename its columns")
+            raise wrong_setting(
+                "maps", self.maps, f"other names than {', '.join(sorted(RESERVED))}: rename its columns"
+            )
         if self.spacing and not all(value is not None and value >= _FINEST_MM for value in self.spacing):
-            raise _setting("spacing", self.spacing, f"three lengths of at least {_FINEST_MM} mm")
+            raise wrong_setting("spacing", self.spacing, f"three lengths of at least {_FINEST_MM} mm")
         if self.crop and any(size is not None and not 1 <= size <= _LONGEST for size in self.crop):
-            raise _setting("crop", self.crop, f"sizes from 1 to {_LONGEST} voxels, or null")
+            raise wrong_setting("crop", self.crop, f"sizes from 1 to {_LONGEST} voxels, or null")
         if self.offset and (self.crop is None or any(o is not None and c is None for o, c in self._offset_pairs())):
-            raise _setting("offset", self.offset, "an offset only along axes that are cropped")
+            raise wrong_setting("offset", self.offset, "an offset only along axes that are cropped")
         wrong = [channel for channel in self.channels if self.normalization_of(channel) not in NORMALIZATIONS]
         if wrong or (isinstance(rules, Mapping) and set(rules) - {*self.channels}):
             each = f"one of {', '.join(NORMALIZATIONS)}, or one for each of {', '.join(self.channels)}"
-            raise _setting("normalize", self.normalize, each)
+            raise wrong_setting("normalize", self.normalize, each)
         if self.mirror.enabled:
             self.mirror.reference_of(self.modalities)
         for name, known in _WORDS.items():
             if getattr(self, name) not in known:
                 words = ", ".join("null" if word is None else word for word in known)
-                raise _setting(name, getattr(self, name), f"one of {words}")
-        if self.onto is not None and (not isinstance(self.onto, Grid) or self.box or self.orientation != "RAS"):
-            raise _setting("onto", self.onto, "null, or a grid without box and with RAS axes")
-        if self.register is not None and (self.onto is not None or self.orientation != "RAS"):
-            raise _setting("register", self.register, "null, or a template and RAS axes without onto")
+                raise wrong_setting(name, getattr(self, name), f"one of {words}")
+        boxed = self.box is not None and self.register is None
+        if self.onto is not None and (not isinstance(self.onto, Grid) or boxed or self.orientation != "RAS"):
+            raise wrong_setting("onto", self.onto, "null, or a grid without box and with RAS axes")
+        if self.register is not None and self.orientation != "RAS":
+            raise wrong_setting("register", self.register, "null, or a template and RAS axes")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -169,12 +180,12 @@ class Preparation:
         """
         content: dict[str, Any] = asdict(self)
         apart = ("further", "onto", "maps", "mirror", "register")
-        further, _, maps, mirror, register = (content.pop(name) for name in apart)
+        further, _, maps, mirror, _ = (content.pop(name) for name in apart)
         known = {key: list(value) if isinstance(value, tuple) else value for key, value in content.items()}
         known = {key: value for key, value in known.items() if key not in _WORDS or value != _WORDS[key][0]}
         known |= {"maps": list(maps)} if maps else {}
         known |= {"mirror": mirror} if self.mirror.enabled else {}
-        known |= {} if register is None else {"register": register}
+        known |= {} if self.register is None else {"register": self.register.to_json()}
         known |= {"further": {"class": type(self.further).__qualname__, **further}} if further else {}
         return known if self.onto is None else known | {"onto": self.onto.to_json()}
 
@@ -214,15 +225,20 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
     steps = plan_steps(native, preparation, box)
     target = steps[-1].target
     if math.prod(target.shape) > MOST_VOXELS:
-        raise _setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
+        raise wrong_setting("crop and spacing", target.shape, f"a prepared grid of at most {MOST_VOXELS:,} voxels")
     read_masks = read_union if "pseudo" in case.meta else read_lesion  # a model's mask may be as large as it likes
     annotated = read_masks(case.lesions, native, case.reference_image) if case.labelled else None
     reference = read.get(case.reference_image) or read_image(case.reference_image)
-    native_brain, source = find_brain(case, native, reference[0])
+    native_brain, source = find_brain(case, native, reference[0], preparation.skull)
     registered = None
     if (register := preparation.register) is not None:
-        registered = register.found(reference[0], native_brain, native, case.case_id, case.reference_image)
+        named = (case.case_id, case.reference_image, case.reference_modality)
+        registered = register.found(reference[0], native_brain, native, *named)
         steps = plan_steps(registered.carried(native), preparation, box)
+        if register.refined:
+            say_cut_head(registered, case)
+        if register.refined and source == "estimated":  # the template's brain is nearer than a threshold's
+            native_brain, source = template_on(registered.carried(native)), "mni152"
     brain = _stored(mask_onto(native_brain, steps))
     if not brain.any():
         raise DataError(
@@ -293,7 +309,7 @@ def plan_steps(native: Grid, preparation: Preparation, box: Box | None = None) -
         steps.append(CropPad(grid, inside.start, inside.shape))
         grid = steps[-1].target
     if preparation.register is not None:
-        steps.append(Resample(grid, preparation.register.target(preparation.spacing)))
+        steps.append(Resample(grid, preparation.onto or preparation.register.target(preparation.spacing)))
         grid = steps[-1].target
     elif preparation.onto is not None:
         if not grid.matches(preparation.onto):
@@ -325,24 +341,3 @@ def _check_modalities(case: Case, preparation: Preparation) -> None:
 def _stored(array: NDArray[Any]) -> NDArray[Any]:
     """The same (X, Y, Z) in the memory order of the store, (Z, Y, X)."""
     return np.asfortranarray(array)
-
-
-def _names(given: Any) -> tuple[str, ...]:
-    """Yaml brings lists, and brackets are forgotten."""
-    return (given,) if isinstance(given, str) else tuple(str(name) for name in given or ())
-
-
-def _three(name: str, values: Any, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
-    if values is None:
-        return None
-    try:
-        numbers = tuple(None if value is None else kind(value) for value in values)
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != 3:
-        raise _setting(name, values, "three values, for X, Y and Z")
-    return numbers
-
-
-def _setting(name: str, found: Any, expected: str) -> ConfigError:
-    return ConfigError(f"preparation.{name}", found=repr(found), expected=expected, remedy="change it in the view")

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from strokelab.contract import Case
+from strokelab.contract import Case, Registered
 from strokelab.errors import DataWarning
 from strokelab.grid import CropPad, Grid, Interpolation, Orient, Resample, Step, places_in, resample
 from strokelab.preparation.brain import border
 
 _CUT_BRAIN = 0.01  # share of the brain outside the crop that is said; edges of rough masks are less
+_CUT_HEAD = 0.03  # share of the template's brain outside the scan that is said; its lowest slices are less
 _SAME_MM = 1e-3  # narrower than ``Grid.matches``: an image a hundredth of a voxel away is interpolated, as ever
 
 
@@ -72,6 +73,13 @@ def say_cut_brain(native_brain: NDArray[np.bool_], steps: Sequence[Step], case: 
     share = float(((places < -0.5) | (places > np.asarray(target.shape) - 0.5)).any(axis=1).mean())
     if share > _CUT_BRAIN:
         _warn(case, f"{share:.1%} of the brain lies outside the crop and is not looked at")
+
+
+def say_cut_head(registered: Registered, case: Case) -> None:
+    """Warn of brain that the scan does not show, by where its registration has the template's."""
+    if registered.outside is not None and registered.outside > _CUT_HEAD:
+        share = f"{registered.outside:.0%} of the brain lies outside the field of view of the scan"
+        _warn(case, f"{share} (by its registration), and nothing is found there")
 
 
 def lesion_onto(annotated: NDArray[np.uint8], steps: Sequence[Step], case: Case) -> NDArray[np.uint8]:

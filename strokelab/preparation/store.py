@@ -21,16 +21,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from strokelab.contract import Case, check_unique
-from strokelab.errors import ConfigError, DataError, DataWarning, StrokelabError
+from strokelab.errors import ConfigError, DataError, StrokelabError
 from strokelab.files import DiskFullError, digest, disk_errors, locked, make_folder
 from strokelab.preparation.digests import FileDigests
 from strokelab.preparation.parallel import WorkerDiedError, outcomes
 from strokelab.preparation.progress import bar
 from strokelab.preparation.recipe import PREPARATION_VERSION, Preparation, prepare
 from strokelab.preparation.register import RegistrationError
-from strokelab.preparation.stored_case import StoredCase, open_entry, write_entry
+from strokelab.preparation.stored_case import StoredCase, Unregistered, open_entry, write_entry
 
-__all__ = ["PreparedStore", "StoreError", "StoredCase"]
+__all__ = ["PreparedStore", "StoreError", "StoredCase", "Unregistered"]
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +59,7 @@ class PreparedStore:
         *,
         workers: int = 1,
         progress: bool = True,
-        leave_out: bool = False,
+        left_out: dict[str, RegistrationError] | None = None,
     ) -> list[StoredCase]:
         """The cases, prepared: from the store where their inputs and settings are known, else made now.
 
@@ -68,7 +68,7 @@ class PreparedStore:
             preparation: what to do, with all cases or with each.
             workers: processes that prepare; 1 works in this process.
             progress: show a bar on stderr while cases are prepared.
-            leave_out: cases that cannot be registered, each with a ``DataWarning``, rather than stop at them.
+            left_out: takes the cases that cannot be registered, with why, so that they do not stop the others.
 
         Returns:
             One stored case per case, in their order.
@@ -94,9 +94,9 @@ class PreparedStore:
                 self._run(requests, ready, failures, workers=workers, progress=progress)
             except WorkerDiedError as error:
                 raise _died(self.folder, error, workers) from error
-        unregistered = [name for name, error in failures.items() if leave_out and isinstance(error, RegistrationError)]
-        for name in unregistered:
-            warnings.warn(f"left out, for it cannot be registered: {failures.pop(name)}", DataWarning, stacklevel=2)
+        if left_out is not None:
+            left_out |= {name: error for name, error in failures.items() if isinstance(error, RegistrationError)}
+            failures = {name: error for name, error in failures.items() if name not in left_out}
         if failures:
             raise _summary(failures, len(cases))
         sources = Counter(stored.brain_source for stored in ready.values())
@@ -104,7 +104,17 @@ class PreparedStore:
         log.info(
             "%d cases: %d prepared now, brain masks: %s; store: %s", len(cases), len(requests), brains, self.folder
         )
-        return [ready[case.case_id] for case in cases if case.case_id not in unregistered]
+        return [ready[case.case_id] for case in cases if case.case_id in ready]
+
+    def prepare_each(
+        self, cases: Sequence[Case], preparation: Preparing, *, workers: int = 1, progress: bool = True
+    ) -> list[StoredCase | Unregistered]:
+        """As ``prepare``, for cases that are scored one by one: a case that cannot be registered says why instead."""
+        left_out: dict[str, RegistrationError] = {}
+        made = self.prepare(cases, preparation, workers=workers, progress=progress, left_out=left_out)
+        ready = {one.case_id: one for one in made}
+        ids = [case.case_id for case in cases]
+        return [Unregistered(name, left_out[name]) if name in left_out else ready[name] for name in ids]
 
     def key(self, case: Case, preparation: Preparation) -> str:
         """The address of a case in the store: a digest of all input files, the settings and the code's version.

@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,22 @@ MIRRORED = "mirrored.json"
 """How mirrored channels were made; apart, for it says seconds, and descriptions of equal entries are equal."""
 REGISTERED = "registered.json"
 """How the case was registered; apart for the same reason."""
+
+
+@dataclass(frozen=True)
+class Unregistered:
+    """In place of a case that cannot be registered."""
+
+    case_id: str
+    error: DataError
+
+    def load(self) -> NoReturn:
+        """Nothing can be loaded.
+
+        Raises:
+            DataError: why.
+        """
+        raise self.error
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,12 @@ _MNI_BOXES: tuple[_Box, ...] = tuple(  # FSL's, and those of SPM's templates and
     )
 )
 
+BRAIN_CENTRE_MM = (0.0, -17.0, 5.0)
+"""Middle of the box around the template's brain, in the world."""
+
+WHITE_FROM = 0.77
+"""Brightness of the T1 template from which a voxel is white matter: midway between its grey and its white."""
+
 
 def in_mni_box(grid: Grid) -> bool:
     """Whether a grid is axis-aligned and its field of view is the MNI box within one of its voxels on each side."""
@@ -48,6 +54,12 @@ def in_mni_space(grid: Grid) -> bool:
     return any(_fills(grid, box) for box in (_box(MNI), *_MNI_BOXES))
 
 
+def is_mni_view(sides_mm: NDArray[np.float64], tolerance_mm: float) -> bool:
+    """Whether a field of view (3,) has the lengths of one in which MNI volumes are published, within two voxels."""
+    boxes = (_box(MNI), *_MNI_BOXES)
+    return any(bool((np.abs(high - low - sides_mm) <= 2 * tolerance_mm + 1e-3).all()) for low, high in boxes)
+
+
 def template_brain(grid: Grid) -> NDArray[np.bool_]:
     """The template's brain (X, Y, Z) on a grid of the MNI box; exact on the 1 mm grid, else linear and >= 0.5."""
     mask = _mni_brain()
@@ -55,6 +67,11 @@ def template_brain(grid: Grid) -> NDArray[np.bool_]:
     if orient.target.matches(MNI):
         return np.asarray(orient.invert(mask), dtype=bool)
     return np.asarray(resample(mask.astype(np.float32), MNI, grid, "linear") >= 0.5)
+
+
+def template_on(grid: Grid) -> NDArray[np.bool_]:
+    """The template's brain (X, Y, Z) on any grid of its space, linear and >= 0.5."""
+    return np.asarray(resample(_mni_brain().astype(np.float32), MNI, grid, "linear") >= 0.5)
 
 
 def template_tissues() -> NDArray[np.float32]:

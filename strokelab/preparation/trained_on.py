@@ -17,6 +17,7 @@ import numpy as np
 from strokelab.grid import CropPad, Grid, Step
 from strokelab.preparation.extent import Extent
 from strokelab.preparation.recipe import MOST_VOXELS, Preparation
+from strokelab.preparation.template import BRAIN_CENTRE_MM, in_mni_space, is_mni_view
 
 SPACING_TOLERANCE = 0.05  # share by which voxels may differ from those of the training
 VOXEL_TOLERANCE = 0.1  # share of a voxel by which corners of one grid may lie apart
@@ -120,6 +121,18 @@ class TrainedOn:
             return "common grid"
         apart = np.asarray(self.brain_centre_mm.high) - np.asarray(self.brain_centre_mm.low)
         return "same frame" if (apart <= APART_MM).all() else "native"
+
+    @property
+    def in_mni(self) -> bool:
+        """Whether all scans lay in MNI space: on a grid of it, or with its field of view and its brain's place."""
+        if self.frame is not None:
+            return in_mni_space(self.frame)
+        low, high = np.asarray(self.field_of_view_mm.low), np.asarray(self.field_of_view_mm.high)
+        apart = np.asarray([self.brain_centre_mm.low, self.brain_centre_mm.high]) - BRAIN_CENTRE_MM
+        alike_mm = max(self.spacing_mm.high)
+        return is_mni_view(low, alike_mm) and bool(
+            (high - low <= alike_mm).all() and (np.abs(apart) <= APART_MM / 2).all()
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that ``from_json`` reads back."""

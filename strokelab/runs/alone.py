@@ -18,7 +18,7 @@ from strokelab.errors import DataError
 from strokelab.inference.ensemble import MeanScores
 from strokelab.inference.scores import Scores
 from strokelab.preparation.restore import restore
-from strokelab.preparation.store import PreparedStore, Preparing, StoredCase
+from strokelab.preparation.store import PreparedStore, Preparing, StoredCase, Unregistered
 from strokelab.runs.preparer import Preparer
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class StoredImages:
     """A case of which every image is in the store by itself."""
 
     case: Case
-    images: Mapping[Preparer, StoredCase]
+    images: Mapping[Preparer, StoredCase | Unregistered]
 
     @property
     def case_id(self) -> str:
@@ -72,7 +72,7 @@ class StoredImages:
         """The arrays, memory-mapped; scores end on the grid of the case's reference image.
 
         Raises:
-            DataError: the files have gone or shrunk since.
+            DataError: the files have gone or shrunk since, or an image could not be registered.
         """
         return {preparer: preparer.home(stored.load(), self.case) for preparer, stored in self.images.items()}
 
@@ -101,12 +101,12 @@ def store_images(
     Raises:
         DataError: a case has none of the modalities, or cannot be prepared.
     """
-    found: dict[str, dict[Preparer, StoredCase]] = {case.case_id: {} for case in cases}
+    found: dict[str, dict[Preparer, StoredCase | Unregistered]] = {case.case_id: {} for case in cases}
     for name in modalities:
         alone, having = preparer.alone(name), [case for case in cases if name in case.images]
         how: Preparing = alone.own if as_trained else partial(alone, store=store.folder)
         seen = [alone.seen(case) for case in having]
-        for stored in store.prepare(seen, how, workers=workers, progress=progress) if seen else ():
+        for stored in store.prepare_each(seen, how, workers=workers, progress=progress) if seen else ():
             found[stored.case_id][alone] = stored
     for case in cases:
         if not found[case.case_id]:

@@ -26,6 +26,7 @@ from strokelab.inference.postprocess import search_of
 from strokelab.inference.precision import AS_TRAINED
 from strokelab.inference.predict import Where
 from strokelab.inference.scores import Scores
+from strokelab.preparation.intake import AS_TRAINED as OWN_MASK
 from strokelab.runs.alone import each_and_mean, on_case
 from strokelab.runs.members import Loading, Member, Pool, members_of, sharing
 from strokelab.runs.packed import run_folders
@@ -205,6 +206,8 @@ def load_ensemble(
     memory_gb: float = 4.0,
     precision: str = AS_TRAINED,
     windows: Asked | Sequence[Asked] = None,
+    register: str = "auto",
+    brain_mask: str = OWN_MASK,
 ) -> Ensemble:
     """Several members as one that predicts their mean. Each is loaded once to see that it can be.
 
@@ -223,6 +226,8 @@ def load_ensemble(
         memory_gb: of weights that stay loaded between cases.
         precision: as for ``load_run``, of every member.
         windows: as for ``load_run``, of every member. Several: every run with each of them is a member.
+        register: as for ``load_run``, and so is ``brain_mask``.
+        brain_mask: as for ``load_run``.
 
     Raises:
         RunError: a folder is no run or has no snapshots, or a member is named twice or is a copy of another.
@@ -250,6 +255,8 @@ def load_ensemble(
             postprocess=postprocess,
             precision=precision,
             windows=plans[loading.windows],
+            register=register,
+            brain_mask=brain_mask,
         )
 
     pool = Pool(load, memory_gb)

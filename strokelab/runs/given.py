@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,24 @@ def scans_of(
             remedy="leave it out",
         )
     return find_any_scans(paths)
+
+
+def with_brain(found: NewScans, brain: Path | None) -> NewScans:
+    """New scans with the brain mask that was named for the one there is; as they are where none was.
+
+    Raises:
+        DataError: there are several cases, or no such file.
+    """
+    if brain is None:
+        return found
+    if len(found.cases) != 1 or not brain.is_file():
+        raise DataError(
+            brain,
+            found=f"a brain mask for {len(found.cases)} scans" if brain.is_file() else "nothing",
+            expected="a brain mask file, and one scan that it belongs to",
+            remedy="name one scan; of many, call their masks <scan>_desc-brain_mask.nii.gz beside them",
+        )
+    return replace(found, cases=[replace(found.cases[0], brain=brain)])
 
 
 def _one_case(paths: Sequence[str | Path], modalities: Sequence[str] | None, as_modality: str | None) -> Case:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from strokelab.contract import Case, Prediction, PreparedCase
+from strokelab.contract import Case, Prediction, PreparedCase, Registered
 from strokelab.errors import RunError
 from strokelab.inference.postprocess import asks_classes, check_settled
 from strokelab.inference.predict import Where, covered_by, padding_of, to_native
@@ -165,7 +165,7 @@ class Predictor(ABC):
         """
         own = {one: form for preparer in self.preparers for one, form in preparer.part(forms).items()}
         seen = [(form, windows) for preparer, windows in self.plans for form in preparer.part(forms).values()]
-        done = dict.fromkeys(preparer.done(form.steps) for preparer, form in own.items())
+        done = dict.fromkeys(preparer.done(form) for preparer, form in own.items())
         done |= dict.fromkeys(filter(None, (padding_of(form.grid.shape, windows) for form, windows in seen)))
         images = {"modalities": ", ".join(named)} if (named := modalities_of(own)) else {}
         return to_native(
@@ -177,6 +177,7 @@ class Predictor(ABC):
             classes=classes,
             covered=covered_by(seen),
             class_names=self.view.classes or (),
+            registered=registrations_of(own.values()),
         )
 
 
@@ -184,3 +185,9 @@ def modalities_of(forms: Iterable[Preparer]) -> tuple[str, ...]:
     """The images of a case that were given to a model each alone; none for other models."""
     names = [preparer.own.modalities[0] for preparer in forms if preparer.base is not None]
     return tuple(dict.fromkeys(names))
+
+
+def registrations_of(forms: Iterable[PreparedCase]) -> tuple[Registered, ...]:
+    """How a case was registered, once for each of its images that was."""
+    found = {form.registered.image: form.registered for form in forms if form.registered is not None}
+    return tuple(found.values())

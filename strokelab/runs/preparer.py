@@ -12,6 +12,7 @@ from strokelab.contract import Case, PreparedCase
 from strokelab.grid import Grid, Orient, Resample, Step
 from strokelab.nifti import read_grid
 from strokelab.preparation.adaptation import done_to, preparation_for
+from strokelab.preparation.intake import Intake
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.trained_on import TrainedOn
 from strokelab.runs.training_scans import check_contrasts, depends, on_one_grid, united
@@ -27,6 +28,7 @@ class Preparer:
         halves: the model parts the volume at its middle.
         read: gives what was trained on, None where that is unknown; called once, and only where it matters.
         any_contrast: whatever images a case has are given to the model, each alone (``Alone``).
+        intake: whether scans are registered, and how their brains are found.
         base: of which this is the preparation of one image alone; None: of all that the model is given at once.
     """
 
@@ -35,17 +37,18 @@ class Preparer:
     halves: bool
     read: Callable[[], TrainedOn | None]
     any_contrast: bool = False
+    intake: Intake = field(default_factory=Intake)
     base: Preparer | None = None
     _alone: dict[str, Preparer] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def trained_on(self) -> TrainedOn | None:
-        """The scans of the training, where scans must be like them; None where that does not matter or is unknown.
+        """The scans of the training; None where they are unknown.
 
         Raises:
             RunError: the folder's record of them is damaged.
         """
-        return self.read() if depends(self.own, self.halves) else None
+        return self.read()
 
     def __call__(self, case: Case, store: Path | None = None) -> Preparation:
         """The preparation of a scan: as the training's scans were prepared, or brought to them.
@@ -57,11 +60,18 @@ class Preparer:
         Raises:
             RunError: the scan has other contrasts than the training's.
             DataError: it cannot be read, or is no head like those of the training.
+            ConfigError: it is to be registered for a run of native scans.
         """
         check_contrasts([*case.images], self.own.modalities, where=self.where, data=f"case {case.case_id}")
-        if self.trained_on is None:
-            return self.own
-        return preparation_for(case, self.own, self.trained_on, halves=self.halves, store=store)
+        return preparation_for(
+            case,
+            self.intake.applied(self.own),
+            self.trained_on,
+            halves=self.halves,
+            store=store,
+            register=self.intake.register,
+            any_contrast=(self.base or self).any_contrast,
+        )
 
     def each(self, modalities: Iterable[str]) -> tuple[Preparer, ...]:
         """How a case with these images is prepared: at once, or by a model of any contrast image by image."""
@@ -109,9 +119,10 @@ class Preparer:
             fed = replace(fed, normalize=each)
         return replace(self, own=fed, read=lambda: self.trained_on)
 
-    def done(self, steps: Sequence[Step]) -> str:
+    def done(self, prepared: PreparedCase) -> str:
         """What was done to a prepared scan, in words; see ``preparation.adaptation.done_to``."""
-        return done_to(steps, self.own, lambda: self.trained_on)
+        needed = depends(self.own, self.halves)
+        return done_to(prepared, self.own, lambda: self.trained_on if needed else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +145,8 @@ class Alone(Preparer):
                 that of the first.
         """
         own = base.own if base.own.modalities == (modality,) else base.fed_with(modality).own
-        return cls(own, base.where, base.halves, lambda: base.trained_on, base=base, modality=modality)
+        alone = cls(own, base.where, base.halves, lambda: base.trained_on, base=base, modality=modality)
+        return replace(alone, intake=base.intake)
 
     def __call__(self, case: Case, store: Path | None = None) -> Preparation:
         """As ``Preparer``, for the image alone."""
@@ -157,11 +169,12 @@ class Alone(Preparer):
         native = read_grid(case.reference_image)
         return replace(prepared, native=native, steps=_onto(prepared.steps, native))
 
-    def done(self, steps: Sequence[Step]) -> str:
+    def done(self, prepared: PreparedCase) -> str:
         """What was done to the image, in words, behind its modality."""
-        last = _last_resample(steps)
-        if last is None or last.target.matches(last.source.resized(last.target.spacing)):
-            return f"{self.modality}: {super().done(steps)}"
+        last = _last_resample(prepared.steps)
+        whole = last is None or last.target.matches(last.source.resized(last.target.spacing))
+        if last is None or whole or prepared.registered is not None:
+            return f"{self.modality}: {super().done(prepared)}"
         size = "x".join(f"{side:.3g}" for side in last.target.spacing)
         return f"{self.modality}: at {size} mm on its own grid, scores resampled"
 

@@ -48,6 +48,8 @@ _ADDED: Mapping[str, Any] = {
     "split.contiguous": False,
     "split.stratify": "none",
     "view.preparation.mirror": _MIRROR_OFF,
+    "view.preparation.register": None,
+    "view.preparation.skull": "auto",
 }
 _SELECTING = "held_out_selects"  # contract.HELD_OUT_SELECTS; its module brings NumPy
 _HERE = "<run folder>"

@@ -24,6 +24,8 @@ from strokelab.inference.predict import scores_together
 from strokelab.inference.scores import Scores
 from strokelab.inference.windows import MEMORY_ONLY
 from strokelab.networks.folding import for_prediction
+from strokelab.preparation.intake import AS_TRAINED as OWN_MASK
+from strokelab.preparation.intake import Intake
 from strokelab.runs.alone import each_and_mean
 from strokelab.runs.checkpoints import find_checkpoint, load_weights, own_choice, read_checkpoint, weights_digest
 from strokelab.runs.folder import CONFIG, SITES, read_json, read_settings, read_split
@@ -31,7 +33,7 @@ from strokelab.runs.own import own_classes
 from strokelab.runs.packed import the_run
 from strokelab.runs.predictor import Forms, Predictor
 from strokelab.runs.preparer import Preparer
-from strokelab.runs.training_scans import read_training_scans
+from strokelab.runs.training_scans import depends, read_training_scans
 from strokelab.runs.tuning import filled
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Run(Predictor):
     provenance: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "32"  # that predictions compute in
     epoch: int | None = None  # from 1, whose weights these are; None: the checkpoint does not say
+    intake: Intake = field(default_factory=Intake)  # how scans that are not those of its split are taken in
 
     @property
     def name(self) -> str:
@@ -86,8 +89,8 @@ class Run(Predictor):
     def preparation_of(self) -> Preparer:
         """How a scan is prepared: as the training's were, or brought to them (``preparation.adaptation``)."""
         own, halves = self.view.preparation, self.model.hemispheres is not None
-        read = partial(read_training_scans, self.folder, self.settings, own)
-        return Preparer(own, self.folder, halves, read, any_contrast=self.view.any_contrast)
+        read = partial(read_training_scans, self.folder, self.settings, own, needed=depends(own, halves))
+        return Preparer(own, self.folder, halves, read, any_contrast=self.view.any_contrast, intake=self.intake)
 
     @property
     def preparers(self) -> tuple[Preparer, ...]:
@@ -150,6 +153,8 @@ def load_run(
     postprocess: Mapping[str, Any] | None = None,
     precision: str = AS_TRAINED,
     windows: Asked = None,
+    register: str = "auto",
+    brain_mask: str = OWN_MASK,
 ) -> Run:
     """Rebuild a trained run from its folder alone, wherever it was moved to.
 
@@ -163,12 +168,16 @@ def load_run(
         precision: ``as_trained``, ``32``, ``bf16`` or ``16``; see ``inference.precision``.
         windows: settings in place of the run's own in ``view.windows``, e.g. ``{"mirror": "none"}`` for a quick look. A
             word names their region: ``"full"``.
+        register: ``"auto"``: scans outside MNI space are registered for a run that was trained in it; ``"always"``;
+            ``"never"``.
+        brain_mask: how brains are found where a scan has no mask: ``"as_trained"``, ``"auto"``, ``"nonzero"``,
+            ``"estimated"``, ``"synthstrip"`` or ``"hd-bet"``.
 
     Raises:
         RunError: the folder is no run, or its checkpoint is missing, damaged or of another model; as ``open_packed``.
         ConfigError: its config wants to build something outside the allow-list, or a region for windows without one.
     """
-    folder = the_run(path).resolve()
+    folder, taken = the_run(path).resolve(), Intake(register, brain_mask)  # type: ignore[arg-type]  # checked there
     settings = read_settings(folder)
     where = folder / CONFIG
     view_node = {**settings["view"], "augment": None}  # training only, and may hold transforms of other libraries
@@ -203,12 +212,13 @@ def load_run(
         "run": folder.name,
         "model": str(settings.get("name", "")),
         "checkpoint": file.name,
-        "inference": _inference(computed, own_windows, asked, named),
+        "inference": _inference(computed, own_windows, asked, named | taken.named),
         "postprocess": json.dumps(nodes["postprocess"]),
         "strokelab": __version__,
     }
     number = epoch + 1 if isinstance(epoch, int) else None
-    return Run(folder, settings, model, view, post, nodes["postprocess"], file, sites, provenance, computed, number)
+    made = (view, post, nodes["postprocess"], file, sites, provenance, computed, number, taken)
+    return Run(folder, settings, model, *made)
 
 
 def _check_region(asked: str, own: Mapping[str, Any]) -> None:

@@ -54,8 +54,16 @@ def write_training_scans(
     return trained
 
 
-def read_training_scans(folder: Path, settings: Settings, preparation: Preparation) -> TrainedOn | None:
+def read_training_scans(
+    folder: Path, settings: Settings, preparation: Preparation, *, needed: bool = True
+) -> TrainedOn | None:
     """What a run was trained on; None where nothing of it is known, which is said in a ``DataWarning``.
+
+    Args:
+        folder: of the run.
+        settings: of its training.
+        preparation: of its training.
+        needed: scans must be like those of the training; where they need not, nothing is looked for but the record.
 
     Raises:
         RunError: the record is damaged.
@@ -71,6 +79,8 @@ def read_training_scans(folder: Path, settings: Settings, preparation: Preparati
                 expected="the file that train.py wrote",
                 remedy="copy the run again",
             ) from error
+    if not needed:
+        return None
     try:
         return _by_headers(folder, settings["cohort"], preparation)
     except (StrokelabError, OSError, KeyError, TypeError, ValueError):

@@ -27,7 +27,7 @@ from strokelab.preparation.progress import advancing, bar
 from strokelab.scoring.tables import PROBABILITY_COLUMNS, Scores, typed
 
 if TYPE_CHECKING:
-    from strokelab.preparation.store import StoredCase
+    from strokelab.preparation.store import StoredCase, Unregistered
     from strokelab.runs import Ensemble, Run
     from strokelab.runs.alone import StoredImages
 
@@ -40,7 +40,7 @@ _AHEAD = 2  # predictions that may wait to be scored: memory stays flat
 def score_cases(
     run: Run | Ensemble,
     cases: Sequence[Case],
-    prepared: Iterable[StoredCase | StoredImages],
+    prepared: Iterable[StoredCase | StoredImages | Unregistered],
     *,
     profile: str = "default",
     name: str | None = None,
@@ -76,7 +76,7 @@ def score_cases(
     return scorer.scores()
 
 
-def predicted(run: Run | Ensemble, stored: StoredCase | StoredImages) -> Prediction | DataError:
+def predicted(run: Run | Ensemble, stored: StoredCase | StoredImages | Unregistered) -> Prediction | DataError:
     """The prediction of a case, or what is wrong with its files."""
     try:
         return run.predict_prepared(stored.load())

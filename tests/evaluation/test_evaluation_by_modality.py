@@ -39,7 +39,7 @@ def evaluated(runs, siss, isles_cohort, tmp_path_factory):
     chosen = [f"runs=[{','.join(map(str, runs))}]", f"out={out}", "ensemble=modalities"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("strokelab.evaluation.material.unlike_recipes", lambda *_: {})
-        evaluate(compose("evaluate", [*chosen, datasets, "save_predictions=false"]))
+        evaluate(compose("evaluate", [*chosen, datasets, "save_predictions=false", "register=never"]))
     return out
 
 

@@ -36,7 +36,7 @@ def first(trained_unet, synth, t1_cohort, isles_cohort, tmp_path_factory):
     """Two models on two datasets."""
     place = tmp_path_factory.mktemp("first")
     words = [f"atlas_v1={t1_cohort},mine={isles_cohort}"]
-    matrix([trained_unet, synth], words, place / "out", store=place / "store")
+    matrix([trained_unet, synth], words, place / "out", store=place / "store", register="never")
     return place
 
 
@@ -72,7 +72,7 @@ def test_a_second_call_predicts_nothing_and_gives_the_same(first, trained_unet, 
         "assert not {'torch', 'lightning'} & set(sys.modules)"
     )
     words = ["matrix", trained_unet, synth, "--on", f"atlas_v1={t1_cohort}", "--on", f"mine={isles_cohort}"]
-    words += ["--out", first / "again", "--store", first / "store"]
+    words += ["--out", first / "again", "--store", first / "store", "--register", "never"]
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("predicted before") == 4
@@ -86,14 +86,15 @@ def test_what_changed_is_predicted_again(first, synth, isles_cohort, monkeypatch
 
     copy = Path(shutil.copytree(isles_cohort, tmp_path / "elsewhere"))
     monkeypatch.setattr(rooms, "_predicted", forbidden)
-    matrix([synth], [f"moved={copy}"], tmp_path / "out", store=first / "store")  # the same files by content
+    # The same files by content.
+    matrix([synth], [f"moved={copy}"], tmp_path / "out", store=first / "store", register="never")
     assert set(table_of(tmp_path / "out")["dataset"]) == {"moved"}
     with pytest.raises(AssertionError, match="nothing is to be predicted"):
-        matrix([synth], [f"moved={copy}"], tmp_path / "out", store=first / "store", profile="isles22")
+        matrix([synth], [f"moved={copy}"], tmp_path / "out", store=first / "store", profile="isles22", register="never")
     lesion = next(copy.rglob("*_msk.nii.gz"))
     shutil.copy(next(path for path in copy.rglob("*_msk.nii.gz") if path != lesion), lesion)
     with pytest.raises(AssertionError, match="nothing is to be predicted"):
-        matrix([synth], [f"moved={copy}"], tmp_path / "out", store=first / "store")
+        matrix([synth], [f"moved={copy}"], tmp_path / "out", store=first / "store", register="never")
 
 
 def test_a_run_whose_contrasts_a_dataset_lacks_is_a_cell_with_its_reason(trained_unet, t1_cohort, isles_cohort):

@@ -12,7 +12,8 @@ from sibling_runs import sibling
 
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, RunError
-from strokelab.evaluation.new_scans import Applying, Writing, members_and_inputs, segment
+from strokelab.evaluation.new_scans import Applying, Writing, segment
+from strokelab.evaluation.sweep import members_and_inputs
 from strokelab.runs import load_ensemble, load_run
 
 

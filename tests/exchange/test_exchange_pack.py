@@ -19,7 +19,7 @@ from strokelab.cli import app
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, DataWarning, RunError
 from strokelab.evaluation.candidates import candidates_of
-from strokelab.evaluation.new_scans import members, members_and_inputs
+from strokelab.evaluation.sweep import members, members_and_inputs
 from strokelab.exchange.pack import pack
 from strokelab.exchange.travelling import settings_that_travel
 from strokelab.runs import load_ensemble, load_run, open_packed

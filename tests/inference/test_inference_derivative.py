@@ -77,7 +77,7 @@ def test_no_two_cases_share_a_file(tmp_path, order):
     assert list(rows) == list(TWINS[::order])
     assert [voxels(row.mask) for row in rows.values()] == [number % 4 for number in range(len(TWINS))]
     names = [str(path.relative_to(tmp_path)).lower() for path in tmp_path.rglob("*.*") if path.is_file()]
-    assert len(names) == len(set(names)) == 3 * len(TWINS) + 4
+    assert len(names) == len(set(names)) == 4 * len(TWINS) + 4
 
 
 def test_a_second_call_adds(tmp_path):

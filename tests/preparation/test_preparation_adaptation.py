@@ -139,7 +139,7 @@ def test_other_voxels_in_the_same_space_lose_no_more_than_their_masks(trained, t
     like_training = prepare(scan(tmp_path, trained.frame, "4mm"), SGNET)
     at_training = dice(restore_mask(like_training.image[0] > 0.8, like_training.steps), usual)
     assert at_training - dice(found, reference) <= 1 - dice(by_mask, reference) + 0.03
-    words = done_to(prepared.steps, SGNET, lambda: trained)
+    words = done_to(prepared, SGNET, lambda: trained)
     assert words.removeprefix("resampled ").endswith(" -> 4x4x4 mm onto the training grid")
 
 
@@ -161,7 +161,7 @@ def test_a_head_elsewhere_in_the_world_gets_the_grid_around_its_brain(trained, t
     # The same head at the same place of the model's grid, up to half a voxel by which its box was measured.
     middles = [np.argwhere(one.brain).mean(axis=0) for one in (there, here)]
     assert np.abs(middles[0] - middles[1]).max() <= 0.5
-    words = done_to(there.steps, SGNET, lambda: trained)
+    words = done_to(there, SGNET, lambda: trained)
     assert words == "resampled 2x2x2 -> 4x4x4 mm onto the training grid, laid around the brain"
 
 
@@ -196,7 +196,7 @@ def test_without_a_common_grid_the_spacing_becomes_the_trainings_and_the_crop_fi
     prepared = prepare(case, preparation)
     middle = np.argwhere(prepared.brain).mean(axis=0)[:2] + 0.5
     assert np.abs(middle - (10, 11)).max() <= 0.6  # of the crop's 20 x 22
-    assert done_to(prepared.steps, centred, lambda: native).startswith("resampled 2x2x2 -> 4x4x4 mm")
+    assert done_to(prepared, centred, lambda: native).startswith("resampled 2x2x2 -> 4x4x4 mm")
     near = replace(native, spacing_mm=replace(native.spacing_mm, low=(1.95, 1.95, 1.95)))
     assert preparation_for(case, centred, near) is centred  # such scans were trained on
     whole = replace(SGNET, crop=None, offset=None, box="nonzero")

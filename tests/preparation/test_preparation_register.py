@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from strokelab.contract import Case, LesionFile, MapFiles, MapLayout
 from strokelab.errors import ConfigError
-from strokelab.grid import Grid, Resample
+from strokelab.grid import Resample
 from strokelab.nifti import write_volume
 from strokelab.phantoms.anatomy import template
 from strokelab.phantoms.native import pose, scan_grid, see
@@ -125,7 +125,10 @@ def test_settings_without_a_registration_are_those_of_before():
     assert replace(PREPARATION, register=None).to_json() != PREPARATION.to_json()
     assert PREPARATION.to_json()["register"] == {"to": "mni152", "dof": 12, "least_overlap": 0.7}
     with pytest.raises(ConfigError, match="register"):
-        Preparation(("T1w",), register=Register(), onto=Grid.of((4, 4, 4), np.eye(4)))
+        Preparation(("T1w",), register=Register(), orientation="file")
+    by_name = Preparation(("T1w",), register="mni152")
+    assert by_name.register == Register(refined=True)
+    assert by_name.to_json()["register"]["refined"]
     for wrong in ({"to": "colin"}, {"dof": 9}, {"least_overlap": 1.5}):
         with pytest.raises(ConfigError, match="register"):
             Register(**wrong)

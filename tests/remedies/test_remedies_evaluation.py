@@ -116,7 +116,7 @@ def test_a_result_that_would_count_twice():
     _refuse_result_twice([both[0], entry(settings(word.replace("...", "b")), Path("again"))])
 
 
-@executes("strokelab/evaluation/new_scans.py:members", "strokelab/evaluation/sweep.py:gather_all")
+@executes("strokelab/evaluation/sweep.py:members", "strokelab/evaluation/sweep.py:gather_all")
 def test_a_sweep_that_is_not_finished(tmp_path, a_run, doors, monkeypatch):
     scan = tmp_path / "scan.nii.gz"
     sweep = tmp_path / "sweep"
