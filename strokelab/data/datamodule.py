@@ -1,6 +1,4 @@
-"""A cohort as Lightning wants it: read, split, prepared, served. Knows readers, splits and the store; knows no model.
-
-One class does everything; the named datasets are thin faces over it."""
+"""A cohort as Lightning wants it: read, split, prepared, served; the named datasets are thin faces over one class."""
 
 from __future__ import annotations
 
