@@ -1,5 +1,7 @@
 """On which side a lesion lies, and in which regions."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -7,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from strokelab.errors import DataError
 from strokelab.evaluation.lesion_places import Atlas, Sides, sides_of
 from strokelab.grid import Grid
+from strokelab.inference.registration_files import to_template
 from strokelab.nifti import write_volume
 from strokelab.phantoms.anatomy import mni_grid
 
@@ -89,6 +92,29 @@ def test_regions_of_a_lesion(tmp_path):
     write_volume(tmp_path / "own.nii.gz", np.full((4, 4, 4), 7, np.uint8), own)
     (region,) = Atlas.read(tmp_path / "own.nii.gz").regions(np.ones((4, 4, 4)), own, "c")
     assert (region.name, region.of_region) == ("label 7", 1.0)
+
+
+def test_a_registered_scan_is_measured_where_the_template_has_it(tmp_path):
+    """The same lesion by the scan's own grid and the matrix that brings it onto the template."""
+    halves, mask = atlas(tmp_path), at(MNI, (-30, 0, 0), (-40, 30, 20), (30, 0, 0))
+    in_template = np.eye(4)
+    in_template[:3, :3] = Rotation.from_euler("xyz", [5, -8, 20], degrees=True).as_matrix()
+    in_template[:3, 3] = 25, -40, 12
+    native = MNI.moved(np.linalg.inv(in_template))
+    found = halves.regions(mask, native, "c", in_template)
+    assert found == halves.regions(mask, MNI, "c")
+    sides = sides_of(mask, np.zeros(MNI.shape, np.float32), native, "c", in_template)
+    known = sides_of(mask, np.zeros(MNI.shape, np.float32), MNI, "c")
+    assert (sides.left_ml, sides.right_ml) == (known.left_ml, known.right_ml)
+    assert sides.plane == "x = 0 after registration"
+    write_volume(tmp_path / "sub-1_label-lesion_mask.nii.gz", mask.astype(np.uint8), native)
+    assert to_template(tmp_path / "sub-1_label-lesion_mask.nii.gz") is None
+    made = {"Registration": [{"ScanToTemplateRAS": in_template.tolist()}]}
+    (tmp_path / "sub-1_label-lesion_mask.json").write_text(json.dumps(made))
+    assert np.array_equal(to_template(tmp_path / "sub-1_label-lesion_mask.nii.gz"), in_template)
+    (tmp_path / "sub-1_label-lesion_mask.json").write_text('{"Registration": [{}]}')
+    with pytest.raises(DataError, match="record of a registration"):
+        to_template(tmp_path / "sub-1_label-lesion_mask.nii.gz")
 
 
 @pytest.mark.parametrize(

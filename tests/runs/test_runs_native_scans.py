@@ -18,7 +18,9 @@ from strokelab.phantoms.anatomy import template
 from strokelab.phantoms.native import pose, scan_grid, see
 from strokelab.preparation.register import RegistrationError
 from strokelab.preparation.restore import restore, restore_mask
+from strokelab.preparation.store import PreparedStore
 from strokelab.runs import load_run
+from strokelab.scoring.cases import score_cases
 
 HEAD = pose((10, -8, 6), (20.0, -35.0, 25.0))
 NATIVE = scan_grid((56, 64, 52), (4.0, 4.0, 4.0), np.diag([-1.0, 1, 1]), (18.0, -32.0, 20.0))
@@ -124,3 +126,23 @@ def test_what_cannot_be_registered_is_named_listed_and_not_predicted(trained_run
     whole = write_volume(bad, read_voxels(scan)[0], NATIVE)  # the file is mended: the line of the failure goes
     segment([trained_run, whole], Applying(), Writing(tmp_path / "out", resume=True), console=Console(quiet=True))
     assert [row["mask"] == "n/a" for row in rows(tmp_path / "out")] == [False, False]
+
+
+def test_an_evaluation_has_a_row_with_the_reason_for_a_case_that_cannot_be_registered(trained_run, scan, tmp_path):
+    noise = np.abs(np.random.default_rng(0).normal(size=NATIVE.shape)).astype(np.float32)
+    lesion = np.zeros(NATIVE.shape, np.uint8)
+    lesion[20:24, 30:34, 25:29] = 1
+    for name, image in (("s1", read_voxels(scan)[0]), ("s2", noise)):
+        write_volume(tmp_path / "cohort" / "images" / f"{name}_T1w.nii.gz", image, NATIVE)
+        write_volume(tmp_path / "cohort" / "labels" / f"{name}.nii.gz", lesion, NATIVE)
+    cases = read_cases("folder", tmp_path / "cohort", modalities=["T1w"])
+    run = load_run(trained_run)
+    store = PreparedStore(tmp_path / "store")
+    scores = score_cases(run, cases, store.prepare_each(cases, run.preparation_of, progress=False), progress=False)
+    good, bad = (scores.cases.set_index("case").loc[name] for name in ("s1", "s2"))
+    assert good["error"] == ""
+    assert 0 <= good["dice"] <= 1
+    assert "nats" in bad["error"]
+    assert np.isnan(bad["dice"])
+    with pytest.raises(RegistrationError, match="s2"):
+        store.prepare(cases, run.preparation_of, progress=False)
