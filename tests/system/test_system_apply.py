@@ -58,7 +58,8 @@ def test_names_and_description_are_those_of_a_bids_derivative(predicted):
     files = {str(path.relative_to(predicted)) for path in predicted.rglob("[!.]*") if path.is_file()}
     expected = {"dataset_description.json", "lesions.tsv"}
     for stem in ("sub-ann/ses-2/anat/sub-ann_ses-2", PATIENT_7, B_B):
-        for ending in ("label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz", "desc-qc.png"):
+        kinds = ("label-lesion_mask.nii.gz", "label-lesion_mask.json", "label-lesion_probseg.nii.gz", "desc-qc.png")
+        for ending in kinds:
             expected.add(f"{stem}_{ending}")
     assert files == expected
     description = json.loads((predicted / "dataset_description.json").read_text())
@@ -145,7 +146,9 @@ def test_scores_can_be_recomputed_from_the_saved_masks(evaluated, t1_cohort):
     for row in table.to_dict("records"):
         case = cases[row["case"]]
         saved = next(
-            (evaluated / "predictions" / f"strokelab-{row['run']}").rglob(f"*{row['case'].replace('_', '')}*mask*")
+            (evaluated / "predictions" / f"strokelab-{row['run']}").rglob(
+                f"*{row['case'].replace('_', '')}*mask.nii.gz"
+            )
         )
         mask, grid = read_voxels(saved)
         reference = read_lesion(case.lesions, grid, case.reference_image)
