@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 
 from strokelab import terminal
 from strokelab.cli import (
@@ -21,6 +22,8 @@ from strokelab.cli import (
 )
 from strokelab.cli.app import app, console
 from strokelab.errors import StrokelabError, plain_warnings
+
+_TEMPORARY = "set TMPDIR to a folder that can be written, and STROKELAB_STORE too where your home cannot"
 
 # Panels in the README's order: the help shows them as the commands come.
 app.registered_commands.sort(key=lambda command: str(command.rich_help_panel))
@@ -53,3 +56,9 @@ def main() -> None:
         voice.print(f"[bold red]{type(error).__name__}[/] ", end="")
         voice.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+    except OSError:  # of a library that needs a place for temporary files
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError:
+            sys.exit(f"no folder for temporary files can be written\n  remedy:   {_TEMPORARY}")
+        raise

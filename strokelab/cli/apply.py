@@ -9,6 +9,7 @@ import typer
 
 from strokelab import terminal
 from strokelab.cli.app import APPLY, app, console
+from strokelab.cli.machine_readable import one_object
 
 
 @app.command(rich_help_panel=APPLY)
@@ -77,6 +78,9 @@ def predict(
         as_modality=as_modality,
         as_each=as_each or (),
     )
-    writing = Writing(out, overwrite=overwrite, resume=resume, report=print if as_json else None)
-    told = terminal.console(stderr=True) if as_json else console
-    segment([run, *inputs], applying, writing, console=told)
+    if not as_json:
+        segment([run, *inputs], applying, Writing(out, overwrite=overwrite, resume=resume), console=console)
+        return
+    with one_object("strokelab.predict/1") as content:
+        writing = Writing(out, overwrite=overwrite, resume=resume, report=content.update)
+        segment([run, *inputs], applying, writing, console=terminal.console(stderr=True))

@@ -104,9 +104,9 @@ def _measured(row: SavedPrediction, derivative: Derivative, atlas: Atlas | None)
                 raise DataError(image_path, found="another grid", expected="that of its mask", remedy="predict again")
         else:
             image, found = np.zeros_like(mask), [f"the image is gone: {row.image}"]
+        in_template = to_template(row.mask)
     except StrokelabError as error:
         return Measured(row, subject, session, None, (), (f"{error.where}: {error.found}",), picture)
-    in_template = to_template(row.mask)
     sides = sides_of(mask, image, grid, row.case_id, in_template)
     regions = [] if atlas is None else atlas.regions(mask, grid, row.case_id, in_template)
     found += _warnings(row, mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from strokelab import runs
 from strokelab.configuration import compose, plain
 from strokelab.contract import Case
 from strokelab.data.new_scans import NewScans, grouped
-from strokelab.errors import ConfigError, StrokelabError
+from strokelab.errors import ConfigError, DataWarning, StrokelabError
 from strokelab.evaluation.outcomes import save_qc
 from strokelab.evaluation.sweep import members_and_inputs
 from strokelab.foreign_text import printable
@@ -93,6 +93,10 @@ class Applying:
             "register": self.register,
             "brain_mask": AS_IT_TRAINED if self.brain_file else self.brain_mask,
         }
+        for folder in folders:
+            if (state := runs.read_status(folder)["state"]) not in ("finished", "unknown"):
+                said = f"{folder}: its training has not ended ({state}); the weights are those that it had reached"
+                warnings.warn(f"{said}: python train.py resume={folder} ends it", DataWarning, stacklevel=2)
         several = len(self.checkpoints) > 1 or runs.SNAPSHOTS in self.checkpoints
         alone = len(folders) == 1 and not several and len(self.as_each) < 2
         if alone and self.disagreement:
@@ -122,7 +126,7 @@ class Writing:
         out: folder of the derivative.
         overwrite: replace the files of cases that were predicted before.
         resume: leave out the cases that this run has predicted already.
-        report: where to print a machine-readable account instead of the lines for readers; None: no account.
+        report: takes an account of what was done, as plain data; None: no account.
 
     Raises:
         ConfigError: both ``overwrite`` and ``resume``.
@@ -131,7 +135,7 @@ class Writing:
     out: Path
     overwrite: bool = False
     resume: bool = False
-    report: Callable[[str], None] | None = None
+    report: Callable[[dict[str, Any]], object] | None = None
 
     def __post_init__(self) -> None:
         if self.overwrite and self.resume:
@@ -205,15 +209,19 @@ def segment_found(
                 _say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
     _announce(found, wanted_by(trained) or ["any contrast"], console)
-    _say(console, f"Masks: {writing.out}   Volumes: {table}")
+    _say(
+        console,
+        f"Masks: {writing.out}   Volumes: {table}" if rows or len(cases) < len(found.cases) else f"Table: {table}",
+    )
     if writing.report is not None:
-        writing.report(json.dumps(_account(table, rows, found, cases, failures), indent=2))
+        writing.report(_account(table, rows, found, cases, failures))
     if failures:
         raise ConfigError(
             ", ".join(failures),
             found=f"{len(failures)} of {len(cases)} scans could not be segmented",
-            expected="readable scans with the run's modalities",
-            remedy="see the messages above; the other scans are done: with --resume only these are tried again",
+            expected="scans of heads with the run's modalities",
+            remedy="see the messages above"
+            + ("; the other scans are done: with --resume only these are tried again" if rows else ""),
         )
     return table
 

@@ -137,7 +137,7 @@ def _cases(challenge: Challenge, wanted: tuple[str, ...], inputs: Path) -> list[
                 inputs / "images" / challenge.images[name],
                 found=f"{len(files)} {ENDING} files",
                 expected=f"one, the {name} of the case" if len(found) > 1 else "one or more",
-                remedy=f"put the {name} of one case there",
+                remedy=f"put the {name} of {'one case' if len(found) > 1 else 'each case'} there",
             )
     return [dict(zip(found, files, strict=True)) for files in zip(*found.values(), strict=True)]
 

@@ -14,8 +14,9 @@ from strokelab.errors import ConfigError, DataError, StrokelabError
 from strokelab.exchange.dicom_contrast import FOLDERS, Verdict, contrast_of
 from strokelab.exchange.dicom_convert import SAME_B, convert, program
 from strokelab.exchange.dicom_series import Series, Slice, series_of
-from strokelab.files import make_folder, write_json, write_text
+from strokelab.files import file_digest, make_folder, write_json, write_text
 from strokelab.foreign_text import printable
+from strokelab.nifti import stem
 from strokelab.preparation.progress import advancing, bar
 
 _DESCRIPTION, _PARTICIPANTS = "dataset_description.json", "participants.tsv"
@@ -217,10 +218,11 @@ def _several(subject: str, session: str, contrast: str, found: Sequence[Taken]) 
 def _write(wanted: Sequence[Taken], out: Path, console: Console) -> list[StrokelabError]:
     """Convert what was chosen; what cannot be is returned."""
     errors: list[StrokelabError] = []
+    before = sorted(out.glob("sub-*/**/*.nii.gz"))
     with bar("Converting series", len(wanted), shown=True, console=console) as shown:
         for one in advancing(shown, wanted):
             try:
-                _write_one(one, out)
+                _write_one(one, out, before)
             except StrokelabError as error:  # one damaged series must not cost the others
                 errors.append(error)
     subjects = sorted(path.name for path in out.glob("sub-*"))
@@ -240,7 +242,7 @@ def _write(wanted: Sequence[Taken], out: Path, console: Console) -> list[Strokel
     return errors
 
 
-def _write_one(one: Taken, out: Path) -> None:
+def _write_one(one: Taken, out: Path, before: Sequence[Path]) -> None:
     path = one.path
     assert path is not None
     if (out / path).exists():
@@ -253,6 +255,25 @@ def _write_one(one: Taken, out: Path) -> None:
     one.series.check(one.slices)
     make_folder((out / path).parent)
     convert(one.series, one.slices, out / path, mean=one.verdict.contrast == "DWI")
+    size, made = (out / path).stat().st_size, file_digest(out / path)
+    if twin := next((file for file in before if file.stat().st_size == size and file_digest(file) == made), None):
+        for file in (out / path, (out / path).with_name(stem(path) + ".json")):
+            file.unlink(missing_ok=True)
+        _remove_empty(out, path)
+        raise DataError(
+            one.series.named(),
+            found=f"the same image as {twin.relative_to(out)}",
+            expected="studies that are not in the dataset yet: one subject under two labels could train and test",
+            remedy="leave the folder out; or remove the subject that is there, and convert again",
+        )
+
+
+def _remove_empty(out: Path, path: Path) -> None:
+    """The folders of a file that has gone, as far as nothing else is in them."""
+    for folder in [out / parent for parent in path.parents if parent != Path()]:
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def _check_out(out: Path) -> None:

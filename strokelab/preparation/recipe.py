@@ -29,7 +29,7 @@ from strokelab.preparation.mirror import Mirror
 from strokelab.preparation.nonzero import Box, Image, nonzero_box, nonzero_region
 from strokelab.preparation.normalize import NORMALIZATIONS, Normalization
 from strokelab.preparation.register import Register
-from strokelab.preparation.regrid import image_onto, lesion_onto, mask_onto, say_cut_brain, say_cut_head
+from strokelab.preparation.regrid import image_onto, lesion_onto, mask_onto, say_cut_brain, say_doubts
 from strokelab.preparation.template import template_on
 from strokelab.preparation.words import names_of, three_of, wrong_setting
 
@@ -236,7 +236,7 @@ def prepare(case: Case, preparation: Preparation) -> PreparedCase:
         registered = register.found(reference[0], native_brain, native, *named)
         steps = plan_steps(registered.carried(native), preparation, box)
         if register.refined:
-            say_cut_head(registered, case)
+            say_doubts(registered, case)
         if register.refined and source == "estimated":  # the template's brain is nearer than a threshold's
             native_brain, source = template_on(registered.carried(native)), "mni152"
     brain = _stored(mask_onto(native_brain, steps))

@@ -150,8 +150,8 @@ class Register:
             overlap = _dice(inside & seen, region & seen) if (region & seen).any() else 0.0
             told = information(values, fixed, region & seen)
             made = replace(made, overlap=overlap, information=told, outside=share, seconds=time.perf_counter() - begun)
-        if self._wrong(made, possible_overlap(inside, region) if self.refined else 1.0):
-            raise self._failed(case_id, path, _numbers(made))
+        if why := self._why_wrong(made, possible_overlap(inside, region) if self.refined else 1.0):
+            raise self._failed(case_id, path, f"{why}: {_numbers(made)}")
         if self.refined and (words := _turned_over(image, moved, made)):
             raise RegistrationError(
                 path,
@@ -161,14 +161,17 @@ class Register:
             )
         return made
 
-    def _wrong(self, made: Registered, possible: float) -> bool:
+    def _why_wrong(self, made: Registered, possible: float) -> str:
+        """What tells that a registration has failed, in words; empty: nothing does."""
         low, high = VOLUME_FACTORS
-        good = made.metric < made.start and low < made.volume_factor < high
-        good = good and made.overlap >= self.least_overlap * possible
-        told, outside = made.information, made.outside
-        if told is None or outside is None:
-            return not good
-        return not good or told < self.least_information or outside > self.most_outside
+        signs = {
+            "this looks like no head": made.information is not None and made.information < self.least_information,
+            "too much of the brain is cut off": made.outside is not None and made.outside > self.most_outside,
+            "the brain lies elsewhere than the template's": made.overlap < self.least_overlap * possible,
+            "the brain's size is changed too much": not low < made.volume_factor < high,
+            "the fit is no better than where it began": not made.metric < made.start,
+        }
+        return next((words for words, found in signs.items() if found), "")
 
     def _failed(self, case_id: str, path: Path, found: str) -> RegistrationError:
         low, high = VOLUME_FACTORS
@@ -183,7 +186,8 @@ class Register:
             found=f"case {case_id}: {found}",
             expected=f"a registration to {self.to} that lowers the metric, with a brain overlap (Dice) of at least "
             f"{self.least_overlap:g} and volumes changed by a factor of {low:g} to {high:g}{further}",
-            remedy="give the case a brain mask, or leave it out; register=never takes it as it lies"
+            remedy="look at the scan, give it a brain mask (--brain-mask FILE), or leave it out; taken as it lies: "
+            "strokelab predict --register never, evaluate.py register=never"
             if self.refined
             else "give the case a brain mask, lower view.preparation.register.least_overlap, or leave the case out",
         )

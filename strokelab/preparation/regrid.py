@@ -17,6 +17,8 @@ from strokelab.preparation.brain import border
 
 _CUT_BRAIN = 0.01  # share of the brain outside the crop that is said; edges of rough masks are less
 _CUT_HEAD = 0.03  # share of the template's brain outside the scan that is said; its lowest slices are less
+DOUBTFUL = 0.85
+"""Overlap (Dice) of a registered brain with the template's below which a registration is warned of."""
 _SAME_MM = 1e-3  # narrower than ``Grid.matches``: an image a hundredth of a voxel away is interpolated, as ever
 
 
@@ -75,8 +77,11 @@ def say_cut_brain(native_brain: NDArray[np.bool_], steps: Sequence[Step], case: 
         _warn(case, f"{share:.1%} of the brain lies outside the crop and is not looked at")
 
 
-def say_cut_head(registered: Registered, case: Case) -> None:
-    """Warn of brain that the scan does not show, by where its registration has the template's."""
+def say_doubts(registered: Registered, case: Case) -> None:
+    """Warn of a registration with little overlap of the brains, and of brain that the scan does not show."""
+    if registered.overlap < DOUBTFUL:
+        numbers = f"brain overlap (Dice) {registered.overlap:.2f}, where good ones reach 0.9"
+        _warn(case, f"its registration is doubtful: {numbers}; look at its picture, or give it a brain mask")
     if registered.outside is not None and registered.outside > _CUT_HEAD:
         share = f"{registered.outside:.0%} of the brain lies outside the field of view of the scan"
         _warn(case, f"{share} (by its registration), and nothing is found there")

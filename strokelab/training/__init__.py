@@ -301,10 +301,12 @@ def _taken_over(start: Start, stage: Stage, datamodules: Sequence[CohortDataModu
 
 def _announce(settings: Settings, folder: Path, datamodule: CohortDataModule, model: Segmenter) -> None:
     parts = [name for name in ("standardizer", "hemispheres", "adversary") if settings["model"].get(name)]
+    loss = str((settings["model"].get("loss") or {}).get("_target_", "its own loss")).rpartition(".")[2]
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     counts = {part: len(getattr(datamodule.split_result, part)) for part in ("train", "val", "test")}
     curves = " (curves only: of the test cases; nothing is chosen by them)" if datamodule.curves_only else ""
-    told = f"({', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters) on {settings['cohort']['dataset']}"
+    facts = f"{', '.join(parts) or 'no extra parts'}, {millions:.2f} M parameters, {loss}"
+    told = f"({facts}) on {settings['cohort']['dataset']}"
     cases = f"{counts['train']} training, {counts['val']} validation{curves}, {counts['test']} test cases"
     console.print(
         f"[bold]{escape(str(settings['name']))}[/] {escape(told)}: {cases}; {datamodule.n_sites} sites; "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,25 @@ from strokelab.command_words import setting
 from strokelab.configuration import Settings
 from strokelab.errors import ConfigError
 from strokelab.models.segmenter import Segmenter
+
+
+def check_named(settings: Settings) -> None:
+    """Settings of an optimizer or a schedule belong to one that is named.
+
+    Raises:
+        ConfigError: some are left over, e.g. an experiment's beside a model that has no schedule.
+    """
+    for part in ("optimizer", "scheduler"):
+        node = settings["model"].get(part)
+        if isinstance(node, Mapping) and "_target_" not in node:
+            raise ConfigError(
+                f"model.{part}",
+                found=f"{', '.join(map(str, node))} without the _target_ that they are settings of",
+                expected="a class with its settings, or null",
+                remedy=f"add ~model.{part}"
+                if part == "scheduler"
+                else "choose one, e.g. optimizer@model.optimizer=adamw",
+            )
 
 
 def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer, *, steps: int | None = None) -> None:
@@ -35,6 +55,7 @@ def check_resumable(settings: Settings, model: Segmenter, trainer: Trainer, *, s
             when a snapshot is due, or a state holds more than numbers, words and tensors, which is all that a
             checkpoint is read for.
     """
+    check_named(settings)
     try:
         made = model.configure_optimizers()
     except (TypeError, ValueError) as error:

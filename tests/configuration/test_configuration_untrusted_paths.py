@@ -19,7 +19,7 @@ OPTIONS = [
 
 
 def settings_of(folder, *overrides):
-    named = {"data=folder", "data=several"} & {*overrides}
+    named = {"data=folder", "data=several", "data=bids"} & {*overrides}
     needed = ["data.root=/data", "data.modalities=[T1w]"] if named else []
     needed += ["data.datasets=[atlas_v1,atlas_v2]"] if "data=several" in overrides else []
     return plain(compose("train", [f"run_dir={folder}", "name=x", *overrides, *needed]))

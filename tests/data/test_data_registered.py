@@ -18,7 +18,7 @@ def test_a_training_leaves_out_what_cannot_be_registered(tmp_path, monkeypatch):
     identity = tuple(tuple(float(value) for value in row) for row in np.eye(4))
     failing = "033000"
 
-    def found(self, image, brain, grid, case_id, path):
+    def found(self, image, brain, grid, case_id, path, name=""):
         if failing in case_id:
             raise self._failed(case_id, path, "a brain elsewhere")
         return Registered("mni152", identity, -0.5, -0.2, 0.5, 0.9, 1.0, 1.0)
@@ -36,5 +36,5 @@ def test_a_training_leaves_out_what_cannot_be_registered(tmp_path, monkeypatch):
     assert len(left) == 1
     assert set(parts) == names - left
     assert len(parts) == len(names) - 1
-    with pytest.raises(DataError, match=failing):  # prediction and evaluation name it and stop
+    with pytest.raises(DataError, match=failing):
         data.store.prepare(data.cases, view.preparation, progress=False)

@@ -274,7 +274,13 @@ def test_the_sampler_decides_and_validation_is_not_augmented(stored):
 
 
 def test_weights_need_a_view_that_draws_cases(stored):
-    settings = {"batch_size": 2, "sites": {}, "seed": 0, "weights": [1.0, *[2.0] * 7]}
+    settings = {
+        "batch_size": 2,
+        "sites": {},
+        "seed": 0,
+        "weights": [1.0, *[2.0] * 7],
+        "weighed_by": "data.pseudo.weight",
+    }
     some = [replace(stored[0], case_id="other"), *stored]
     with pytest.raises(ConfigError, match=r"data\.pseudo\.weight[\s\S]*Slices"):
         samples_of(some, "train", view=small_view(), **settings)

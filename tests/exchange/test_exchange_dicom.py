@@ -172,10 +172,11 @@ def test_subjects_and_sessions(tmp_path):
             convert(tmp_path / "in", tmp_path / "out", **{option: "1"})
         with pytest.raises(ConfigError, match="letters and digits"):
             Wishes(**{option: "a_b"})
-    convert(tmp_path / "in" / "b", tmp_path / "out")
+    write_series(tmp_path / "in" / "c", 1, "AX T1", patient="three", slices=8)
+    convert(tmp_path / "in" / "c", tmp_path / "out")
     assert scans(tmp_path / "out") == [*names, "sub-03/anat/sub-03_T1w"], "added under the next number"
     with pytest.raises(ConfigError) as error:
-        convert(tmp_path / "in" / "b", tmp_path / "out", subject="03")
+        convert(tmp_path / "in" / "c", tmp_path / "out", subject="03")
     assert "there already" in error.value.printed
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
@@ -249,3 +250,13 @@ def test_missing_slices_and_geometric_means_by_numbers():
     assert "fewer at 8.0 mm" in _missing(at(0, 0, 4, 4, 8))
     means = geometric_mean(np.array([[[[2.0, 8.0], [0.0, 5.0]]]], dtype=np.float32))
     np.testing.assert_allclose(means, [[[4.0, 0.0]]], rtol=1e-6)
+
+
+def test_a_study_that_is_in_the_dataset_is_not_a_further_subject(tmp_path):
+    write_series(tmp_path / "in", 3, "AX T1")
+    convert(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(ConfigError) as caught:
+        convert(tmp_path / "in", tmp_path / "out")
+    assert "sub-01_T1w.nii.gz" in caught.value.printed
+    assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-01"]
+    assert (tmp_path / "out" / "participants.tsv").read_text().split() == ["participant_id", "sub-01"]

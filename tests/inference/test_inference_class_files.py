@@ -33,7 +33,8 @@ def test_each_class_has_a_map_and_the_table_says_what_numbers_mean(tmp_path):
     one = prediction()
     assert written(tmp_path, one, probabilities=False) == [
         *("dseg.nii.gz", "dseg.tsv", "label-GM_probseg.nii.gz", "label-background_probseg.nii.gz"),
-        *("label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz", "label-nonbrain_probseg.nii.gz"),
+        *("label-lesion_mask.json", "label-lesion_mask.nii.gz", "label-lesion_probseg.nii.gz"),
+        "label-nonbrain_probseg.nii.gz",
     ]
     folder = tmp_path / "sub-a" / "anat"
     values = nib.load(folder / "sub-a_dseg.nii.gz")
@@ -56,7 +57,7 @@ def test_names_that_do_not_tell_classes_apart_are_not_used(tmp_path, names):
     unnamed = Prediction("sub-a", one.grid, one.mask, None, {}, classes=one.classes, class_names=names)
     assert written(tmp_path, unnamed) == [
         *(f"label-class{k}_probseg.nii.gz" for k in range(4)),
-        "label-lesion_mask.nii.gz",
+        *("label-lesion_mask.json", "label-lesion_mask.nii.gz"),
     ]
 
 
@@ -65,7 +66,8 @@ def test_classes_of_a_former_prediction_do_not_stay(tmp_path):
     foreign = tmp_path / "sub-a" / "anat" / "sub-a_label-other_probseg.nii.gz"
     foreign.touch()
     without = Prediction("sub-a", prediction().grid, prediction().mask, None, {})
-    assert written(tmp_path, without, overwrite=True) == ["label-lesion_mask.nii.gz", "label-other_probseg.nii.gz"]
+    kept = ["label-lesion_mask.json", "label-lesion_mask.nii.gz", "label-other_probseg.nii.gz"]
+    assert written(tmp_path, without, overwrite=True) == kept
     written(tmp_path, prediction(), overwrite=True)
     (tmp_path / "sub-a" / "anat" / "sub-a_dseg.tsv").write_text("index\tvalue\n0\tx\n")
     with pytest.raises(DataError, match="table"):

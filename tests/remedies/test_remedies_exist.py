@@ -29,7 +29,7 @@ OF_A_CALL = {
     "strokelab/runs/checkpoints.py:read_checkpoint",
     "strokelab/report/conventions.py:_distances",
     "strokelab/nifti/endings.py:check_new_volumes",
-    "strokelab/contract.py:_present",
+    "strokelab/contract.py:save",
     "strokelab/data/new_scans.py:_refused",
 }
 # Options of other programs.

@@ -16,7 +16,7 @@ _TRAINS = "its command trains models, strokelab self-train: the command exists"
 _CALL = "arguments of a call in Python, not of a command"
 EXIST_ONLY = {
     "strokelab/configuration/composition.py:conf_folder": _INSTALLS,
-    "strokelab/contract.py:_present": _CALL,
+    "strokelab/contract.py:save": _CALL,
     "strokelab/nifti/endings.py:check_new_volumes": _CALL,
     "strokelab/dashboard.py:_need_library": _INSTALLS,
     "strokelab/dashboard.py:publish": _INSTALLS,

@@ -20,6 +20,7 @@ from strokelab.preparation.parallel import outcomes
 from strokelab.processes import check_main_guard
 from strokelab.training.logged import check_logged
 from strokelab.training.processes import check_shares
+from strokelab.training.resumable import check_named
 from strokelab.training.start import Start, check_cohort
 
 CROP = ["view.preparation.crop=[16,16,null]", "view.preparation.offset=null"]
@@ -64,6 +65,15 @@ def test_a_model_without_a_loss():
     from strokelab.configuration import check_loss
 
     mended(lambda chosen: check_loss(chosen["model"]), ["loss=none"])
+
+
+@executes("strokelab/training/resumable.py:check_named")
+def test_settings_of_a_schedule_or_an_optimizer_that_is_not_named():
+    left = ["~model.scheduler._target_", "~model.scheduler._partial_"]
+    remedy = said(check_named, settings(*left)).remedy
+    check_named(settings(remedy.removeprefix("add ")))
+    named = said(check_named, {"model": {"optimizer": {"lr": 1}}}).remedy
+    assert "optimizer@model.optimizer=adamw" in named
 
 
 @executes("strokelab/models/plateau.py:check_interval")

@@ -41,8 +41,8 @@ def test_other_windows_are_part_of_the_recipe_unless_they_change_no_number(bf16_
 
 
 def test_windows_that_a_run_does_not_have_and_a_precision_that_no_one_has_are_refused(trained_run, bf16_run):
-    with pytest.raises(StrokelabError, match="mirror"):
-        load_run(trained_run, windows={"mirror": "none"})  # slices
+    with pytest.raises(StrokelabError, match="step"):
+        load_run(trained_run, windows={"step": 0.5})  # slices
     with pytest.raises(ConfigError, match=r"view\.windows\.step"):
         load_run(bf16_run, windows={"step": 7})
     with pytest.raises(ConfigError, match="precision"):

@@ -117,7 +117,7 @@ def test_what_cannot_be_registered_is_named_listed_and_not_predicted(trained_run
     assert first["case"] == "sub-01"
     assert second["case"] == "sub-02"
     assert (second["mask"], second["volume_ml"]) == ("n/a", "n/a")
-    assert second["preparation"].startswith("failed: case sub-02: metric")
+    assert second["preparation"].startswith("failed: case sub-02: this looks like no head")
     assert "information" in second["preparation"]
     with pytest.raises(RegistrationError, match="nats"):
         load_run(trained_run).predict(bad)

@@ -36,7 +36,7 @@ OLD = {
     "12a1339b6927f58fc8f0670734de666e": (SCHEME, [PART]),
     "378b96af04d8f44194f76492e8874808": (["data.root=/cohort"], []),
     "438e320c27a4af47b5b3bb9eb3d716d8": (["experiment=mapping_small", "data.root=/cohort"], []),
-    "eaa8ff608a1b779611bd8094e44ac085": (["experiment=sgnet_small", "data.root=/cohort"], []),
+    "eaa8ff608a1b779611bd8094e44ac085": (["experiment=sgnet_small", "data.root=/cohort"], [PRECISION]),
     "3313f3fac66f3e8ab71a94bf49d3c128": (
         [*SGNET, "split.val_fraction=0.2", "trainer.precision=bf16-mixed"],
         [],

@@ -24,7 +24,7 @@ def test_every_sweep_composes_with_any_model_and_any_data(sweep, monkeypatch):
     first = sorted(SWEEPS).index(sweep) * len(DATA)  # other models with each sweep
     for index, data in enumerate(DATA):
         model = MODELS[(first + index) % len(MODELS)]
-        more = ["data.modalities=[T1w]", "data.n_sites=3"] if data in ("folder", "several") else []
+        more = ["data.modalities=[T1w]", "data.n_sites=3"] if data in ("folder", "several", "bids") else []
         settings = plain(
             compose("train", [f"sweep={sweep}", f"model={model}", f"data={data}", "data.root=here", *more])
         )
