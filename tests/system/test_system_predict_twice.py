@@ -75,8 +75,10 @@ def test_the_account(trained_run, scans, doors, tmp_path):
     command = ("predict", trained_run, scans, "--out", "out", "--json")
     done = doors.strokelab(*command, cwd=tmp_path)
     assert done.status == 1
-    text = done.output[done.output.index("{\n") : done.output.index("\n}") + 2]
+    (text,) = (line for line in done.output.splitlines() if line.startswith("{"))
     account = json.loads(text)
+    assert (account["schema"], account["ok"]) == ("strokelab.predict/1", False)
+    assert account["error"]["found"].startswith("1 of 3 scans")
     assert [case["case"] for case in account["cases"]] == ["a", "b"]
     assert all(Path(tmp_path / case["mask"]).is_file() for case in account["cases"])
     assert [failed["case"] for failed in account["failed"]] == ["d"]
