@@ -5,11 +5,11 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 import pytest
+import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 from wandb_files import offline_runs
 
-import wandb
 from strokelab.callbacks.run_facts import TAG_LIMIT, RunFacts
 from strokelab.callbacks.sharing import may_share_case_ids, may_share_images, shared_settings, shared_table
 from strokelab.callbacks.wandb_media import Slice
