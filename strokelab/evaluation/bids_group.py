@@ -80,7 +80,7 @@ def summarise(asked: Asked, out: Path, *, atlas: Path | None, console: Console) 
     with bar("Measuring lesions", len(rows), shown=True, console=console) as shown:
         measured += [_measured(row, derivative, regions) for row in advancing(shown, rows)]
     _write_tables(measured, out, with_regions=regions is not None)
-    page = _write_page(measured, out, atlas)
+    page = _write_page(measured, out, atlas, derivative.failed())
     say(console, f"Gallery: {page}   Lesions: {out / LESIONS}")
     return page
 
@@ -159,7 +159,7 @@ def _write_tables(measured: Sequence[Measured], out: Path, *, with_regions: bool
     write_text(out / REGIONS, _tsv(rows))
 
 
-def _write_page(measured: Sequence[Measured], out: Path, atlas: Path | None) -> Path:
+def _write_page(measured: Sequence[Measured], out: Path, atlas: Path | None, failed: Mapping[str, str]) -> Path:
     entries = []
     for one in measured:
         side = one.sides.side if one.sides else "n/a"
@@ -178,6 +178,7 @@ def _write_page(measured: Sequence[Measured], out: Path, atlas: Path | None) -> 
     lead.append(f"Median lesion volume {median:.2f} ml; side: {told}.")
     flagged = sum(bool(one.warnings) for one in measured)
     lead.append(f"{flagged} of {len(measured)} sessions have a warning.")
+    lead += [f"Not predicted: {case}: {why}" for case, why in failed.items()]
     header = ("session", "volume (ml)", "lesions", "side", *(("regions",) if atlas else ()), "warnings")
     said = f"Regions by {atlas.name}. " if atlas else ""
     title = f"Predicted lesions: {out.resolve().name}"

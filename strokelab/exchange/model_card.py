@@ -9,13 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from strokelab import __version__
 from strokelab.errors import DataError, RunError
-from strokelab.exchange.travelling import counts_of, of_phantoms
+from strokelab.exchange.travelling import Member, counts_of, of_phantoms
 from strokelab.foreign_text import printable
 from strokelab.metrics.profiles import METRICS
 from strokelab.runs import CASES, PROBABILITIES, TRAINING_SCANS, Ensemble, Run
@@ -23,9 +23,6 @@ from strokelab.runs.folder import read_environment, read_json, read_status
 from strokelab.runs.recipe import FACTS
 from strokelab.scoring.tables import read_scores
 from strokelab.statistics.aggregate import has_failed
-
-if TYPE_CHECKING:
-    from strokelab.exchange.pack import Member
 
 NO_LICENCE = (
     "none given. Without a licence nothing says that you may use, change or pass on this model: ask its authors."

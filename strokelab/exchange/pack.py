@@ -7,17 +7,16 @@ import re
 import tempfile
 import warnings
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strokelab.configuration import Settings
 from strokelab.configuration.allowlist import own_targets
 from strokelab.configuration.foreign_yaml import plain_yaml
 from strokelab.data.split_file import Split
 from strokelab.errors import ConfigError, DataWarning, RunError
 from strokelab.exchange.model_card import CardFacts, model_card, scores_of
 from strokelab.exchange.travelling import (
+    Member,
     environment_that_travels,
     private_words,
     settings_that_travel,
@@ -34,16 +33,6 @@ from strokelab.runs.tensor_file import TENSORS, write_tensors
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every member: equal runs give equal files
 _RIGHTS = 0o644 << 16
-
-
-@dataclass(frozen=True)
-class Member:
-    """One run of a packed model: where it lies, and with which weights."""
-
-    folder: Path
-    checkpoint: Path
-    settings: Settings
-    digest: str  # of its weights
 
 
 def pack(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ _WORDS = ("name", "protocol", "seed", "checkpoint")
 _STAYS = frozenset({"data.exclude", "init_weights"})
 _OF_SPLIT = ("_target_", "fold", "folds", "seed", "val_fraction", "part")
 _PLACE = re.compile(r"[/~]|[A-Za-z]:[\\/]|file:")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a packed model: where it lies, and with which weights."""
+
+    folder: Path
+    checkpoint: Path
+    settings: Settings
+    digest: str  # of its weights
 
 
 def private_words(split: Split) -> frozenset[str]:

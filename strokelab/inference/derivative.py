@@ -82,6 +82,11 @@ class Derivative:
         """
         return self._read()[0]
 
+    def failed(self) -> dict[str, str]:
+        """Cases that could not be predicted, each with what was found."""
+        reason = _COLUMNS.index("preparation")
+        return {case: line[reason].removeprefix("failed: ") for case, line in self._read()[1].items()}
+
     def _read(self) -> tuple[dict[str, SavedPrediction], dict[str, list[str]]]:
         """What the table lists: cases that are there, and the lines of those that failed."""
         path = self.folder / TABLE

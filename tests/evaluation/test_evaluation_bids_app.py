@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from strokelab.cli import app
 from strokelab.data import read_cases
-from strokelab.errors import StrokelabError
+from strokelab.errors import DataError, StrokelabError
+from strokelab.inference.derivative import Derivative
 from strokelab.phantoms.cohort import write_cohort
 from strokelab.runs import load_run
 
@@ -72,6 +73,8 @@ def test_group_sums_up(dataset, predicted, tmp_path):
     empty = next(out.rglob("sub-002*_mask.nii.gz"))
     image = nib.load(empty)
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine, image.header), empty)
+    lost = DataError("x", found="<i>no</i> head", expected="a head", remedy="look at it")
+    Derivative(out, name="strokelab", provenance={}).fail("sub-009", lost, image=tmp_path / "sub-009_T1w.nii.gz")
     bids(dataset, out, "group", "--atlas", tmp_path / "all.nii.gz")
     lesions = rows(out / "group_lesions.tsv")
     assert [row["participant_id"] for row in lesions] == ["sub-001", "sub-002", "sub-003", "sub-003", "sub-004"]
@@ -87,6 +90,7 @@ def test_group_sums_up(dataset, predicted, tmp_path):
     assert {row["share_of_lesion"] for row in rows(out / "group_regions.tsv")} == {"1.0000"}
     page = (out / "gallery.html").read_text()
     assert page.count('<img src="data:image/png;base64,') == 5
+    assert "Not predicted: sub-009: &lt;i&gt;no&lt;/i&gt; head" in page
     assert "&lt;b&gt;head" in page
     assert "<b>head" not in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page), "one file, offline"
