@@ -1,6 +1,5 @@
 """A model that takes any contrast: each image of a case alone on its own grid, logits averaged on the case's grid."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -175,7 +174,7 @@ def test_what_is_no_scan(run, tmp_path):
 def test_the_command_says_what_it_used(run, subject, tmp_path):
     said = []
     segment([run.folder, subject], Applying(), Writing(tmp_path / "out", report=said.append), console=Console())
-    account = json.loads(said[0])
+    account = said[0]
     (one,) = account["cases"]
     assert list(one["images"]) == ["FLAIR", "ADC", "DWI"]
     row = (tmp_path / "out/lesions.tsv").read_text().splitlines()[1]
