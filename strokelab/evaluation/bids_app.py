@@ -16,9 +16,8 @@ from strokelab.data import readers
 from strokelab.data.new_scans import NewScans
 from strokelab.data.readers._bids_tables import label
 from strokelab.errors import ConfigError, DataError
-from strokelab.evaluation.new_scans import Applying, Writing, segment_found, wanted_by
+from strokelab.evaluation.new_scans import Applying, Writing, say, segment_found, wanted_by
 from strokelab.evaluation.sweep import members_and_inputs
-from strokelab.foreign_text import printable
 from strokelab.inference.postprocess import check_settled
 
 _VALIDATOR = "bids-validator-deno"
@@ -75,7 +74,7 @@ def predict_participants(
     problems: list[DataError] = []
     options = {**asked.options, "modalities": wanted_by(trained)}
     cases = readers.read("bids", asked.dataset, problems, **options)
-    chosen = [replace(case, lesions=()) for case in cases if asked.takes(*_of_case(case.case_id))]
+    chosen = [replace(case, lesions=()) for case in cases if asked.takes(*of_case(case.case_id))]
     _check_labels(asked, [case.case_id for case in cases], problems)
     lost = [error for error in problems if _concerns(asked, error)]
     for error in lost:
@@ -101,7 +100,7 @@ def _check_labels(asked: Asked, cases: Sequence[str], problems: Sequence[DataErr
         ConfigError: a subject, or a session of none of them, is not there.
     """
     names = [*cases, *(error.where.removeprefix("case ") for error in problems if error.where.startswith("case "))]
-    there = [_of_case(name) for name in names]
+    there = [of_case(name) for name in names]
     subjects = list(dict.fromkeys(subject for subject, _ in there))
     sessions = list(dict.fromkeys(session for _, session in there if session is not None))
     options = (("--participant-label", "sub", asked.participants, subjects),)
@@ -126,10 +125,10 @@ def _check_labels(asked: Asked, cases: Sequence[str], problems: Sequence[DataErr
 def _concerns(asked: Asked, error: DataError) -> bool:
     """Whether a problem is about a session that is asked for; one about the whole dataset always is."""
     name = error.where.removeprefix("case ")
-    return name == error.where or asked.takes(*_of_case(name))
+    return name == error.where or asked.takes(*of_case(name))
 
 
-def _of_case(case_id: str) -> tuple[str, str | None]:
+def of_case(case_id: str) -> tuple[str, str | None]:
     """Labels of subject and session of the reader's case ids."""
     words = dict(word.split("-", 1) for word in case_id.split("_") if "-" in word)
     return words.get("sub", case_id), words.get("ses")
@@ -164,8 +163,3 @@ def _check_validity(asked: Asked, console: Console) -> None:
             expected="a valid BIDS dataset",
             remedy="mend it, or use it as it is with --skip-bids-validation",
         )
-
-
-def say(console: Console, text: str) -> None:
-    """A line as it is: names of files are no markup, and are not broken."""
-    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

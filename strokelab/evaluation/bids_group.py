@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from strokelab.errors import DataError, StrokelabError
-from strokelab.evaluation.bids_app import Asked, say
+from strokelab.evaluation.bids_app import Asked, of_case
 from strokelab.evaluation.lesion_places import Atlas, Region, Sides, sides_of
+from strokelab.evaluation.new_scans import say
 from strokelab.files import natural_key, write_text
 from strokelab.inference.bids_names import bids_words
 from strokelab.inference.derivative import DESCRIPTION, QC, TABLE, Derivative
-from strokelab.inference.registration_files import to_template
+from strokelab.inference.registration_files import recorded
 from strokelab.inference.saved import SavedPrediction
 from strokelab.nifti import read_voxels, stem
 from strokelab.preparation.progress import advancing, bar
+from strokelab.preparation.regrid import DOUBTFUL
 from strokelab.report.gallery import Entry, write_gallery
 
 LESIONS, REGIONS, PAGE = "group_lesions.tsv", "group_regions.tsv", "gallery.html"
@@ -80,7 +82,8 @@ def summarise(asked: Asked, out: Path, *, atlas: Path | None, console: Console) 
     with bar("Measuring lesions", len(rows), shown=True, console=console) as shown:
         measured += [_measured(row, derivative, regions) for row in advancing(shown, rows)]
     _write_tables(measured, out, with_regions=regions is not None)
-    page = _write_page(measured, out, atlas, derivative.failed())
+    failed = {case: why for case, why in derivative.failed().items() if asked.takes(*of_case(case))}
+    page = _write_page(measured, out, atlas, failed)
     say(console, f"Gallery: {page}   Lesions: {out / LESIONS}")
     return page
 
@@ -104,12 +107,15 @@ def _measured(row: SavedPrediction, derivative: Derivative, atlas: Atlas | None)
                 raise DataError(image_path, found="another grid", expected="that of its mask", remedy="predict again")
         else:
             image, found = np.zeros_like(mask), [f"the image is gone: {row.image}"]
-        in_template = to_template(row.mask)
+        registered = recorded(row.mask)
     except StrokelabError as error:
         return Measured(row, subject, session, None, (), (f"{error.where}: {error.found}",), picture)
+    in_template = None if registered is None else registered.in_template
     sides = sides_of(mask, image, grid, row.case_id, in_template)
     regions = [] if atlas is None else atlas.regions(mask, grid, row.case_id, in_template)
     found += _warnings(row, mask)
+    if registered is not None and registered.overlap < DOUBTFUL:
+        found.append("its registration is doubtful: look at its desc-registration picture")
     if sides.plane == "middle of the volume":
         found.append("no plane of symmetry found: the side is by the middle of the volume")
     measured = Measured(row, subject, session, sides, regions, tuple(found), picture)

@@ -201,15 +201,15 @@ def segment_found(
                 row = rows[-1]
                 images = f" from {named}" if (named := prediction.provenance.get("modalities")) else ""
                 done = f"; {row.preparation}" if prediction.registered else ""
-                _say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s){images}{done}")
+                say(console, f"{case.case_id}: {row.volume_ml:.2f} ml in {row.lesions} lesion(s){images}{done}")
             except StrokelabError as error:  # one damaged scan must not cost the others
                 failures[case.case_id] = error
                 derivative.fail(case.case_id, error, image=case.reference_image)
                 console.print("[red]failed:[/] ", end="")
-                _say(console, f"{case.case_id}: {error}")
+                say(console, f"{case.case_id}: {error}")
     table = derivative.finish()
     _announce(found, wanted_by(trained) or ["any contrast"], console)
-    _say(
+    say(
         console,
         f"Masks: {writing.out}   Volumes: {table}" if rows or len(cases) < len(found.cases) else f"Table: {table}",
     )
@@ -240,7 +240,7 @@ def _to_do(cases: Sequence[Case], derivative: Derivative, writing: Writing, cons
     if done:
         edited = [name for name, row in done.items() if row.edited()]
         words = f"; edited since, and left so: {', '.join(edited)}" if edited else ""
-        _say(console, f"{len(done)} of {len(cases)} cases are done already{words}")
+        say(console, f"{len(done)} of {len(cases)} cases are done already{words}")
     left = [case for case in cases if case.case_id not in done]
     derivative.check_new([case.case_id for case in left])
     return left
@@ -251,11 +251,11 @@ def _announce(found: NewScans, modalities: Sequence[str], console: Console) -> N
     taken = sum(len(case.images) for case in found.cases)
     if found.assumed:
         names = ", ".join(file.name for file in found.assumed[:3]) + (" ..." if len(found.assumed) > 3 else "")
-        _say(console, f"Taken for {modalities[0]}, though their names say no contrast: {len(found.assumed)} ({names})")
+        say(console, f"Taken for {modalities[0]}, though their names say no contrast: {len(found.assumed)} ({names})")
     if found.left_out:
-        _say(console, f"{taken} of {taken + len(found.left_out)} files are scans of {', '.join(modalities)}. Left out:")
+        say(console, f"{taken} of {taken + len(found.left_out)} files are scans of {', '.join(modalities)}. Left out:")
         for line in grouped(found.left_out):
-            _say(console, f"  {line}")
+            say(console, f"  {line}")
 
 
 def _account(
@@ -289,7 +289,7 @@ def _account(
     }
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
     """A line as it is: names of files are no markup, and are not broken."""
     console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ QC = "desc-registration.png"
 SIDECAR = "label-lesion_mask.json"
 _SPACES = {"mni152": "MNI152NLin2009aSym"}
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world: x and y run the other way
-
 
 OLD = ("*_xfm.txt", "*_xfm.json", QC, SIDECAR)
 """What may lie beside a mask, as patterns."""
@@ -49,8 +48,16 @@ def beside(prediction: Prediction, path_of: Callable[[str], Path]) -> list[Path]
     return written
 
 
-def to_template(mask: Path) -> NDArray[np.float64] | None:
-    """The matrix (4, 4) from a scan to the template, both RAS+ mm, that lies beside its mask; None: not registered.
+@dataclass(frozen=True)
+class Recorded:
+    """What lies beside a mask of how its scan was registered."""
+
+    in_template: NDArray[np.float64]  # (4, 4), from the scan to the template, both RAS+ mm
+    overlap: float  # Dice of the brains
+
+
+def recorded(mask: Path) -> Recorded | None:
+    """How the scan of a mask was registered; None: it was not.
 
     Raises:
         DataError: the file beside the mask cannot be read.
@@ -59,8 +66,11 @@ def to_template(mask: Path) -> NDArray[np.float64] | None:
     if not path.is_file():
         return None
     try:
-        made = json.loads(path.read_text(encoding="utf-8")).get("Registration") or [None]
-        return None if made[0] is None else np.asarray(made[0]["ScanToTemplateRAS"], dtype=np.float64).reshape(4, 4)
+        made = json.loads(path.read_text(encoding="utf-8")).get("Registration") or []
+        if not made:
+            return None
+        matrix = np.asarray(made[0]["ScanToTemplateRAS"], dtype=np.float64).reshape(4, 4)
+        return Recorded(matrix, float(made[0]["BrainOverlapDice"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             path,

@@ -76,7 +76,7 @@ def stripped_by(name: str, image: Path, native: Grid) -> NDArray[np.bool_]:
         )
     with tempfile.TemporaryDirectory(prefix="strokelab-brain-") as folder:
         place = Path(folder)
-        # A copy under a plain name: programs stumble over endings and names, and see a name that identifies nobody.
+        # A copy under a plain name: programs stumble over endings and names, and see a name that identifies no subject.
         voxels, _ = read_voxels(image)
         files = {"image": place / "image.nii.gz", "mask": place / "mask.nii.gz", "out": place / "out.nii.gz"}
         write_volume(files["image"], voxels, native)

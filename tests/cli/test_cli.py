@@ -119,3 +119,19 @@ def test_phantom_and_check(tmp_path):
     assert len([*pictures.glob("*_mirrored.png")]) == plotted.output.count(", flip ") == 2
     both = runner.invoke(cli.app, [*words, "--json"])
     assert both.exit_code == 2
+
+
+def test_no_folder_for_temporary_files_is_said_in_words_and_other_errors_stay_whole(monkeypatch):
+    def broken():
+        raise OSError("a library without a place to write")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(OSError, match="library"):
+        cli.main()
+
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    with pytest.raises(SystemExit, match="TMPDIR"):
+        cli.main()

@@ -1,6 +1,7 @@
 """``strokelab bids``: a dataset in, a derivative, a table and a page out."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -94,7 +95,12 @@ def test_group_sums_up(dataset, predicted, tmp_path):
     assert "&lt;b&gt;head" in page
     assert "<b>head" not in page
     assert not re.search(r"(src|href)=\"(?!data:|#)", page), "one file, offline"
+    record = out / lesions[2]["mask"].replace(".nii.gz", ".json")
+    made = {"ScanToTemplateRAS": np.eye(4).tolist(), "BrainOverlapDice": 0.7}
+    record.write_text(json.dumps({"Registration": [made]}))
     bids(dataset, out, "group", "--participant_label", "003")
+    assert "registration is doubtful" in rows(out / "group_lesions.tsv")[0]["warnings"]
+    assert "sub-009" not in (out / "gallery.html").read_text(), "is not asked for"
     assert len(rows(out / "group_lesions.tsv")) == 2
     assert not (out / "group_regions.tsv").exists(), "of an atlas that was not named"
 

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from strokelab.errors import DataError
 from strokelab.evaluation.lesion_places import Atlas, Sides, sides_of
 from strokelab.grid import Grid
-from strokelab.inference.registration_files import to_template
+from strokelab.inference.registration_files import recorded
 from strokelab.nifti import write_volume
 from strokelab.phantoms.anatomy import mni_grid
 
@@ -108,13 +108,15 @@ def test_a_registered_scan_is_measured_where_the_template_has_it(tmp_path):
     assert (sides.left_ml, sides.right_ml) == (known.left_ml, known.right_ml)
     assert sides.plane == "x = 0 after registration"
     write_volume(tmp_path / "sub-1_label-lesion_mask.nii.gz", mask.astype(np.uint8), native)
-    assert to_template(tmp_path / "sub-1_label-lesion_mask.nii.gz") is None
-    made = {"Registration": [{"ScanToTemplateRAS": in_template.tolist()}]}
+    assert recorded(tmp_path / "sub-1_label-lesion_mask.nii.gz") is None
+    made = {"Registration": [{"ScanToTemplateRAS": in_template.tolist(), "BrainOverlapDice": 0.9}]}
     (tmp_path / "sub-1_label-lesion_mask.json").write_text(json.dumps(made))
-    assert np.array_equal(to_template(tmp_path / "sub-1_label-lesion_mask.nii.gz"), in_template)
+    known = recorded(tmp_path / "sub-1_label-lesion_mask.nii.gz")
+    assert np.array_equal(known.in_template, in_template)
+    assert known.overlap == 0.9
     (tmp_path / "sub-1_label-lesion_mask.json").write_text('{"Registration": [{}]}')
     with pytest.raises(DataError, match="record of a registration"):
-        to_template(tmp_path / "sub-1_label-lesion_mask.nii.gz")
+        recorded(tmp_path / "sub-1_label-lesion_mask.nii.gz")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from rich.console import Console
 
+from strokelab.contract import Case, Registered
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, DataWarning
 from strokelab.evaluation.new_scans import Applying, Writing, segment
@@ -17,6 +20,7 @@ from strokelab.nifti import read_voxels, write_volume
 from strokelab.phantoms.anatomy import template
 from strokelab.phantoms.native import pose, scan_grid, see
 from strokelab.preparation.register import RegistrationError
+from strokelab.preparation.regrid import say_doubts
 from strokelab.preparation.restore import restore, restore_mask
 from strokelab.preparation.store import PreparedStore
 from strokelab.runs import load_run
@@ -146,3 +150,24 @@ def test_an_evaluation_has_a_row_with_the_reason_for_a_case_that_cannot_be_regis
     assert np.isnan(bad["dice"])
     with pytest.raises(RegistrationError, match="s2"):
         store.prepare(cases, run.preparation_of, progress=False)
+
+
+@pytest.mark.parametrize(("overlap", "outside", "words"), [(0.7, 0.0, "doubtful"), (0.95, 0.1, "10%"), (0.95, 0.0, "")])
+def test_a_doubtful_registration_is_warned_of(overlap, outside, words):
+    made = Registered("mni152", (), -0.5, -0.2, 0.5, overlap, 1.0, 1.0, "T1w", 0.3, outside)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        say_doubts(made, Case("c", "c", "folder", None, images={"T1w": Path("c.nii")}))
+    assert len(found) == bool(words)
+    assert all(words in str(one.message) for one in found)
+
+
+def test_a_training_that_has_not_ended_is_said(trained_run, tmp_path):
+    cut = shutil.copytree(trained_run, tmp_path / "cut")
+    status = json.loads((cut / "status.json").read_text())
+    (cut / "status.json").write_text(json.dumps(status | {"state": "killed"}))
+    with pytest.warns(DataWarning, match="has not ended"):
+        Applying().load([cut])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        Applying().load([trained_run])
