@@ -18,7 +18,17 @@ from matplotlib.ticker import Locator, MaxNLocator, NullFormatter
 from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = (
+    "o",
+    "s",
+    "^",
+    "D",
+    "v",
+    "P",
+    "X",
+    "*",
+    "<",
+)  # one more than colours: nine models and more differ in one of them
 DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 GREY, PALE = "#555555", "#dddddd"  # of reference lines and of the grid
 _FEWEST_TICKS, _MOST_TICKS = 3, 6

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from strokelab.report.drawing import log_axis, new_figure
+from strokelab.report.drawing import colour_of, log_axis, marker_of, new_figure
 
 
 def labels_of(figure, axis) -> list[str]:
@@ -55,3 +55,10 @@ def test_linear_axes_show_the_numbers_themselves(low, high):
     assert min(labels) >= low - (high - low)
     assert max(labels) <= high + (high - low)
     assert axes.xaxis.get_offset_text().get_text() in ("", "1e−4", "1e-4")
+
+
+def test_many_names_differ_in_colour_or_marker():
+    """Table V of SG-Net has nine rows, one more than there are colours."""
+    names = [f"model{number}" for number in range(40)]
+    signs = [*zip(colour_of(names).values(), marker_of(names).values(), strict=True)]
+    assert len(set(signs)) == len(names)
