@@ -14,7 +14,12 @@ from strokelab import __version__
 from strokelab.cli.app import APPLY, app, console
 from strokelab.errors import ConfigError
 
-_LISTS = ("--participant-label", "--participant_label", "--session-label", "--session_label")
+_LISTS = ("--participant-label", "--session-label")
+_ALSO = {  # as BIDS Apps of others spell them
+    "--participant_label": "--participant-label",
+    "--session_label": "--session-label",
+    "--skip_bids_validator": "--skip-bids-validation",
+}
 
 
 class Level(StrEnum):
@@ -25,13 +30,15 @@ class Level(StrEnum):
 
 
 class _BidsCommand(TyperCommand):
-    """Takes several values behind one option, as BIDS Apps do: ``--participant-label 01 02``."""
+    """Takes several values behind one option, and other spellings, as BIDS Apps do: ``--participant_label 01 02``."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """The arguments with the option before each of its values."""
+        """The arguments with the option, as this command spells it, before each of its values."""
         spelt: list[str] = []
         option, values = "", 0
-        for word in args:
+        for given in args:
+            name, equals, value = given.partition("=")
+            word = _ALSO.get(name, name) + equals + value
             if word.startswith("-"):
                 option, values = (word, 0) if word in _LISTS else ("", 0)
             elif option:
@@ -53,36 +60,33 @@ def bids(
     output_dir: Annotated[Path, typer.Argument(help="The derivative that is written.")],
     analysis_level: Annotated[Level, typer.Argument(help="participant: predict each session; group: sum them up.")],
     model: Annotated[
-        list[Path] | None, typer.Option(help="A run folder or a sweep; repeated: the mean. For participant.")
+        list[Path] | None, typer.Option(metavar="RUN", help="A run folder, a packed model or a sweep; repeated: the mean.")
     ] = None,
     participant_label: Annotated[
-        list[str] | None,
-        typer.Option("--participant-label", "--participant_label", help="Subjects, without sub-: 01 02. Default: all."),
+        list[str] | None, typer.Option(metavar="LABELS", help="Subjects, without sub-: 01 02. Default: all.")
     ] = None,
     session_label: Annotated[
-        list[str] | None,
-        typer.Option("--session-label", "--session_label", help="Sessions, without ses-: 1 2. Default: all."),
+        list[str] | None, typer.Option(metavar="LABELS", help="Sessions, without ses-: 1 2. Default: all.")
     ] = None,
     atlas: Annotated[
         Path | None, typer.Option(help="For group: labels of regions in the scans' space, a table of names beside it.")
     ] = None,
     images_from: Annotated[str, typer.Option(help="Folder of derivatives with the images. Default: raw scans.")] = "",
     prefer: Annotated[
-        list[str] | None, typer.Option(help="Which image where a contrast comes twice: run=1, space=MNI152.")
+        list[str] | None, typer.Option(metavar="WORDS", help="Which image where a contrast comes twice: run=1, space=MNI152.")
     ] = None,
     repeats: Annotated[str, typer.Option(help="Where that leaves several: error, first or last by name.")] = "error",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    probabilities: Annotated[bool, typer.Option(help="Also write probability maps.")] = True,
+    no_probabilities: Annotated[bool, typer.Option("--no-probabilities", help="Write no probability maps.")] = False,
     work_dir: Annotated[
         Path | None,
         typer.Option("--work-dir", "-w", help="What is measured of scans is kept here. Default: STROKELAB_STORE."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
     skip_bids_validation: Annotated[
-        bool,
-        typer.Option("--skip-bids-validation", "--skip_bids_validator", help="Do not ask bids-validator-deno first."),
+        bool, typer.Option("--skip-bids-validation", help="Do not ask bids-validator-deno first.")
     ] = False,
-    allow: Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(metavar="WORD", help="Prefix of your own classes in the run's config.")] = None,
     version: Annotated[
         bool, typer.Option("--version", "-v", callback=_say_version, is_eager=True, help="Say the version and end.")
     ] = False,
@@ -106,7 +110,7 @@ def bids(
             expected="the model that is applied at the level participant",
             remedy="--model with a run folder or the folder of a sweep",
         )
-    applying = Applying(device=device, probabilities=probabilities, allow=allow or ())
+    applying = Applying(device=device, probabilities=not no_probabilities, allow=allow or ())
     writing = Writing(output_dir, overwrite=overwrite, resume=not overwrite)
     predict_participants(asked, model, applying, writing, console=console)
 

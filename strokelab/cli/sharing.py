@@ -12,7 +12,10 @@ from strokelab.cli.app import APPLY, app, console
 from strokelab.command_words import word
 
 Licence = Annotated[str, typer.Option(help="Under which others may use it, e.g. CC-BY-4.0; the card names it.")]
-Checkpoint = Annotated[str | None, typer.Option(help="last, best or a file. Default: the run's own.")]
+Checkpoint = Annotated[
+    list[str] | None,
+    typer.Option(help="last, best, snapshots (all) or a file; repeated: the mean. Default: the run's own."),
+]
 Allow = Annotated[list[str] | None, typer.Option(help="Prefix of your own classes in the run's config.")]
 
 
@@ -33,7 +36,7 @@ def pack(
     from strokelab.evaluation.sweep import members
     from strokelab.exchange.pack import pack as packed
 
-    trained = Applying(checkpoints=[checkpoint] if checkpoint else (), allow=allow or ()).load(members(run))
+    trained = Applying(checkpoints=checkpoint or (), allow=allow or ()).load(members(run))
     digest = packed(trained, out, licence=licence, evaluation=evaluation, overwrite=overwrite)
     console.print(f"Model: [bold]{escape(str(out))}[/]   ({out.stat().st_size / 1e6:,.1f} MB)", soft_wrap=True)
     console.print(f"SHA-256 of its manifest: {digest}", markup=False, highlight=False, soft_wrap=True)
@@ -56,7 +59,7 @@ def export_for_challenge(
     from strokelab.exchange.container import export_challenge, next_step
 
     found = find_challenge(challenge)
-    trained = Applying(checkpoints=[checkpoint] if checkpoint else (), allow=allow or ()).load(members(run))
+    trained = Applying(checkpoints=checkpoint or (), allow=allow or ()).load(members(run))
     export_challenge(found, trained, run, out, licence=licence, name=Path(challenge).stem)
     console.print(f"Build context: [bold]{escape(str(out))}[/]", soft_wrap=True)
     console.print(f"Try it without Docker: {next_step(out)}", markup=False, highlight=False, soft_wrap=True)

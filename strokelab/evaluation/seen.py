@@ -22,6 +22,7 @@ from strokelab.evaluation.candidates import Candidate
 from strokelab.evaluation.datasets import Dataset
 from strokelab.phantoms.naming import phantom_record
 from strokelab.runs.folder import read_json
+from strokelab.runs.packed import ENDING
 
 V1, V2 = "atlas_v1", "atlas_v2"
 
@@ -141,6 +142,8 @@ def untold(run: Candidate, datasets: Sequence[Dataset]) -> list[str]:
     words = []
     if not run.split.train and not run.split.val:
         words.append(f"{run.label}: which cases it was trained on is not recorded; it may have seen those tested on.")
+    if Path(str(read_json(run.folder / runs.INIT_WEIGHTS).get("run"))).suffix.lower() == ENDING:
+        words.append(f"{run.label}: it started from a packed model, which does not say what it was trained on.")
     pseudo: Any = run.cohort.get("pseudo_labels")
     tested = any(dataset.reader in cohorts_of(run.cohort) for dataset in datasets)
     if tested and isinstance(pseudo, dict) and pseudo.get("honest") is False:

@@ -1,4 +1,4 @@
-"""``init_weights=RUN[:checkpoint]``: a training that starts from another run's weights.
+"""``init_weights=RUN[:checkpoint]``: a training that starts from the weights of another run, or of a packed model.
 
 Of the other run its tensors are read, and its settings and split as plain data; nothing of it is built. What was found
 stands in the settings of the training from then on, so that a run which goes on does not read the other one again.
@@ -17,7 +17,9 @@ from strokelab.configuration import Settings
 from strokelab.errors import DataError, RunError
 from strokelab.runs.checkpoints import copy_weights, own_choice, read_checkpoint, state_digest
 from strokelab.runs.folder import CHECKPOINTS, CONFIG, INIT_WEIGHTS, read_json, read_settings, read_split
+from strokelab.runs.packed import is_packed, the_run
 from strokelab.runs.recipe import kind_of
+from strokelab.runs.tensor_file import TENSORS
 
 if TYPE_CHECKING:
     from strokelab.models.segmenter import Segmenter
@@ -74,7 +76,7 @@ def start_from(model: Segmenter, settings: Settings, tested: Sequence[str]) -> t
             expected="run, file and weights, as train.py writes them",
             remedy="start a new run",
         )
-    run = Path(found["run"])
+    run = the_run(found["run"])
     path = run / CHECKPOINTS / Path(found["file"]).name
     state = read_checkpoint(path)["state_dict"]
     if state_digest(state) != found["weights"]:
@@ -88,7 +90,9 @@ def start_from(model: Segmenter, settings: Settings, tested: Sequence[str]) -> t
     seen: set[str] = set()
     with suppress(RunError, DataError):  # a run without a split does not say
         seen = set(read_split(run).train) & set(tested)
-    line = f"Starts from {shown(run)} ({path.name}): {copied}"
+    line = f"Starts from {shown(found['run'])} ({path.name}): {copied}"
+    if is_packed(found["run"]):
+        line += "\nWarning: a packed model does not say which scans trained it; the scans that test may be among them"
     if seen:
         line += f"\nWarning: {len(seen)} test cases trained these weights, e.g. {min(seen)}: their scores are too good"
     return line, {**found, "copied": len(copied.copied), "left_out": copied.left_out, "trained_on_test": sorted(seen)}
@@ -101,9 +105,9 @@ def trained_on_test(folder: Path) -> set[str]:
 
 
 def _named(text: str) -> tuple[Path, str | None]:
-    """Run and checkpoint; a folder whose whole name is the text is the run, whatever colons it has."""
+    """Run and checkpoint; what exists under the whole text is the run, whatever colons it has."""
     whole, *parted = _readings(text)
-    return parted[0] if parted and not whole[0].is_dir() else whole
+    return parted[0] if parted and not whole[0].exists() else whole
 
 
 def _readings(text: str) -> list[tuple[Path, str | None]]:
@@ -117,24 +121,25 @@ def _asked(begun: Mapping[str, Any]) -> tuple[Any, Any]:
     return begun.get("run"), begun.get("checkpoint")
 
 
-def _found(run: Path, checkpoint: str | None) -> dict[str, Any]:
+def _found(given: Path, checkpoint: str | None) -> dict[str, Any]:
+    run = the_run(given)
     settings = read_settings(run)
     name = own_choice(settings, run / CONFIG) if checkpoint is None else checkpoint
-    there = sorted(path.stem for path in (run / CHECKPOINTS).glob("*.ckpt"))
+    there = {path.stem: path for path in sorted((run / CHECKPOINTS).glob("*")) if path.suffix in (".ckpt", TENSORS)}
     if name not in there:
         raise RunError(
-            run / CHECKPOINTS,
-            found=f"no {name}.ckpt; {f'there are {there}' if there else 'the run has no checkpoint yet'}",
+            given / CHECKPOINTS,
+            found=f"no {name}.ckpt; {f'there are {[*there]}' if there else 'the run has no checkpoint yet'}",
             expected="a checkpoint of the run that init_weights names",
-            remedy=f"choose {setting('init_weights', f'{shown(run)}:{there[0]}')}"
+            remedy=f"choose {setting('init_weights', f'{shown(given)}:{min(there)}')}"
             if there
             else "wait for its first epoch to end",
         )
-    file = run / CHECKPOINTS / f"{name}.ckpt"
+    file = there[name]
     status = file.stat()
     weights = _digest(file, status.st_mtime_ns, status.st_size)
     return {
-        "run": str(run),
+        "run": str(given),
         "checkpoint": checkpoint,
         "file": file.name,
         "weights": weights,

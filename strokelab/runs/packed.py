@@ -182,7 +182,8 @@ def _unpacked(archive: zipfile.ZipFile, manifest: Mapping[str, Any], digest: str
 
     errors = []
     try:
-        place = default_store() / MODELS / digest
+        name = re.sub(r"[^\w.+-]+", "-", path.stem, flags=re.ASCII).lstrip("-._+")[:60] or "model"
+        place = default_store() / MODELS / f"{name}-{digest[:16]}"  # messages about its runs name the file by this
         if not _is_whole(place, manifest):
             _write(archive, manifest, place)
         return place

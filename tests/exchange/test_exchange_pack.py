@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -19,10 +20,11 @@ from strokelab.cli import app
 from strokelab.data import read_cases
 from strokelab.errors import ConfigError, DataWarning, RunError
 from strokelab.evaluation.candidates import candidates_of
+from strokelab.evaluation.seen import untold
 from strokelab.evaluation.sweep import members, members_and_inputs
 from strokelab.exchange.pack import pack
 from strokelab.exchange.travelling import settings_that_travel
-from strokelab.runs import load_ensemble, load_run, open_packed
+from strokelab.runs import load_ensemble, load_run, open_packed, start_from, with_init_weights
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,45 @@ def test_a_packed_mean_predicts_the_same_bits(trained_run, trained_unet, scan, t
     assert model.digest == own.digest
     with pytest.raises(RunError, match="mean of 2 runs"):
         load_run(tmp_path / "mean.zip")
+
+
+def test_several_checkpoints_are_packed_as_their_mean(trained_run, scan, tmp_path):
+    asked = [word for name in ("last", "best") for word in ("--checkpoint", name)]
+    done = CliRunner().invoke(app, ["pack", str(trained_run), str(tmp_path / "two.zip"), "--licence", "CC0-1.0", *asked])
+    assert done.exit_code == 0, done.output
+    own = load_ensemble([trained_run], checkpoint=["last", "best"])
+    same(load_ensemble([tmp_path / "two.zip"]).predict(scan), own.predict(scan))
+
+
+def test_messages_about_its_runs_name_the_file(packed):
+    (folder,) = open_packed(packed).folders
+    assert folder.parent.parent.name.startswith("model-")
+    (folder / "checkpoints/last.safetensors").unlink()
+    assert open_packed(packed).folders == (folder,)  # what is unpacked is held against the file each time
+    assert (folder / "checkpoints/last.safetensors").is_file()
+
+
+def test_a_training_starts_from_it(packed, trained_run, tmp_path):
+    settings = {"init_weights": str(packed)}
+    found = with_init_weights(settings)
+    own = with_init_weights({"init_weights": f"{trained_run}:last"})["init_weights"]
+    assert (found["init_weights"]["run"], found["init_weights"]["file"]) == (str(packed), "last.safetensors")
+    assert found["init_weights"]["weights"] == own["weights"]  # another start would be another training
+    assert with_init_weights({"init_weights": f"{packed}:last"})["init_weights"]["weights"] == own["weights"]
+    model = load_run(trained_run).model
+    want = {name: value.clone() for name, value in model.state_dict().items()}
+    for value in model.state_dict().values():
+        value.zero_()
+    line, record = start_from(model, found, [])
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in want.items())
+    assert line.startswith(f"Starts from {packed}") and "does not say which scans" in line
+    with pytest.raises(RunError, match="no best.ckpt"):
+        with_init_weights({"init_weights": f"{packed}:best"})
+    folder = tmp_path / "run"
+    shutil.copytree(trained_run, folder)
+    (folder / "init_weights.json").write_text(json.dumps(record))
+    (candidate,) = candidates_of([folder], [], checkpoint=None, allow=())
+    assert ["packed model" in words for words in untold(candidate, [])] == [True]
 
 
 def test_equal_runs_give_equal_files(packed, trained_run, tmp_path):

@@ -108,6 +108,13 @@ def test_a_cluster_that_says_no(tmp_path, monkeypatch):
     node = Planning(tmp_path, "hydra/launcher=slurm", f"{key}={value}").config.hydra.launcher
     right = SlurmSettings(**{name: value for name, value in OmegaConf.to_container(node).items() if name[0] != "_"})
     assert submit(right, tmp_path / "jobs", work) == ["12"]
+
+    lost = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    program("sbatch", f"echo '{lost}' >&2; exit 1")
+    error = said(submit, right, tmp_path / "more", work)
+    assert lost in error.found
+    assert not told(error.remedy)  # no option would help
+    assert not list((tmp_path / "more").iterdir())
     assert "--partition=gpu" in sbatch_text(right, tmp_path, 1)
 
     JobList(tmp_path / "jobs").add({"a": "12"})

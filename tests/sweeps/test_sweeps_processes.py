@@ -115,7 +115,7 @@ def test_asked_to_stop_members_are_asked_once_and_waited_for(tmp_path, number, s
     assert states(folder) == ["killed", "killed", "waiting"]
     assert [(folder / f"m{number}/asked").read_text() for number in (0, 1)] == ["stop\n", "stop\n"]
     assert "0 of 3 members finished" in output
-    assert "--resume" in output
+    assert f"strokelab sweep {folder} --resume --at-once 2\n" in output
     assert alive(folder) == []
 
 

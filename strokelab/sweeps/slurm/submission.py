@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,13 @@ from strokelab.sweeps.slurm.settings import SlurmSettings
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
+
+# What sbatch says of a controller that does not answer, or of a configuration that it cannot find.
+_UNREACHABLE = re.compile(
+    "unable to (contact|connect|resolve)|timed out|connection refused|zero bytes were transmitted|"
+    "could not establish a configuration source|no route to host",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def submit(settings: SlurmSettings, folder: Path, work: Sequence[Work]) -> list[
         The job ids, as squeue shows them, in the order of ``work``.
 
     Raises:
-        ConfigError: as ``check_here``, or sbatch refuses.
+        ConfigError: as ``check_here``, sbatch refuses, or SLURM does not answer.
         DataError: the folder cannot be written to.
     """
     check_here(dry_run=False)
@@ -106,9 +114,17 @@ def submit(settings: SlurmSettings, folder: Path, work: Sequence[Work]) -> list[
         for left in set(folder.iterdir()) - before:
             left.unlink()
         lines = [line for line in str(error).splitlines() if line.strip()]
+        quoted = " ".join([line for line in lines if "sbatch:" in line] or lines[-1:])
+        if _UNREACHABLE.search(quoted):
+            raise ConfigError(
+                "hydra.launcher",
+                found=f"SLURM does not answer: {quoted}",
+                expected="a controller that answers sbatch",
+                remedy="give the command again when `sinfo` answers here; nothing was submitted",
+            ) from error
         raise ConfigError(
             "hydra.launcher",
-            found=f"sbatch refused: {' '.join([line for line in lines if 'sbatch:' in line] or lines[-1:])}",
+            found=f"sbatch refused: {quoted}",
             expected="options that this cluster accepts",
             remedy="correct them with hydra.launcher.NAME=... or in its yaml; --dry-run shows the whole script",
         ) from error
