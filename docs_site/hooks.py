@@ -30,7 +30,8 @@ _SECTIONS = (
     ("Synthetic images", "The steps of `synthesis=synthstroke`.", gallery.synthetic_steps),
 )
 _LINK = re.compile(r"(\]\(|src=\")(docs/|)([\w./-]+)")
-_SHOWN = re.compile(r"(?<![\w/`.])`?docs/([\w/]+\.md)`?(?!\))")
+_SHOWN = re.compile(r"(?<![\w/`.])`?docs/([\w/\\]+\.md)`?(?!\))")
+_CODE = re.compile(r"(```.*?```)", re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -56,9 +57,10 @@ def _texts() -> dict[str, str]:
     grouped = options.groups(conf)
     for group, paths in grouped.items():
         name = f"{_OPTIONS}/{group.replace('/', '-')}.md"
-        pages[name] = options.markdown(f"{group}=", [options.read(path, group) for path in paths])
+        pages[name] = _linked(options.markdown(f"{group}=", [options.read(path, group) for path in paths]), "../../")
     for door in ("train", "evaluate"):
-        pages[f"{_OPTIONS}/{door}.md"] = options.markdown(f"strokelab {door}", [options.read(conf / f"{door}.yaml")])
+        settings = options.markdown(f"strokelab {door}", [options.read(conf / f"{door}.yaml")])
+        pages[f"{_OPTIONS}/{door}.md"] = _linked(settings, "../../")
     pages[f"{_OPTIONS}/index.md"] = _index(grouped)
     pages["reference/commands.md"] = commands.markdown()
     pages["reference/licences.md"] = licences.markdown()
@@ -136,9 +138,14 @@ def _moved(text: str) -> str:
     return _LINK.sub(moved, text)
 
 
-def _linked(text: str) -> str:
-    """Pages that a text names become links."""
-    return _SHOWN.sub(lambda found: f"[{found[1]}]({found[1]})" if _is_page(found[1]) else found[0], text)
+def _linked(text: str, up: str = "") -> str:
+    """Pages that a text names become links, outside of code; ``up``: from the text's folder to that of the pages."""
+
+    def linked(found: re.Match[str]) -> str:
+        name = found[1].replace("\\", "")
+        return f"[{found[1]}]({up}{name})" if _is_page(name) else found[0]
+
+    return "".join(part if part.startswith("```") else _SHOWN.sub(linked, part) for part in _CODE.split(text))
 
 
 def _is_page(name: str) -> bool:

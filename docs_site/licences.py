@@ -48,15 +48,27 @@ def installed(extras: tuple[str, ...] | None = None) -> list[Licensed]:
     Args:
         extras: of strokelab; None: all.
     """
+    packages = {dist.metadata["Name"].lower(): dist for dist in _needed(extras).values() if dist is not None}
+    packages.pop("strokelab", None)
+    return [_licensed(dist) for _, dist in sorted(packages.items())]
+
+
+def absent() -> list[str]:
+    """The packages that strokelab, its extras or what they need ask for, and that are not installed."""
+    needed = _needed(None)
+    there = {name for (name, _), dist in needed.items() if dist is not None}
+    return sorted({name for name, _ in needed} - there)
+
+
+def _needed(extras: tuple[str, ...] | None) -> dict[tuple[str, str], Distribution | None]:
+    """Every package by name and extras; None where it is not installed."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     optional: dict[str, list[str]] = project["optional-dependencies"]
     asked = [*project["dependencies"], *(line for name in extras or optional for line in optional[name])]
     found: dict[tuple[str, str], Distribution | None] = {}
     for line in asked:
         _walk(Requirement(line), found)
-    packages = {dist.metadata["Name"].lower(): dist for dist in found.values() if dist is not None}
-    packages.pop("strokelab", None)
-    return [_licensed(dist) for _, dist in sorted(packages.items())]
+    return found
 
 
 def families_of(said: str) -> tuple[str, ...]:
@@ -82,6 +94,11 @@ def markdown() -> str:
             "| --- | --- | --- |",
             *rows,
             "",
+            *(
+                [f"Not installed there, their licences not looked at: {', '.join(left)}.", ""]
+                if (left := absent())
+                else []
+            ),
         ]
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-_COMMAND = re.compile(r"(python|strokelab|make) ")
+_COMMAND = re.compile(r"(python|strokelab|make) |\s{4}")  # or one that goes on
 _PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 _COMMENT = re.compile(r"\s*#\s?(.*)")
 _NEAR = 4  # columns: a comment in a line of its own goes on with the one above it where both begin in one column

@@ -13,7 +13,7 @@ from strokelab.buildable import buildable
 
 @buildable(training="callbacks")
 class Progress(RichProgressBar):
-    """Lightning's rich bar without the version number, with the numbers rounded, never wrapped without a terminal.
+    """Lightning's rich bar, epochs counted from 1, no version number, rounded numbers, unwrapped without a terminal.
 
     Args:
         **settings: as Lightning's.
@@ -21,6 +21,13 @@ class Progress(RichProgressBar):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"console_kwargs": terminal.limits(), **settings})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """What stands before the bar: Lightning's own says "Epoch 2/2" of the last of three."""
+        last = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}{'' if last in (None, -1) else f'/{last}'}".ljust(
+            len(self.validation_description)
+        )
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule

@@ -60,7 +60,8 @@ def bids(
     output_dir: Annotated[Path, typer.Argument(help="The derivative that is written.")],
     analysis_level: Annotated[Level, typer.Argument(help="participant: predict each session; group: sum them up.")],
     model: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="A run folder, a packed model or a sweep; repeated: the mean.")
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A run folder, a packed model or a sweep; repeated: the mean."),
     ] = None,
     participant_label: Annotated[
         list[str] | None, typer.Option(metavar="LABELS", help="Subjects, without sub-: 01 02. Default: all.")
@@ -73,7 +74,8 @@ def bids(
     ] = None,
     images_from: Annotated[str, typer.Option(help="Folder of derivatives with the images. Default: raw scans.")] = "",
     prefer: Annotated[
-        list[str] | None, typer.Option(metavar="WORDS", help="Which image where a contrast comes twice: run=1, space=MNI152.")
+        list[str] | None,
+        typer.Option(metavar="WORDS", help="Which image where a contrast comes twice: run=1, space=MNI152."),
     ] = None,
     repeats: Annotated[str, typer.Option(help="Where that leaves several: error, first or last by name.")] = "error",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -86,7 +88,9 @@ def bids(
     skip_bids_validation: Annotated[
         bool, typer.Option("--skip-bids-validation", help="Do not ask bids-validator-deno first.")
     ] = False,
-    allow: Annotated[list[str] | None, typer.Option(metavar="WORD", help="Prefix of your own classes in the run's config.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="WORD", help="Prefix of your own classes in the run's config.")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", "-v", callback=_say_version, is_eager=True, help="Say the version and end.")
     ] = False,

@@ -12,6 +12,8 @@ from strokelab.errors import ConfigError
 
 _COMMAND = re.compile(r"(@package\b|python |strokelab |pip )")
 _LATER = re.compile(r"\s{2,}.*")  # behind a command on its line
+_CONTINUED = " " * 4  # how far a command that goes on is indented
+_END = re.compile(r"(?<=[^.\s]{2}\.)\s+(?=[A-Z\"])|(?<=Table [IVX]\.)\s+(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,14 @@ def find_group(asked: str) -> str:
 
 
 def first_words(path: Path) -> str:
-    """What a yaml says of itself: the first line of its comment that is no command, else the first remark in it."""
+    """What a yaml says of itself: the first sentence of its comment, or words beside a command; else a remark in it."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    head = list(takewhile(lambda line: line.startswith("#"), lines))
-    for line in head:
-        words = line.lstrip("#").strip()
-        if _COMMAND.match(words):
-            later = _LATER.search(words)
-            words = later[0].strip() if later and not _COMMAND.match(later[0].strip()) else ""
-        if words:
-            return words
+    head = [line.removeprefix("#") for line in takewhile(lambda line: line.startswith("#"), lines)]
+    prose: list[str] = []
+    for line in (line.rstrip() for line in head if not line.startswith(_CONTINUED)):
+        if not _COMMAND.match(line.strip()):
+            prose.append(line.strip())
+        elif not prose and (beside := _LATER.search(line.strip())) and not _COMMAND.match(beside[0].strip()):
+            return beside[0].strip()
     remarks = (line.partition(" # ")[2].strip() for line in lines[len(head) :])
-    return next(filter(None, remarks), "")
+    return _END.split(" ".join(filter(None, prose)), maxsplit=1)[0] or next(filter(None, remarks), "")

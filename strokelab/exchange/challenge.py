@@ -152,7 +152,14 @@ def _segmented(challenge: Challenge, trained: Run | Ensemble, files: Mapping[str
         for name, path in paths.items():
             sitk.WriteImage(images[name], os.fspath(path))  # SimpleITK turns its LPS+ into the RAS+ of NIfTI
         case = Case("case", "case", "challenge", None, images=paths, label_modality=challenge.grid)
-        prediction = trained.predict(case)
+        try:
+            prediction = trained.predict(case)
+        except DataError as error:
+            given = {str(path): files[name] for name, path in paths.items()}.get(error.where)
+            if given is None:
+                raise
+            words = "look at the image, and export it again"
+            raise DataError(given, found=error.found, expected=error.expected, remedy=words) from error
     mask = sitk.GetImageFromArray(prediction.mask.transpose(2, 1, 0))
     mask.CopyInformation(images[challenge.grid])
     place = make_folder(outputs / "images" / challenge.mask) / files[challenge.grid].name

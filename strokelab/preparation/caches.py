@@ -22,7 +22,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "prepared": ("", rf"{_BYTE}/[0-9a-f]{{32}}"),
     "tissues": ("tissues", rf"{_BYTE}/[0-9a-f]{{32}}"),
     "scores": ("scores", rf"{_BYTE}/[0-9a-f]{{32}}"),
-    "models": ("models", r"[0-9a-f]{64}"),
+    "models": ("models", r"[A-Za-z0-9][\w.+-]*-[0-9a-f]{16}|[0-9a-f]{64}"),  # the second: of earlier versions
     "digests": ("digests", rf"{_BYTE}/[0-9a-f]{{32}}\.json"),
 }
 """Kind -> its folder in the store, and what its entries are called there."""
@@ -59,7 +59,7 @@ def caches_of(store: Path | None = None, kinds: Sequence[str] = ()) -> list[Cach
         kinds: of ``KINDS``; (): all.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: there is no such kind, or no such store.
     """
     wrong = [kind for kind in kinds if kind not in KINDS]
     if wrong:
@@ -67,6 +67,10 @@ def caches_of(store: Path | None = None, kinds: Sequence[str] = ()) -> list[Cach
             "strokelab cache", found=repr(wrong[0]), expected=f"some of {', '.join(KINDS)}", remedy="choose among them"
         )
     root = (store or default_store()).expanduser().absolute()
+    if store is not None and not root.is_dir():
+        raise ConfigError(
+            "--store", found=f"no folder {root}", expected="a store", remedy="leave it out: the usual one"
+        )
     return [_cache(root, kind) for kind in kinds or KINDS]
 
 

@@ -83,7 +83,7 @@ def bootstrap_note(cases: pd.DataFrame) -> str:
     good = cases[~has_failed(cases)]
     known = good[CLUSTER].notna()
     text = (
-        f"95 % bootstrap intervals: {RESAMPLES} resamples, seed {SEED}; all rows of one subject are drawn together "
+        f"95 % bootstrap intervals: {RESAMPLES} resamples, seed {SEED}; all rows of one subject are sampled together "
         f"({counted(len(good), 'row')} of {counted(good.loc[known, CLUSTER].nunique(), 'subject')})"
     )
     alone = good.loc[~known, "case"].nunique()

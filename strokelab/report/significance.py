@@ -257,7 +257,7 @@ def _left_out(row: pd.Series) -> str:
 def _notes(found: pd.DataFrame) -> tuple[str, ...]:
     notes = [
         "Difference: mean over the pairs of first − second with its 95 % bootstrap interval "
-        f"({RESAMPLES} resamples, seed {SEED}, scans of one subject drawn together). "
+        f"({RESAMPLES} resamples, seed {SEED}, scans of one subject sampled together). "
         "p: two-sided Wilcoxon signed-rank test of the same cases.",
         f"Holm's correction runs over the {counted(number_of_tests(found), 'test')} of this table; stars are of "
         "the corrected p: ns p > 0.05, * ≤ 0.05, ** ≤ 0.01, *** ≤ 0.001, **** ≤ 0.0001.",

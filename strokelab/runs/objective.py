@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from strokelab.command_words import setting
 from strokelab.configuration import Settings
 from strokelab.errors import ConfigError
 from strokelab.runs.folder import METRICS, read_score, read_settings, read_status
+from strokelab.terminal import door_command
 
 TEST_DICE = "test/dice"
 _SHORT = 1000  # steps in which our small experiments learn to mark lesions
@@ -53,6 +55,7 @@ def nothing_found(folder: Path) -> str:
         return f"Dice is 0: after {trained} no lesion is found. See {METRICS} of {folder}: did the loss fall?"
     return (
         f"Dice is 0: training was short ({trained}), and the model marks no lesion yet. Train longer: "
+        f"{door_command('train')} {setting('resume', folder)} "
         f"trainer.max_epochs={10 * epochs if isinstance(epochs, int) and epochs > 0 else 50}"
     )
 

@@ -1,6 +1,6 @@
 """The bootstrap itself: drawing clusters with replacement, and a statistic of all resamples at once.
 
-Knows arrays and group numbers; knows no case table and no metric. A cluster is what is drawn together, e.g. all scans
+Knows arrays and group numbers; knows no case table and no metric. A cluster is what is sampled together, e.g. all scans
 of a patient. A resample is a row of weights: how often each cluster was drawn; the rows of a cluster share its weight.
 """
 

@@ -101,7 +101,9 @@ def train_members(
         print_sweep(folder, console, members)
         console.print("Stopped. The sweep goes on when its command is given again with the same hydra.sweep.dir, or by")
         at_once = f" --at-once {shares.at_once}" if shares.at_once > 1 else ""
-        console.print(f"    strokelab sweep {word(folder)} --resume{at_once}", markup=False, soft_wrap=True, highlight=False)
+        console.print(
+            f"    strokelab sweep {word(folder)} --resume{at_once}", markup=False, soft_wrap=True, highlight=False
+        )
         raise SystemExit(128 + asked.signal)
     return display.states()
 

@@ -36,6 +36,8 @@ def test_the_first_line_that_is_no_command(tmp_path):
         "# python train.py -m sweep=x       five folds\nkey: 1\n": "five folds",
         "# python train.py model=x          python train.py model=x protocol=authors\n# Words.\n": "Words.",
         "# python train.py x=y\nkey: 1   # A remark.\n": "A remark.",
+        "# python train.py x=y\n# One sentence\n# on two, e.g. this. Another.\n": "One sentence on two, e.g. this.",
+        "# Words.\n# python train.py x=y      in slices: y=z\n#                        and=more\n": "Words.",
         "key: 1\n": "",
     }
     for text, words in texts.items():

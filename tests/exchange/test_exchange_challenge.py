@@ -67,13 +67,18 @@ def context(trained_run, tmp_path_factory):
     )
 
 
+def entry_point(context, folder):
+    """The container's process, without the container."""
+    words = [sys.executable, context / "process.py", folder / "input", folder / "output", "cpu"]
+    places = {"STROKELAB_STORE": str(folder / "store"), "HOME": str(folder), "PATH": os.environ["PATH"]}
+    places |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(folder)}
+    return subprocess.run(list(map(str, words)), cwd=folder, env=places, capture_output=True, text=True, check=False)
+
+
 def test_the_entry_point_answers_the_platforms_folders(context, trained_run, tmp_path):
     image = scanned(tmp_path / "input/images/t1-brain-mri/a1b2.mha")
     sitk.WriteImage(image, os.fspath(tmp_path / "scan_T1w.nii.gz"))
-    words = [sys.executable, context / "process.py", tmp_path / "input", tmp_path / "output", "cpu"]
-    places = {"STROKELAB_STORE": str(tmp_path / "store"), "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    places["PYTHONDONTWRITEBYTECODE"] = "1"
-    done = subprocess.run(list(map(str, words)), cwd=tmp_path, env=places, capture_output=True, text=True, check=False)
+    done = entry_point(context, tmp_path)
     assert done.returncode == 0, done.stderr
     (mask,) = (tmp_path / "output").rglob("*.mha")
     assert mask == tmp_path / "output/images/stroke-lesion-segmentation/a1b2.mha"
@@ -108,7 +113,12 @@ def test_dwi_and_adc_in_and_a_mask_on_the_grid_of_the_dwi(isles_cohort, doors, t
     dwi = mha(case.images["DWI"], tmp_path / "input/images/dwi-brain-mri/one.mha")
     adc = mha(case.images["ADC"], tmp_path / "input/images/adc-brain-mri/two.mha")
     challenge = find_challenge("isles22")
-    (mask,) = process(challenge, tmp_path / "run", tmp_path / "input", tmp_path / "output", device="cpu")
+    context = export_challenge(
+        challenge, load_run(tmp_path / "run"), tmp_path / "run", tmp_path / "context", licence="MIT", name="isles22"
+    )
+    done = entry_point(context, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (mask,) = (tmp_path / "output").rglob("*.mha")
     assert mask == tmp_path / "output/images/stroke-lesion-segmentation/one.mha"
     found = sitk.ReadImage(os.fspath(mask))
     assert (found.GetSize(), found.GetDirection()) == (dwi.GetSize(), dwi.GetDirection())
@@ -118,6 +128,13 @@ def test_dwi_and_adc_in_and_a_mask_on_the_grid_of_the_dwi(isles_cohort, doors, t
     assert np.array_equal(
         sitk.GetArrayFromImage(found).transpose(2, 1, 0), load_run(tmp_path / "run").predict(pair).mask
     )
+    whole = (tmp_path / "input/images/adc-brain-mri/two.mha").read_bytes()
+    sitk.WriteImage(0 * adc, os.fspath(tmp_path / "input/images/adc-brain-mri/two.mha"))
+    done = entry_point(context, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith(str(tmp_path / "input/images/adc-brain-mri/two.mha"))
+    assert not list(tmp_path.glob("strokelab-case-*"))
+    (tmp_path / "input/images/adc-brain-mri/two.mha").write_bytes(whole)
     mha(case.images["ADC"], tmp_path / "input/images/adc-brain-mri/three.mha")
     with pytest.raises(DataError, match=r"2 \.mha files"):
         process(challenge, tmp_path / "run", tmp_path / "input", tmp_path / "output", device="cpu")

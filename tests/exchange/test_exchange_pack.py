@@ -65,7 +65,9 @@ def test_a_packed_mean_predicts_the_same_bits(trained_run, trained_unet, scan, t
 
 def test_several_checkpoints_are_packed_as_their_mean(trained_run, scan, tmp_path):
     asked = [word for name in ("last", "best") for word in ("--checkpoint", name)]
-    done = CliRunner().invoke(app, ["pack", str(trained_run), str(tmp_path / "two.zip"), "--licence", "CC0-1.0", *asked])
+    done = CliRunner().invoke(
+        app, ["pack", str(trained_run), str(tmp_path / "two.zip"), "--licence", "CC0-1.0", *asked]
+    )
     assert done.exit_code == 0, done.output
     own = load_ensemble([trained_run], checkpoint=["last", "best"])
     same(load_ensemble([tmp_path / "two.zip"]).predict(scan), own.predict(scan))
@@ -92,8 +94,9 @@ def test_a_training_starts_from_it(packed, trained_run, tmp_path):
         value.zero_()
     line, record = start_from(model, found, [])
     assert all(torch.equal(model.state_dict()[name], value) for name, value in want.items())
-    assert line.startswith(f"Starts from {packed}") and "does not say which scans" in line
-    with pytest.raises(RunError, match="no best.ckpt"):
+    assert line.startswith(f"Starts from {packed}")
+    assert "does not say which scans" in line
+    with pytest.raises(RunError, match=r"no best\.ckpt"):
         with_init_weights({"init_weights": f"{packed}:best"})
     folder = tmp_path / "run"
     shutil.copytree(trained_run, folder)

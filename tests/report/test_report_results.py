@@ -47,7 +47,7 @@ def test_the_interval_of_the_papers_example():
     assert cell.text == f"0.562 ({ends['low']:.3f}-{ends['high']:.3f})"
     assert (ends["low"], ends["high"]) == (pytest.approx(0.420, abs=0.02), pytest.approx(0.696, abs=0.02))
     assert table.notes[0] == (
-        "95 % bootstrap intervals: 1000 resamples, seed 0; all rows of one subject are drawn together "
+        "95 % bootstrap intervals: 1000 resamples, seed 0; all rows of one subject are sampled together "
         "(10 rows of 10 subjects)."
     )
 
