@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from importlib.metadata import version
 from itertools import count, takewhile
 from pathlib import Path
@@ -22,11 +23,11 @@ from strokelab.contract import Prediction
 from strokelab.errors import DataError, StrokelabError
 from strokelab.files import file_digest, locked, make_folder, replacing, write_json, write_text
 from strokelab.inference.bids_names import bids_entities, bids_path, datatype_of
-from strokelab.inference.class_files import LABELS, SEGMENTATION, class_maps, suffixes_of, write_labels
+from strokelab.inference.class_files import LABELS, class_maps, sidecar, suffixes_of, write_maps
 from strokelab.inference.registration_files import OLD, beside
 from strokelab.inference.saved import SavedPrediction
 from strokelab.lesions import count_lesions
-from strokelab.nifti import write_volume
+from strokelab.nifti import is_volume, write_volume
 
 TABLE = "lesions.tsv"
 _NONE = "n/a"  # as BIDS says of a value that is not there
@@ -155,16 +156,12 @@ class Derivative:
                 maps = {
                     _PROBABILITY: prediction.probability if self.probabilities else None,
                     _DISAGREEMENT: prediction.disagreement,
-                    **(classes := class_maps(prediction.classes, prediction.class_names)),
+                    **class_maps(prediction.classes, prediction.class_names),
                 }
-                for suffix, values in maps.items():
-                    if values is not None:
-                        written.append(self.path_of(case, suffix, modality))
-                        write_volume(written[-1], values, prediction.grid)
-                written += beside(prediction, lambda suffix: self.path_of(case, suffix, modality))
-                if SEGMENTATION in classes:
-                    written.append(self.path_of(case, LABELS, modality))
-                    write_labels(written[-1], prediction.class_names)
+                reference = self._reference(case, image)
+                place = partial(self.path_of, case, modality=modality)
+                written += write_maps(maps, place, prediction, reference)
+                written += beside(prediction, place, reference)
             row = SavedPrediction(
                 case,
                 path,
@@ -317,6 +314,12 @@ class Derivative:
                 write_text(ignored, "".join(f"{pattern}\n" for pattern in _IGNORED))
         return makers.index(self._generated_by) + 1
 
+    def _reference(self, case_id: str, image: Path | None) -> dict[str, str]:
+        """What BIDS wants to know of files whose names say a space: the image that they are aligned with."""
+        if image is None or "space" not in self._entities(case_id):
+            return {}
+        return {"SpatialReference": self._relative(image)}
+
     def _relative(self, image: Path) -> str:
         return _text(Path(os.path.relpath(image.resolve(), self.folder.resolve())).as_posix())
 
@@ -331,6 +334,7 @@ class Derivative:
         old += (self.folder / bids_path(entities, name, before.mask.parent.name) for name in suffixes_of(table))
         names = [bids_path(entities, suffix, before.mask.parent.name) for suffix in OLD]
         old += (file for name in names for file in self.folder.glob(name))
+        old += [sidecar(file) for file in old if is_volume(file)]
         for path in {before.mask, *old}.difference(written):
             path.unlink(missing_ok=True)
 

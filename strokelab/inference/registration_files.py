@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,15 @@ OLD = ("*_xfm.txt", "*_xfm.json", QC, SIDECAR)
 """What may lie beside a mask, as patterns."""
 
 
-def beside(prediction: Prediction, path_of: Callable[[str], Path]) -> list[Path]:
+def beside(prediction: Prediction, path_of: Callable[[str], Path], more: Mapping[str, str]) -> list[Path]:
     """Write what was done to a scan: JSON of its mask, and its transforms where it was registered.
 
     Args:
         prediction: the case's.
         path_of: what a name ends in -> the file.
+        more: what the JSON of the mask says besides.
     """
-    done = {"Type": "Lesion", "Preparation": prediction.provenance.get("preparation", "")}
+    done = {"Type": "Lesion", "Preparation": prediction.provenance.get("preparation", ""), **more}
     content: dict[str, Any] = {SIDECAR: done | {"Registration": [facts(one) for one in prediction.registered]}}
     for registered in prediction.registered:
         content |= dict(transform_files(registered))

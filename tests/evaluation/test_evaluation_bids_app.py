@@ -136,6 +136,19 @@ def test_input_and_output_are_valid_and_an_invalid_dataset_is_not_predicted(data
     for place in (dataset, predicted):
         done = subprocess.run([VALIDATOR, place, "--ignoreWarnings"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
+    (scan,) = (dataset / "sub-001").rglob("*_T1w.nii.gz")
+    own = scan.name.replace("_T1w", "_space-lab_T1w")  # a space that BIDS does not know
+    (tmp_path / "scans").mkdir()
+    shutil.copy(scan, tmp_path / "scans" / own)
+    words = ["predict", str(trained_unet), str(tmp_path / "scans"), "--out", str(tmp_path / "own")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    done = subprocess.run(
+        [VALIDATOR, tmp_path / "own", "--ignoreWarnings"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    again = CliRunner().invoke(app, [*words, "--no-probabilities", "--overwrite"])
+    assert again.exit_code == 0
+    assert [path.name for path in (tmp_path / "own").rglob("*_probseg.*")] == []
     tree = shutil.copytree(dataset, tmp_path / "ds")
     os.rename(next(tree.rglob("*_T1w.nii.gz")), tree / "sub-001" / "ses-acute" / "anat" / "sub-001_T1.nii.gz")
     words = ["bids", str(tree), str(tmp_path / "out"), "participant", "--model", str(trained_unet)]
