@@ -92,8 +92,8 @@ def _paths(sign: str, key: str, value: str, tree: Mapping[str, Any]) -> Iterator
     whole = value[1:2] in ("{", "")  # of a section
     known = sorted(_keys(tree, sections=whole), key=_rank)
     parent, _, last = key.rpartition(".")
-    if sign:
-        yield f"{key}{value}"  # it exists, or is alike one
+    if sign and key in known:
+        yield f"{key}{value}"
     called = f"{parent}.{_CALLED[last]}".lstrip(".") if last in _CALLED else ""
     for ending in filter(None, (key, called)):
         yield from (f"{path}{value}" for path in known if path == ending or path.endswith(f".{ending}"))

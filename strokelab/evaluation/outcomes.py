@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from strokelab.configuration import Settings, build
 from strokelab.contract import Case, Prediction, Registered
-from strokelab.errors import DataError, RunError
+from strokelab.errors import ConfigError, DataError, RunError
 from strokelab.evaluation.cohort import store_of
 from strokelab.evaluation.entries import Entry
 from strokelab.evaluation.overlays import KeptMasks
@@ -55,9 +55,17 @@ def own_metrics(settings: Settings) -> dict[str, OwnMetric]:
     """The user's own metrics, by the names of their columns.
 
     Raises:
-        ConfigError: one cannot be built, or its name is taken.
+        ConfigError: these are no metrics by name, one cannot be built, or its name is taken.
     """
-    own: dict[str, OwnMetric] = {name: build(node) for name, node in (settings.get("metrics") or {}).items()}
+    given = settings.get("metrics") or {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            "metrics",
+            found=repr(given),
+            expected="names, each with what computes the metric",
+            remedy="'+metrics.NAME={_target_:my_parts.metric.NAME,_partial_:true}', or as a file: docs/own_parts.md",
+        )
+    own: dict[str, OwnMetric] = {name: build(node) for name, node in given.items()}
     check_names(own, "metrics")
     return own
 

@@ -47,4 +47,5 @@ def test_what_is_right_or_like_nothing_gets_none(right):
 
 def test_a_run_that_goes_on_has_settings_of_its_own():
     assert suggestions("train", ["resume=run", "trainer.gradient_clip_val=1"]) == []
+    assert suggestions("evaluate", ["+metrics=mine"]) == []  # a file of the user's own, or none
     assert suggestions("evaluate", ["rnus=[a]"]) == ["rnus=[a]: did you mean 'runs=[a]'?"]

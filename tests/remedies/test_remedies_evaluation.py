@@ -201,6 +201,13 @@ def test_loggers_that_take_no_evaluation():
     check_loggers(evaluated(word)["logger"])
 
 
+@executes("strokelab/evaluation/outcomes.py:own_metrics")
+def test_metrics_that_are_a_word():
+    (word,) = told(said(outcomes.own_metrics, {"metrics": "volume"}).remedy)
+    own = evaluated(word.replace("my_parts.metric.NAME", "strokelab.metrics.overlap.dice").replace("NAME", "own_dice"))
+    assert list(outcomes.own_metrics(own)) == ["own_dice"]
+
+
 @executes("strokelab/evaluation/outcomes.py:_own")
 def test_tables_that_would_not_do_where_the_data_are_gone():
     def entry(absent):

@@ -40,6 +40,7 @@ EXAMPLES = {
     "nnunet=results/nnunet",
     "hydra.launcher.NAME=...",
     "+callbacks.NAME._target_=...",
+    "+metrics.NAME={_target_:my_parts.metric.NAME,_partial_:true}",
     f"bn_momentum={HOLE}",
     "size_limit=2000",
     *("atlas_v2=DIR", "isles2022=DIR", f"mine={HOLE}"),  # of strokelab matrix --on
