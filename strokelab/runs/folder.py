@@ -116,7 +116,7 @@ def remove_empty(*folders: Path) -> None:
 
 
 def refuse_to_replace(folder: Path) -> None:
-    """A new training may replace a finished run, but neither an unfinished one nor files of other origin.
+    """A new training may replace a finished run of its settings, but neither an unfinished one nor foreign files.
 
     Raises:
         RunError: the folder holds a run that can be continued, or files of ours that no run of ours wrote.
@@ -136,7 +136,7 @@ def refuse_to_replace(folder: Path) -> None:
         raise RunError(
             folder,
             found=f"a training that did not end (status: {state})",
-            expected="a new folder, or a finished run to replace",
+            expected="a new folder, or a finished run of the same settings",
             remedy=f"continue it with {setting('resume', folder)}, or remove the folder to start again",
         )
 

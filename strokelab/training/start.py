@@ -130,10 +130,18 @@ def _asked(cfg: DictConfig, *, goes_on: bool = False) -> Start:
 
 
 def _fresh(cfg: DictConfig) -> Start:
-    """A new run, in a folder that may hold a finished one."""
+    """A new run, in a folder that may hold a finished one with the same settings.
+
+    Raises:
+        RunError: as ``refuse_to_replace``, or the finished run has other settings.
+    """
     start = _asked(cfg)
-    if first_process():
-        runs.refuse_to_replace(start.folder)
+    if not first_process():
+        return start
+    runs.refuse_to_replace(start.folder)
+    finished = runs.read_status(start.folder)["state"] == "finished"
+    if finished and runs.read_environment(start.folder).get("digest") != start.digest:
+        raise _other_settings(start, expected="a new folder, or a run with the settings of this command, to replace")
     return start
 
 
@@ -155,13 +163,7 @@ def _automatic(cfg: DictConfig) -> Start:
     if recorded != start.digest:
         if not first_process():  # the first one judges, and may be writing these files at this moment
             return start
-        changed = runs.differences(start.settings, runs.read_settings(folder))
-        raise RunError(
-            folder,
-            found=f"a run with other settings ({'; '.join(changed[:3]) or 'of an earlier version'})",
-            expected="nothing, or a run with the settings of this command",
-            remedy="choose another folder, remove this one, or give the settings it was started with",
-        )
+        raise _other_settings(start, expected="nothing, or a run with the settings of this command")
     if state == "finished":
         return replace(start, finished=True)
     if not last.is_file():
@@ -175,6 +177,16 @@ def _automatic(cfg: DictConfig) -> Start:
         relocate_checkpoint(checkpoint, former, str(folder))
     settings = cast(Settings, _chosen_before(start.settings, recorded_settings))
     return replace(start, settings=settings, checkpoint=checkpoint)
+
+
+def _other_settings(start: Start, *, expected: str) -> RunError:
+    changed = runs.differences(start.settings, runs.read_settings(start.folder))
+    return RunError(
+        start.folder,
+        found=f"a run with other settings ({'; '.join(changed[:3]) or 'of an earlier version'})",
+        expected=expected,
+        remedy="choose another folder, remove this one, or give the settings it was started with",
+    )
 
 
 def _chosen_before(asked: Any, recorded: Any, path: str = "") -> Any:

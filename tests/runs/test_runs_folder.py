@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strokelab import runs
+from strokelab.configuration import compose
 from strokelab.data.splits import Split
 from strokelab.errors import DataError, RunError
 from strokelab.runs.checkpoints import relocate, relocate_checkpoint
 from strokelab.runs.folder import remove_empty
+from strokelab.training.start import start_of
 
 SETTINGS = {"model": {"_target_": "x"}, "view": {}, "postprocess": {}, "cohort": {}, "name": "ü"}
 SPLIT = Split(("a", "b"), ("c",), ("d",), {"a": ("A", "Site1"), "b": ("B", ""), "c": ("C", "S"), "d": ("D", "T")})
@@ -98,6 +100,20 @@ def test_what_may_be_replaced(tmp_path):
     (folder / runs.STATUS).unlink()
     with pytest.raises(RunError, match=r"config\.yaml"):
         runs.refuse_to_replace(folder)
+
+
+def test_a_finished_run_is_replaced_by_its_own_settings_alone(tmp_path):
+    folder = tmp_path / "run"
+    command = ["data.root=/cohort", f"run_dir={folder}", "model=unet2d"]
+    asked = start_of(compose("train", command))
+    runs.write_start(folder, asked.settings | {"cohort": {}}, SPLIT, {}, digest=asked.digest)
+    runs.write_status(folder, "finished")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert start_of(compose("train", command)).digest == asked.digest
+    with pytest.raises(RunError, match=r"model\.network\.base|base") as refused:
+        start_of(compose("train", [*command, "model.network.base=8"]))
+    assert "remove this one" in refused.value.remedy
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_erasing_takes_our_files_only(tmp_path):
