@@ -58,9 +58,9 @@ def self_train_schemes(
     out: Annotated[Path, typer.Option(help="Folder of all runs: the same one goes on.")] = Path("multirun/mapping"),
     schemes: Annotated[str, typer.Option(help="That may teach.")] = "nnunet,nnunet_topk,nnunet_residual",
     until: Annotated[str, typer.Option(help="The last stage to do: teachers, labels or students.")] = "students",
-    weight: Annotated[float, typer.Option(help="How often a pseudo-labelled case is drawn beside a labelled one.")] = 1,
+    weight: Annotated[float, typer.Option(help="Samples of a pseudo-labelled case for one of a labelled case.")] = 1,
     per_fold: Annotated[bool, typer.Option(help="Masks by teachers that have not seen the fold's test cases.")] = True,
-    device: Annotated[str | None, typer.Option(help="Where masks are drawn; default: where trainings run.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where masks are predicted; default: where trainings run.")] = None,
 ) -> None:
     """MAPPING's four schemes: train three, label the unlabelled with the best, train the fourth. Resumable."""
     from strokelab.self_training.command import self_train

@@ -89,7 +89,7 @@ def matrix(
 @app.command(rich_help_panel=COMPARE)
 def score(
     predictions: Annotated[str | None, typer.Argument(help="A mask, a folder of masks, or a quoted pattern.")] = None,
-    references: Annotated[str | None, typer.Argument(help="The drawn masks: the same.")] = None,
+    references: Annotated[str | None, typer.Argument(help="The annotated masks: the same.")] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(help="Instead of both: a csv with the columns case, prediction, reference."),
@@ -152,7 +152,7 @@ def agreement(
     second: Annotated[str | None, typer.Argument(help="Masks of the other: file, folder or quoted pattern.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="Instead: a csv with the columns case, first, second.")] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="FIRST is this dataset: visits of one person are compared.")
+        str | None, typer.Option(help="FIRST is this dataset: visits of one subject are compared.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where tables and figure go.")] = Path("agreement"),
     threshold: Annotated[float | None, typer.Option(help="Probability maps: p >= this is lesion.")] = None,

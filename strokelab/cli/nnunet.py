@@ -48,7 +48,7 @@ def export_to_nnunet(
     name: Annotated[str | None, typer.Option(help="Its name; default: that of --dataset.")] = None,
     modality: Annotated[list[str] | None, typer.Option(help="A channel; repeatable. Default: all of a case.")] = None,
     folds: Annotated[int, typer.Option(help="Folds of equal lesion sizes for splits_final.json; 0: none.")] = 5,
-    val_fraction: Annotated[float, typer.Option(help="As split.val_fraction: persons that neither part gets.")] = 0.0,
+    val_fraction: Annotated[float, typer.Option(help="As split.val_fraction: subjects that neither part gets.")] = 0.0,
     sweep: Annotated[Path | None, typer.Option(help="Instead: the folds that the runs in this folder had.")] = None,
 ) -> None:
     """Write a cohort as an nnU-Net raw dataset with our folds, to check us against nnU-Net on the same data."""

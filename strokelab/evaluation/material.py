@@ -145,7 +145,7 @@ def _history(path: Path) -> pd.DataFrame | None:
         reason = "no columns epoch and step"
     except (OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
-    warnings.warn(f"{path} is not drawn: {reason}", DataWarning, stacklevel=2)
+    warnings.warn(f"{path} is not plotted: {reason}", DataWarning, stacklevel=2)
     return None
 
 

@@ -50,8 +50,8 @@ class Origin:
         )
 
     @cached_property
-    def persons(self) -> dict[str, str]:
-        """Case id -> person.
+    def subjects(self) -> dict[str, str]:
+        """Case id -> subject.
 
         Raises:
             DataError: the data cannot be read.
@@ -233,15 +233,15 @@ def _split(origin: Origin | None, fold: str, checkpoint: str) -> Split:
         ) from error
     if checkpoint == "best":
         return Split(train, held, ())
-    return Split(train, (), _of_others(held, train, origin.persons))
+    return Split(train, (), _of_others(held, train, origin.subjects))
 
 
-def _of_others(held: Sequence[str], train: Sequence[str], persons: Mapping[str, str]) -> tuple[str, ...]:
-    """The held-out cases of persons of whom nothing was trained on: nnU-Net deals cases, not persons."""
-    known = {persons[name] for name in train if name in persons}
-    left = [name for name in held if persons.get(name) in known]
+def _of_others(held: Sequence[str], train: Sequence[str], subjects: Mapping[str, str]) -> tuple[str, ...]:
+    """The held-out cases of subjects of whom nothing was trained on: nnU-Net deals cases, not subjects."""
+    known = {subjects[name] for name in train if name in subjects}
+    left = [name for name in held if subjects.get(name) in known]
     if left:
         warnings.warn(
-            f"{left} left out of the test part: other scans of these persons trained", DataWarning, stacklevel=4
+            f"{left} left out of the test part: other scans of these subjects trained", DataWarning, stacklevel=4
         )
     return tuple(name for name in held if name not in left)

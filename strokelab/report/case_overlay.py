@@ -1,4 +1,4 @@
-"""A case and a mask become an overlay. Reads the case's image and drawn lesion; knows no model and no figure."""
+"""A case and a mask become an overlay. Reads the case's image and annotated lesion; knows no model and no figure."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def threshold_section(evaluation: Evaluation) -> Section:
     sentences = [_in_words(model, histograms) for model, histograms in counts.items()]
     sentences.append("A threshold chosen on the very cases it is measured on gives an upper bound and no result.")
     if without:
-        sentences.append(f"Without probabilities, and therefore not drawn: {', '.join(without)}.")
+        sentences.append(f"Without probabilities, and therefore not plotted: {', '.join(without)}.")
     lacking = [said for run in evaluation.runs if run.name not in without and (said := _lacking(run))]
     if lacking:
         sentences.append(f"Cases without probabilities: {', '.join(lacking)}.")

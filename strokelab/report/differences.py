@@ -49,7 +49,7 @@ def difference_section(evaluation: Evaluation) -> Section:
     sentences = []
     if len(shown) < len(pairs):
         sentences.append(
-            f"{len(pairs)} pairs of models in all; drawn are those of the model with the highest mean Dice, at most "
+            f"{len(pairs)} pairs of models in all; plotted are those of the model with the highest mean Dice, at most "
             f"{MOST_PAIRS}. The table of comparisons has every pair."
         )
     picture = stored(

@@ -157,7 +157,7 @@ def _absent(evaluation: Evaluation) -> list[str]:
     with_main = [run.name for run in absent if run.parts is not None and "standardizer" in run.parts]
     without = list(dict.fromkeys(run.model for run in absent if run.name not in with_main))
     sentences = [f"Nothing to show for runs without MAIN ({', '.join(without)})."] if without else []
-    return sentences + ([f"Not drawn: {', '.join(with_main)}."] if with_main else [])
+    return sentences + ([f"Not plotted: {', '.join(with_main)}."] if with_main else [])
 
 
 def _distance_sentence(run: RunMaterial, before: SiteHistograms, after: SiteHistograms) -> str:

@@ -110,7 +110,7 @@ def size_histogram(cases: pd.DataFrame) -> Figure:
 
 
 def count_scatter(cases: pd.DataFrame, neighbours: int) -> Figure:
-    """Components of the drawn lesion against its volume, a dot per case.
+    """Components of the annotated lesion against its volume, a dot per case.
 
     Args:
         cases: one row per case with ``lesion_ml`` above 0 and ``truth_lesions_N``.
@@ -144,7 +144,7 @@ def _pictures(cases: pd.DataFrame, neighbours: int) -> Iterator[Picture]:
     yield stored(
         "lesion_sizes",
         size_histogram(known),
-        caption=f"Volume of the drawn lesion in {len(known)} cases.{note}",
+        caption=f"Volume of the annotated lesion in {len(known)} cases.{note}",
         alt=f"Histogram of lesion volumes of {len(known)} cases.",
     )
     column = f"truth_lesions_{neighbours}"
@@ -152,8 +152,8 @@ def _pictures(cases: pd.DataFrame, neighbours: int) -> Iterator[Picture]:
         yield stored(
             "lesion_counts_by_size",
             count_scatter(known[known[column] > 0], neighbours),
-            caption=f"Connected components ({neighbours} neighbours) of the drawn lesion against its volume, one dot "
-            "per case.",
+            caption=f"Connected components ({neighbours} neighbours) of the annotated lesion against its volume, one "
+            "dot per case.",
             alt="Scatter of the number of lesions against lesion volume.",
         )
 

@@ -127,7 +127,7 @@ def of_volumes(table: pd.DataFrame) -> VolumeAgreement:
 def summary_of(table: pd.DataFrame, volumes: VolumeAgreement) -> pd.DataFrame:
     """The file ``summary.csv``: measure, statistic, n, estimate, low, high (95 %), infinite, failed.
 
-    Means and medians have bootstrap intervals by person, volumes those of Bland and Altman's t and of the ICC.
+    Means and medians have bootstrap intervals by subject, volumes those of Bland and Altman's t and of the ICC.
     """
     lines = bootstrap_intervals(table, list(MEASURES))
     failed = int(has_failed(table).sum())
@@ -145,7 +145,7 @@ def summary_of(table: pd.DataFrame, volumes: VolumeAgreement) -> pd.DataFrame:
     ]
     names = ("metric", "statistic", "n", "estimate", "low", "high", "failed")
     more = pd.DataFrame([(m, s, n, x, low, high, failed) for m, s, n, x, (low, high) in of_volume], columns=names)
-    return pd.concat([lines, more], ignore_index=True).rename(columns={"metric": "measure", "clusters": "persons"})
+    return pd.concat([lines, more], ignore_index=True).rename(columns={"metric": "measure", "clusters": "subjects"})
 
 
 def _measures(scores: Row) -> Row:

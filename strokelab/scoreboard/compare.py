@@ -111,8 +111,8 @@ def compare_masks(twins: Twins, options: Options, out: Path, *, console: Console
 def agreement_table(table: pd.DataFrame, summary: pd.DataFrame, title: str) -> Table:
     """The lines of ``summary_of`` for a terminal: estimates with their 95 % intervals."""
     failed = int(has_failed(table).sum())
-    pairs, persons = len(table) - failed, table.loc[~has_failed(table), "subject"].nunique()
-    heading = f"{title}: {pairs} pairs of {persons} persons" + (f", {failed} failed" if failed else "")
+    pairs, subjects = len(table) - failed, table.loc[~has_failed(table), "subject"].nunique()
+    heading = f"{title}: {pairs} pairs of {subjects} subjects" + (f", {failed} failed" if failed else "")
     view = Table(title=escape(heading), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     view.add_column("measure")
     view.add_column("", style="dim")

@@ -126,16 +126,16 @@ def with_participants(found: Entries, path: Path) -> Entries:
     """The same entries with sites and scanners from a participants table; cases that it does not list keep theirs.
 
     Raises:
-        DataError: not such a table, or it lists none of the persons.
+        DataError: not such a table, or it lists none of the subjects.
     """
     people = read_participants(path)
-    persons = {entry.reference.subject for entry in found.entries}
-    unknown = sorted(person for person in persons if _line(people, person) is None)
-    if len(unknown) == len(persons):
+    subjects = {entry.reference.subject for entry in found.entries}
+    unknown = sorted(subject for subject in subjects if _line(people, subject) is None)
+    if len(unknown) == len(subjects):
         raise DataError(
             path,
             found=f"{', '.join(list(people)[:3])} ...",
-            expected=f"the persons scored: {', '.join(unknown[:3])} ...",
+            expected=f"the subjects scored: {', '.join(unknown[:3])} ...",
             remedy="participant_id must be the sub- part of the file names",
         )
 
@@ -182,23 +182,23 @@ def _of_line(line: Line, folder: Path) -> Reference:
     site, scanner = line.get("site") or None, line.get("scanner") or None
     subject = line.get("subject", "")
     reference = Reference(line["case"], files, subject=subject, site=site, scanner=scanner, images=images)
-    return described(reference, read_name(Path(line["case"])).person)
+    return described(reference, read_name(Path(line["case"])).subject)
 
 
 def _in_their_words(references: Found, predictions: Found) -> Found:
     """References of free names as ``strokelab predict`` calls them, where the predictions have BIDS names."""
-    persons = {one.name.person.casefold() for one in predictions.files}
-    if not any(person.startswith("sub-") for person in persons):
+    subjects = {one.name.subject.casefold() for one in predictions.files}
+    if not any(subject.startswith("sub-") for subject in subjects):
         return references
 
-    def theirs(person: str) -> str:
-        marked, bare = f"sub-{bids_entities(person)['sub']}", "sub-" + re.sub(r"[^A-Za-z0-9]", "", person)
-        return bare if bare.casefold() in persons and marked.casefold() not in persons else marked  # earlier versions
+    def theirs(subject: str) -> str:
+        marked, bare = f"sub-{bids_entities(subject)['sub']}", "sub-" + re.sub(r"[^A-Za-z0-9]", "", subject)
+        return bare if bare.casefold() in subjects and marked.casefold() not in subjects else marked  # earlier versions
 
     files = tuple(
         one
-        if one.name.person.startswith("sub-")
-        else replace(one, name=replace(one.name, person=theirs(one.name.person)))
+        if one.name.subject.startswith("sub-")
+        else replace(one, name=replace(one.name, subject=theirs(one.name.subject)))
         for one in references.files
     )
     return replace(references, files=files)

@@ -35,7 +35,7 @@ class Found:
     def aside(self, whose: str) -> tuple[str, ...]:
         """Sentences about the files that were left aside, if there are any."""
         reasons = {
-            "files are called like images or other maps, or name no person": self.left_aside,
+            "files are called like images or other maps, or name no subject": self.left_aside,
             "files are of formats that are not read, and were left out": self.unread,
         }
         return tuple(f"{whose}: {len(files)} {reason}: {_few(files)}" for reason, files in reasons.items() if files)
@@ -45,7 +45,7 @@ def find_masks(where: str | Path, *, graded: bool = False) -> Found:
     """The masks of a file, a folder or a pattern such as ``"runs/*/masks/*.nii.gz"``.
 
     Dot files are not seen. Files called like images (``T1w``, ``dwi``, ``desc-brain_mask`` ...) are left aside unless
-    all are called so, and so are files that name no person (templates, atlases) where others are BIDS. Of a scan's
+    all are called so, and so are files that name no subject (templates, atlases) where others are BIDS. Of a scan's
     masks and probability maps (``probseg``, ``prob`` ...) the maps are taken when ``graded``, the masks otherwise.
 
     Args:
@@ -74,7 +74,7 @@ def find_masks(where: str | Path, *, graded: bool = False) -> Found:
     root = path if path.is_dir() else _stem_of_pattern(path)
     named = [Named(file, name) for file, name in zip(paths, read_names(paths, root), strict=True)]
     masks = [one for one in named if one.name.kind not in ("image", "other")] or named
-    masks = [one for one in masks if one.name.person.startswith("sub-")] or masks
+    masks = [one for one in masks if one.name.subject.startswith("sub-")] or masks
     kept = _of_one_kind(masks, graded)
     chosen = {one.path for one in kept}
     return Found(str(where), tuple(kept), tuple(file for file in paths if file not in chosen), unread=unread)

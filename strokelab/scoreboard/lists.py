@@ -54,10 +54,10 @@ def _read(path: Path, needed: Sequence[str], known: Sequence[str]) -> Table:
 
 
 def read_participants(path: Path) -> dict[str, Line]:
-    """Person (``sub-01``) -> site and scanner, from a BIDS ``participants.tsv`` or a .csv of the same columns.
+    """Subject (``sub-01``) -> site and scanner, from a BIDS ``participants.tsv`` or a .csv of the same columns.
 
     Raises:
-        DataError: not such a table, or a person twice.
+        DataError: not such a table, or a subject twice.
     """
     about = ("site", "scanner")
     table = _read(path, ("participant_id",), about)

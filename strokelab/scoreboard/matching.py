@@ -1,6 +1,6 @@
 """Which prediction belongs to which reference, by their names. Opens no file and guesses nothing.
 
-Two files belong together when their names are of one person and no entity that both bear contradicts. Of several
+Two files belong together when their names are of one subject and no entity that both bear contradicts. Of several
 candidates the one that shares most, then the one with least of its own, then an equal file name, then an equal folder
 decides; what is still undecided is an error.
 """
@@ -36,10 +36,10 @@ def match(references: Found, predictions: Found) -> Matched:
     """
     if references.single and predictions.single:
         return Matched((predictions.files[0],), ())
-    by_person: dict[str, list[Named]] = {}
+    by_subject: dict[str, list[Named]] = {}
     for one in predictions.files:
-        by_person.setdefault(one.name.person.casefold(), []).append(one)
-    partners = [_closest(reference, by_person) for reference in references.files]
+        by_subject.setdefault(one.name.subject.casefold(), []).append(one)
+    partners = [_closest(reference, by_subject) for reference in references.files]
     undecided = [(one, several) for one, several in zip(references.files, partners, strict=True) if len(several) > 1]
     if undecided:
         listed = [f"{_names(several)} for {one.path}" for one, several in undecided]
@@ -69,8 +69,8 @@ def closest_to(name: Name, files: Iterable[Named]) -> list[Named]:
     return [one for one in fitting if name.closeness(one.name) == best]
 
 
-def _closest(reference: Named, by_person: dict[str, list[Named]]) -> list[Named]:
-    return closest_to(reference.name, by_person.get(reference.name.person.casefold(), ()))
+def _closest(reference: Named, by_subject: dict[str, list[Named]]) -> list[Named]:
+    return closest_to(reference.name, by_subject.get(reference.name.subject.casefold(), ()))
 
 
 def _ambiguous(references: Found, predictions: Found, what: str) -> DataError:

@@ -40,7 +40,7 @@ _START = re.compile(rf"^(?:{_MASK}|{_PROBABILITY})[_. -]+", re.IGNORECASE)
 class Name:
     """Whose mask a file holds, as far as its name tells."""
 
-    person: str  # "sub-01", or all of a name that is not BIDS, less words such as "mask"; "" = it tells nothing
+    subject: str  # "sub-01", or all of a name that is not BIDS, less words such as "mask"; "" = it tells nothing
     entities: Mapping[str, str]  # of IDENTITY, in that order
     kind: Kind
     words: str  # the whole stem
@@ -48,12 +48,12 @@ class Name:
 
     @property
     def key(self) -> str:
-        """Person and entities in one word, e.g. ``sub-01_ses-1``."""
-        return "_".join([self.person, *(f"{name}-{value}" for name, value in self.entities.items())])
+        """Subject and entities in one word, e.g. ``sub-01_ses-1``."""
+        return "_".join([self.subject, *(f"{name}-{value}" for name, value in self.entities.items())])
 
     def contradicts(self, other: Name) -> bool:
-        """Whether the two cannot be of one scan: another person, or an entity that both have with other values."""
-        if self.person.casefold() != other.person.casefold():
+        """Whether the two cannot be of one scan: another subject, or an entity that both have with other values."""
+        if self.subject.casefold() != other.subject.casefold():
             return True
         return any(other.entities.get(name, value) != value for name, value in self.entities.items())
 
@@ -71,29 +71,29 @@ def read_name(path: Path, root: Path | None = None) -> Name:
     own = _entities(words)
     above = {key: value for folder in folders for key, value in _entities(folder).items() if key in ("sub", "ses")}
     entities = above | own
-    person = f"sub-{entities['sub']}" if "sub" in entities else _bare(words)
+    subject = f"sub-{entities['sub']}" if "sub" in entities else _bare(words)
     kept = {key: entities[key] for key in IDENTITY if key in entities} if "sub" in entities else {}
-    return Name(person, kept, _kind(words), words, "/".join(folders))
+    return Name(subject, kept, _kind(words), words, "/".join(folders))
 
 
 def read_names(paths: Sequence[Path], root: Path | None = None) -> list[Name]:
     """The names of all files of a search.
 
-    Names that tell no person, or are one and the same for all files (``case1/pred.nii.gz``, ``case2/pred.nii.gz``),
+    Names that tell no subject, or are one and the same for all files (``case1/pred.nii.gz``, ``case2/pred.nii.gz``),
     are replaced by those of the folders, less what is the same for all.
     """
     names = [read_name(path, root) for path in paths]
-    bare = [index for index, name in enumerate(names) if not name.person.startswith("sub-")]
-    alike = len(bare) > 1 and len({names[index].person for index in bare}) == 1
-    mute = [index for index in bare if alike or not names[index].person]
+    bare = [index for index, name in enumerate(names) if not name.subject.startswith("sub-")]
+    alike = len(bare) > 1 and len({names[index].subject for index in bare}) == 1
+    mute = [index for index in bare if alike or not names[index].subject]
     folders = _telling([names[index].folder for index in mute])
     for index, folder in zip(mute, folders, strict=True):
-        names[index] = replace(names[index], person=folder or names[index].person or names[index].words)
+        names[index] = replace(names[index], subject=folder or names[index].subject or names[index].words)
     return names
 
 
 def case_ids(names: Sequence[Name]) -> list[str]:
-    """What the cases are called: person and session, further entities and folders only where needed to tell apart."""
+    """What the cases are called: subject and session, further entities and folders only where needed to tell apart."""
     groups: dict[str, list[Name]] = {}
     for name in names:
         groups.setdefault(_short(name), []).append(name)
@@ -112,7 +112,7 @@ def case_ids(names: Sequence[Name]) -> list[str]:
 
 
 def _short(name: Name) -> str:
-    return f"{name.person}_ses-{name.entities['ses']}" if "ses" in name.entities else name.person
+    return f"{name.subject}_ses-{name.entities['ses']}" if "ses" in name.entities else name.subject
 
 
 def _entities(words: str) -> dict[str, str]:

@@ -132,7 +132,7 @@ def _overlays(
             overlays[method].append(_overlay(entry, rules, label=label, dice=dice))
             if not entry.reference.images:
                 plain[case] = None
-    notes = [f"Drawn on a plain ground, for want of an image: {', '.join(plain)}."] if plain else []
+    notes = [f"Plotted on a plain ground, for want of an image: {', '.join(plain)}."] if plain else []
     return overlays, notes
 
 

@@ -1,4 +1,4 @@
-"""References: whose masks they are, where the person was scanned, on which image they were drawn. Opens no image."""
+"""References: whose masks they are, where the subject was scanned, the image they were annotated on. Opens no image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def references_in(
     scans = _images_by_name(found.files, images) if images is not None else [()] * len(names)
     dataset = Path(where).resolve().name
     return found, [
-        described(Reference(case, (LesionFile(one.path),), dataset=dataset, images=ground), one.name.person)
+        described(Reference(case, (LesionFile(one.path),), dataset=dataset, images=ground), one.name.subject)
         for case, one, ground in zip(case_ids(names), found.files, scans, strict=True)
     ]
 
@@ -81,9 +81,9 @@ def reference_of_case(case: Case, dataset: str) -> Reference:
     )
 
 
-def described(reference: Reference, person: str) -> Reference:
+def described(reference: Reference, named: str) -> Reference:
     """With the subject and the ATLAS cohort that a name tells, where nothing else did."""
-    subject = reference.subject or (person if person.startswith("sub-") else reference.case)
+    subject = reference.subject or (named if named.startswith("sub-") else reference.case)
     atlas = re.fullmatch(r"sub-(r\d+)s\d+", subject, re.IGNORECASE)
     return replace(reference, subject=subject, site=reference.site or (atlas[1].upper() if atlas else None))
 
@@ -94,19 +94,19 @@ def _images_by_name(masks: Sequence[Named], folder: Path) -> list[tuple[Path, ..
     paths = [path for path in nifti_files(folder) if path.resolve() not in own]
     scans = [Named(path, name) for path, name in zip(paths, read_names(paths, folder), strict=True)]
     scans = [one for one in scans if one.name.kind == "image"] or [one for one in scans if one.name.kind == "mask"]
-    persons = {one.name.person.casefold() for one in masks}
-    of_person: dict[str, list[Named]] = {}
+    subjects = {one.name.subject.casefold() for one in masks}
+    of_subject: dict[str, list[Named]] = {}
     for scan in scans:
-        of_person.setdefault(_owner(scan.name.person.casefold(), persons), []).append(scan)
+        of_subject.setdefault(_owner(scan.name.subject.casefold(), subjects), []).append(scan)
     return [
-        tuple(scan.path for scan in of_person.get(mask.name.person.casefold(), ()) if _same_scan(mask, scan))
+        tuple(scan.path for scan in of_subject.get(mask.name.subject.casefold(), ()) if _same_scan(mask, scan))
         for mask in masks
     ]
 
 
-def _owner(words: str, persons: Container[str]) -> str:
-    """The longest beginning of a name, cut between words, that is a person's; "" when none is."""
-    while words and words not in persons:
+def _owner(words: str, subjects: Container[str]) -> str:
+    """The longest beginning of a name, cut between words, that is a subject's; "" when none is."""
+    while words and words not in subjects:
         words = re.sub(r"(^|[_.-]+)[^_.-]*$", "", words)
     return words
 

@@ -32,7 +32,7 @@ _BINARY = MaskRule()
 
 @dataclass(frozen=True)
 class Reference:
-    """One case: whose it is, its masks, and the scan they were drawn on."""
+    """One case: whose it is, its masks, and the scan they were annotated on."""
 
     case: str
     files: tuple[LesionFile, ...]  # united

@@ -1,4 +1,4 @@
-"""Two masks of one case, of which neither is the reference: by name, from a table, or two visits of one person."""
+"""Two masks of one case, of which neither is the reference: by name, from a table, or two visits of one subject."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def twins_of_table(path: Path) -> Twins:
 
 
 def retests(dataset: str, root: Path, *, values: Sequence[int] | None = None) -> Twins:
-    """Consecutive visits of each person of a dataset on one grid: first and second, second and third, and so on.
+    """Consecutive visits of each subject of a dataset on one grid: first and second, second and third, and so on.
 
-    So every visit is compared with its neighbours in time, and no pair is there twice. Persons scanned once are
+    So every visit is compared with its neighbours in time, and no pair is there twice. Subjects scanned once are
     counted in a note. Visits on different grids were never brought together and make failed rows. ``values`` are the
     label values that mean lesion; None: the dataset's own rule.
 
@@ -115,19 +115,19 @@ def retests(dataset: str, root: Path, *, values: Sequence[int] | None = None) ->
     if not pairs:
         raise DataError(
             root,
-            found=f"{len(subjects)} persons with a mask, each scanned once",
-            expected="persons scanned twice",
+            found=f"{len(subjects)} subjects with a mask, each scanned once",
+            expected="subjects scanned twice",
             remedy="compare two folders of masks: strokelab agreement FIRST SECOND",
         )
     once = sum(len(visits) == 1 for visits in subjects.values())
-    notes = [f"{once} of {len(subjects)} persons were scanned once and are in no pair"] if once else []
+    notes = [f"{once} of {len(subjects)} subjects were scanned once and are in no pair"] if once else []
     unlabelled = len(cases) - sum(len(visits) for visits in subjects.values())
     notes += [f"{unlabelled} scans have no mask"] if unlabelled else []
     return Twins(tuple(pairs), "earlier visit", "later visit", tuple(notes))
 
 
 def _twin(case: str, named: Named, first: Reference | None, second: Reference | None) -> Twin:
-    known = described(first or second or Reference(case, ()), named.name.person)
+    known = described(first or second or Reference(case, ()), named.name.subject)
     return Twin(case, first, second, subject=known.subject, site=known.site)
 
 

@@ -47,9 +47,9 @@ def self_train(
         out: folder of all runs, a sweep's.
         schemes: that may teach.
         until: the last stage to do: ``teachers``, ``labels`` or ``students``.
-        weight: how often a pseudo-labelled case is drawn for each time that a labelled one is.
+        weight: how often a pseudo-labelled case is sampled for each time that a labelled one is.
         per_fold: masks by teachers that have not seen the fold's test cases; False: by all of them.
-        device: where masks are drawn; None: where trainings run.
+        device: where masks are predicted; None: where trainings run.
         console: for what is found.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Teachers draw the masks of unlabelled cases, case by case and resumable: the folder that ``data.pseudo`` reads.
+"""Teachers predict the masks of unlabelled cases, case by case and resumable: the folder that ``data.pseudo`` reads.
 
 A fold's masks come from the teachers that have seen none of its test cases, so that students of this fold can be
 tested on them; the masks ``all`` come from every teacher. Each teacher predicts each case once.
@@ -81,7 +81,7 @@ def sharers(teachers: Sequence[Teacher]) -> dict[str, list[int]]:
 
 
 def write_pseudo_labels(work: Labelling, console: Console) -> str:
-    """Draw whatever masks are missing, then the table of all.
+    """Predict whatever masks are missing, then the table of all.
 
     Returns:
         The digest of the table, by which a training knows its masks again.

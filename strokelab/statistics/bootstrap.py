@@ -1,6 +1,6 @@
 """Bootstrap intervals of a case table's metrics: what might other patients of the same kind have given?
 
-Knows rows and columns; knows no voxels. Cases are drawn with replacement, all scans of a patient together, and every
+Knows rows and columns; knows no voxels. Cases are sampled with replacement, all scans of a patient together, and every
 metric is averaged over the same resamples (Tomita et al. 2020: 1000 of them, percentiles 2.5 and 97.5).
 """
 

@@ -99,7 +99,7 @@ def test_a_model_folder_becomes_one_run_per_fold_and_says_where_it_came_from(tmp
     splits = tmp_path / "splits_final.json"
     splits.write_text(json.dumps([{"train": cases[2:], "val": cases[:2]}, {"train": cases[:-2], "val": cases[-2:]}]))
     origin = Origin.of("atlas_v1", t1_cohort, splits)
-    with pytest.warns(DataWarning, match=rf"{cases[-2]}.*left out of the test part: other scans of these persons"):
+    with pytest.warns(DataWarning, match=rf"{cases[-2]}.*left out of the test part: other scans of these subjects"):
         places = import_nnunet(built.folder, tmp_path / "runs", modalities=["T1w"], origin=origin)
     assert [place.name for place in places] == ["fold_0", "fold_1"]
     assert [one.folder for one in gather(tmp_path / "runs").finished] == places, "a sweep that can be evaluated"

@@ -81,7 +81,7 @@ def test_the_section_draws_whom_it_can_and_names_the_others(full_evaluation, mon
     section = threshold_section(full_evaluation)
     assert [picture.name for picture in section.pictures] == ["dice_by_threshold", "calibration"]
     said = " ".join(section.sentences)
-    assert "not drawn: unet-0" in said
+    assert "not plotted: unet-0" in said
     assert "upper bound" in said
     assert "Cases without probabilities: 1 of sgnet-0 (a2)." in said
     runs = [dataclasses.replace(run, probabilities=pd.DataFrame()) for run in full_evaluation.runs]

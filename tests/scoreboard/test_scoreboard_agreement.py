@@ -114,7 +114,7 @@ def test_two_raters_from_folders_to_files(tmp_path, monkeypatch, capsys):
     command = ("agreement", tmp_path / "anna", tmp_path / "ben", "--out", tmp_path / "o")
     status, shown = run(monkeypatch, capsys, *command)
     assert status == 0, shown
-    assert "anna and ben: 4 pairs of 4 persons" in shown
+    assert "anna and ben: 4 pairs of 4 subjects" in shown
     table = pd.read_csv(tmp_path / "o" / "agreement.csv")
     assert table["case"].tolist() == [f"sub-{index}_ses-1" for index in range(1, 5)]
     assert table["dice"].tolist() == pytest.approx([2 * 18 / 54] * 4)
@@ -170,7 +170,7 @@ def test_visits_of_one_person_are_compared_with_the_next(t1_cohort, tmp_path, mo
     table = pd.read_csv(tmp_path / "o" / "agreement.csv", dtype={"subject": str})
     assert table["case"].tolist() == [f"{case.subject_id}_t01 t02" for case in visits]
     assert table["dice"].tolist() == [1.0] * len(visits), "the phantom draws the same lesions again"
-    assert "persons were scanned once" in shown
+    assert "subjects were scanned once" in shown
 
 
 def test_a_dataset_has_its_own_rule_for_masks(t1_cohort, monkeypatch, capsys):

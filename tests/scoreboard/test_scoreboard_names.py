@@ -176,7 +176,7 @@ def test_methods_have_names(tmp_path):
 def test_endings_in_any_case_and_formats_that_are_not_read(tmp_path):
     root = touch(tmp_path, "sub-1_msk.NII.GZ", "sub-2_msk.nii", "sub-3_msk.mgz", "sub-4_msk.nrrd", "notes.txt")
     found = find_masks(root)
-    assert [one.name.person for one in found.files] == ["sub-1", "sub-2", "sub-3"]
+    assert [one.name.subject for one in found.files] == ["sub-1", "sub-2", "sub-3"]
     (said,) = found.aside("mine")
     assert "sub-4_msk.nrrd" in said
     with pytest.raises(DataError) as error:

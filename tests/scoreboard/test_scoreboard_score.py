@@ -29,10 +29,10 @@ SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "isles2022-sample"
 @pytest.fixture
 def board(tmp_path) -> Path:
     """Three references of two sites, predictions of one tool."""
-    for person in ("r001s001", "r001s002", "r002s010"):
-        stem = f"sub-{person}_ses-1"
-        save(tmp_path / "refs" / f"sub-{person}" / f"{stem}_label-L_desc-T1lesion_mask.nii.gz", TRUE * 255)
-        save(tmp_path / "refs" / f"sub-{person}" / f"{stem}_T1w.nii.gz", np.random.default_rng(0).random(SHAPE))
+    for subject in ("r001s001", "r001s002", "r002s010"):
+        stem = f"sub-{subject}_ses-1"
+        save(tmp_path / "refs" / f"sub-{subject}" / f"{stem}_label-L_desc-T1lesion_mask.nii.gz", TRUE * 255)
+        save(tmp_path / "refs" / f"sub-{subject}" / f"{stem}_T1w.nii.gz", np.random.default_rng(0).random(SHAPE))
         save(tmp_path / "tool" / f"{stem}_pred.nii.gz", NEAR)
     return tmp_path
 
