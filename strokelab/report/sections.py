@@ -73,7 +73,8 @@ def by_size(evaluation: Evaluation) -> Section:
         "dice_by_size",
         size_scatter(cases),
         caption="Dice against the volume of the annotated lesion, one mark per case and run; line: least squares on "
-        f"the logarithm of the volume, R² its share of the variance, p of the slope as if marks were independent.{note}",
+        "the logarithm of the volume, R² its share of the variance, p of the slope as if marks were independent."
+        f"{note}",
         alt=f"Scatter of Dice against lesion volume for {listed(evaluation.models)}, with fitted lines.",
     )
     return Section("sizes", "By lesion size", (picture,))
