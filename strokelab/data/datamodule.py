@@ -28,6 +28,7 @@ from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.data.worker_count import Workers
 from strokelab.errors import ConfigError, DataWarning
 from strokelab.files import natural_key
+from strokelab.phantoms.naming import RECORD, is_phantom, named_earlier
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, StoredCase, default_store
 from strokelab.sampling.alternate import Alternate
@@ -164,7 +165,7 @@ class CohortDataModule(LightningDataModule):
             "root": str(Path(self.root or "").expanduser().resolve()),
             "options": self.filter.reader_options,
             "label_modality": self.cases[0].label_modality,
-            "phantom": isinstance(self, Phantom),
+            "phantom": is_phantom(Path(self.root or "").expanduser()),
             **described_use(self.cases, training, self.sites if training else {}),
         }
 
@@ -339,10 +340,11 @@ class Phantom(CohortDataModule):
 
     def _root(self) -> Path:
         from strokelab.phantoms.cohort import write_cohort  # only phantoms need it
-        from strokelab.phantoms.naming import named_earlier
 
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
         settings: dict[str, Any] = {**self.layout_options, **self.recipe, "overwrite": False}
+        if not (root / RECORD).is_file():
+            self._say(f"Nothing lies in {root}: a phantom cohort in the layout of {self.dataset} is written there")
         write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **settings)
         self._say(named_earlier(root, self.dataset, self.recipe | {"options": self.layout_options}))
         return root

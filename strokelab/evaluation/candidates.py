@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from strokelab import runs
 from strokelab.configuration import Settings, build, check_buildable
-from strokelab.data import SEVERAL
 from strokelab.errors import RunError
 from strokelab.evaluation.naming import names_of
-from strokelab.phantoms.naming import is_phantom
+from strokelab.phantoms.naming import of_phantoms
 from strokelab.preparation.recipe import Preparation
 from strokelab.runs.checkpoints import own_choice
 
@@ -73,11 +72,7 @@ class Candidate:
     @property
     def phantom(self) -> bool | None:
         """Whether it was trained on synthetic images; None: its data are gone, and it does not say so."""
-        if self.cohort.get("phantom"):
-            return True
-        if self.cohort.get("dataset") == SEVERAL:  # some of them may be
-            return None
-        return None if self.root is None else is_phantom(self.root)
+        return of_phantoms(self.cohort)
 
 
 def candidates_of(

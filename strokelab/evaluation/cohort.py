@@ -14,6 +14,7 @@ from strokelab.data import read_cases
 from strokelab.data.cohort_checks import MissingModalityError
 from strokelab.data.split_file import PARTS
 from strokelab.errors import ConfigError, RunError
+from strokelab.phantoms.naming import of_phantoms
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, default_store
 from strokelab.runs import Run
@@ -61,7 +62,8 @@ class Cohorts:
         else:
             cases = self.recorded(own, run.folder)
         part = self.settings["part"]
-        same = all(described.get(key) == own.get(key) for key in ("dataset", "phantom"))
+        kinds = {of_phantoms(described), of_phantoms(own)} - {None}
+        same = described.get("dataset") == own.get("dataset") and len(kinds) < 2
         # Two folders of own files are two datasets of one kind: without a common case they are not the same.
         own_part = same and (described is own or not _known(run).isdisjoint(case.case_id for case in cases))
         if own_part:
@@ -74,7 +76,7 @@ class Cohorts:
                 expected="labelled cases to score",
                 remedy="choose part=val or part=train, or a dataset with data=...",
             )
-        dataset, phantom = str(described["dataset"]), bool(described.get("phantom"))
+        dataset, phantom = str(described["dataset"]), bool(of_phantoms(described))
         images = self._images(run, cases, own=own_part)
         return Cohort(dataset, phantom, tuple(cases), _spacing(run), own=own_part, modalities=images)
 
@@ -90,7 +92,7 @@ class Cohorts:
     def elsewhere(self, run: Run, reason: str) -> Cohort:
         """The run's own cohort where its files cannot be read: a name without cases."""
         own = run.settings["cohort"]
-        return Cohort(str(own.get("dataset")), bool(own.get("phantom")), (), _spacing(run), absent=reason)
+        return Cohort(str(own.get("dataset")), bool(of_phantoms(own)), (), _spacing(run), absent=reason)
 
     def recorded(self, cohort: Settings, folder: Path) -> list[Case]:
         """The cohort a run was trained on, as its config describes it; plain data that only a reader gets to see.

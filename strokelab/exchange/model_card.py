@@ -15,9 +15,10 @@ import pandas as pd
 
 from strokelab import __version__
 from strokelab.errors import DataError, RunError
-from strokelab.exchange.travelling import Member, counts_of, of_phantoms
+from strokelab.exchange.travelling import Member, counts_of
 from strokelab.foreign_text import printable
 from strokelab.metrics.profiles import METRICS
+from strokelab.phantoms.naming import of_phantoms
 from strokelab.runs import CASES, PROBABILITIES, TRAINING_SCANS, Ensemble, Run
 from strokelab.runs.folder import read_environment, read_json, read_status
 from strokelab.runs.recipe import FACTS

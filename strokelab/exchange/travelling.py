@@ -19,7 +19,7 @@ from strokelab.configuration import Settings
 from strokelab.data import SEVERAL
 from strokelab.data.split_file import PARTS, Split
 from strokelab.errors import ConfigError
-from strokelab.phantoms.naming import is_phantom
+from strokelab.phantoms.naming import of_phantoms
 from strokelab.runs.folder import CONFIG, read_environment, read_split, read_status
 from strokelab.runs.recipe import FACTS
 
@@ -69,12 +69,6 @@ def settings_that_travel(settings: Settings, private: frozenset[str], where: Pat
     split = settings.get("split") or {}
     kept["split"] = _freed({key: split[key] for key in _OF_SPLIT if key in split}, private)
     return kept | {"stages": _stages(settings, private), "logger": {}, "cohort": _cohort(settings["cohort"], private)}
-
-
-def of_phantoms(cohort: Mapping[str, Any]) -> bool:
-    """Whether a cohort is synthetic, by its settings or by what lies in its folder."""
-    root = Path(str(cohort.get("root") or ""))
-    return bool(cohort.get("phantom")) or (root.is_absolute() and root.exists() and is_phantom(root))
 
 
 def counts_of(folder: Path) -> dict[str, Any]:
@@ -159,7 +153,7 @@ def _cohort(cohort: Mapping[str, Any], private: frozenset[str]) -> dict[str, Any
             "datasets": {name: {"dataset": str((node or {}).get("dataset") or name)} for name, node in nodes.items()}
         }
     freed: dict[str, Any] = _freed(kept, private)
-    return freed | {"root": "", "options": options, "phantom": of_phantoms(cohort)}
+    return freed | {"root": "", "options": options, "phantom": bool(of_phantoms(cohort))}
 
 
 def _freed(value: Any, private: frozenset[str]) -> Any:

@@ -26,6 +26,23 @@ def is_phantom(place: Path) -> bool:
     return phantom_record(place) is not None
 
 
+def of_phantoms(cohort: Mapping[str, Any]) -> bool | None:
+    """Whether a cohort is synthetic, by what a run says of it or by what lies in its folder.
+
+    Args:
+        cohort: the section ``cohort`` of a run's settings.
+
+    Returns:
+        None where neither tells: the data are gone, or they are several datasets, some of which may be.
+    """
+    root = cohort.get("root")
+    if cohort.get("phantom"):
+        return True
+    if "datasets" in (cohort.get("options") or {}) or not isinstance(root, str) or not Path(root).is_absolute():
+        return None
+    return is_phantom(Path(root)) if Path(root).exists() else None
+
+
 def cohort_name(layout: str, settings: Mapping[str, Any]) -> str:
     """A folder's name in which every setting stands that decides the bytes of its cohort.
 

@@ -9,7 +9,7 @@ from strokelab.configuration.cohort import phantom_settings
 from strokelab.data.datamodule import Phantom
 from strokelab.errors import ConfigError, DataError
 from strokelab.phantoms.cohort import write_cohort
-from strokelab.phantoms.naming import cohort_name
+from strokelab.phantoms.naming import cohort_name, of_phantoms
 from strokelab.preparation.recipe import Preparation
 
 BASE = {"spacing": 8.0, "sites": 2, "cases_per_site": 1, "seed": 0, "options": {}}
@@ -17,6 +17,23 @@ BASE = {"spacing": 8.0, "sites": 2, "cases_per_site": 1, "seed": 0, "options": {
 
 def root_of(*words):
     return plain(compose("train", list(words)))["data"]["root"]
+
+
+def test_a_cohort_is_synthetic_by_its_word_or_by_its_folder(t1_cohort, tmp_path):
+    said = {
+        True: [{"phantom": True}, {"phantom": False, "root": str(t1_cohort)}, {"root": str(t1_cohort / "Site1")}],
+        False: [{"root": str(tmp_path)}],
+        None: [
+            {},
+            {"root": ""},
+            {"root": str(tmp_path / "gone")},
+            {"root": str(t1_cohort), "options": {"datasets": {}}},
+        ],
+    }
+    said[None].append({"root": str(t1_cohort), "options": {"datasets": {}}})  # some of several may be
+    assert {answer: [of_phantoms(cohort) for cohort in cohorts] for answer, cohorts in said.items()} == {
+        answer: [answer] * len(cohorts) for answer, cohorts in said.items()
+    }
 
 
 def test_every_setting_that_changes_the_bytes_changes_the_name():

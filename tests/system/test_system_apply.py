@@ -171,6 +171,7 @@ def test_the_report_is_one_file_that_needs_no_network(evaluated):
     assert "sgnet" in html
     assert "unet2d" in html
     assert "phantom" not in re.search(r"<title>(.*?)</title>", html)[1]
+    assert "Phantom data." in html  # read as ATLAS, of the folder of a phantom cohort
     links = re.findall(r"""(?:src|href)=["']([^"'#]+)""", html)
     assert [link for link in links if not link.startswith(("data:", "https://arxiv.org", "https://doi.org"))] == []
     assert html.count("data:image") >= 3
