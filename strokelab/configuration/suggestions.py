@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
-from strokelab.command_words import word
+from strokelab.command_words import quoted, word
 from strokelab.configuration.arguments import parameters
 from strokelab.configuration.composition import compose, conf_folder
 from strokelab.errors import ConfigError
@@ -33,26 +35,46 @@ def exit_with_suggestions(config_name: str, stop: SystemExit) -> None:
         SystemExit: always.
     """
     if stop.code == 1:
-        for line in suggestions(config_name, [item for item in sys.argv[1:] if not item.startswith("-")]):
+        overrides, folder = _split(sys.argv[1:])
+        for line in suggestions(config_name, overrides, folder):
             print(line, file=sys.stderr)
     raise stop
 
 
-def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
+def _split(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Settings and sweeps, and the folder of the user's own yaml files."""
+    overrides: list[str] = []
+    folder = None
+    words = iter(arguments)
+    for item in words:
+        flag, _, value = item.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = Path(value or next(words, "."))
+        elif not item.startswith("-"):
+            overrides.append(item)
+    return overrides, folder
+
+
+def suggestions(config_name: str, overrides: Sequence[str], folder: Path | None = None) -> list[str]:
     """One line per override whose key or option does not exist but resembles one that does; each of them composes.
 
     Of a run that goes on there are none: its settings are not those of ``conf/``.
+
+    Args:
+        config_name: of the door.
+        overrides: of the command line.
+        folder: of the user's own yaml files (``--config-dir``); None: there is none.
     """
     if any(item.startswith("resume=") and item != "resume=auto" for item in overrides):
         return []
-    groups = {
-        str(folder.relative_to(conf_folder())): sorted(path.stem for path in folder.glob("*.yaml"))
-        for folder in conf_folder().rglob("*")
-        if folder.is_dir()
-    }
+    groups = _groups(conf_folder())
+    own: list[str] = []
+    if folder is not None and folder.is_dir():
+        own = [f"hydra.searchpath=[{quoted(f'file://{folder.resolve()}')}]"]
+        groups |= {name: [*groups.get(name, ()), *options] for name, options in _groups(folder).items()}
     parts = {item: _parts(item) for item in overrides}
-    choices = [item for item, (_, key, value) in parts.items() if value[1:] in groups.get(key, ())]
-    tree = _composed(config_name, choices)
+    choices = own + [item for item, (_, key, value) in parts.items() if value[1:] in groups.get(key, ())]
+    tree = _composed(config_name, choices, own)
     lines = []
     for item in overrides:
         sign, key, value = parts[item]
@@ -70,7 +92,15 @@ def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
         near = next((each for each in itertools.islice(found, _MOST) if _composes(config_name, [*choices, each])), None)
         if near:
             lines.append(f"{item}: did you mean {word(near)}?")
+        elif key in groups and not good and not own and re.fullmatch(r"=[\w.-]+", value):
+            lines.append(f"{item}: a file of your own is found with --config-dir DIR, as DIR/{key}/{value[1:]}.yaml")
     return lines
+
+
+def _groups(root: Path) -> dict[str, list[str]]:
+    """The options of each folder below a tree of yaml files."""
+    folders = [place for place in root.rglob("*") if place.is_dir()]
+    return {str(place.relative_to(root)): sorted(path.stem for path in place.glob("*.yaml")) for place in folders}
 
 
 def _parts(item: str) -> tuple[str, str, str]:
@@ -97,9 +127,9 @@ def _paths(sign: str, key: str, value: str, tree: Mapping[str, Any]) -> Iterator
     called = f"{parent}.{_CALLED[last]}".lstrip(".") if last in _CALLED else ""
     for ending in filter(None, (key, called)):
         yield from (f"{path}{value}" for path in known if path == ending or path.endswith(f".{ending}"))
-    yield from (f"{path}{value}" for path in difflib.get_close_matches(key, known, n=2, cutoff=0.75))
-    if not sign and last in _arguments(tree, parent):
+    if not sign and _is_argument(tree, key):
         yield f"+{key}{value}"
+    yield from (f"{path}{value}" for path in difflib.get_close_matches(key, known, n=2, cutoff=0.75))
     alike = difflib.get_close_matches(last, {path.rpartition(".")[2] for path in known}, n=1, cutoff=0.75)
     yield from (f"{path}{value}" for path in known if path.rpartition(".")[2] in alike and path.startswith(parent))
 
@@ -107,6 +137,12 @@ def _paths(sign: str, key: str, value: str, tree: Mapping[str, Any]) -> Iterator
 def _rank(path: str) -> tuple[int, int]:
     section = path.partition(".")[0]
     return path.count("."), _SECTIONS.index(section) if section in _SECTIONS else -1
+
+
+def _is_argument(tree: Mapping[str, Any], key: str) -> bool:
+    """Whether a key, or what it lies in, is what the class of a section takes and the section does not name."""
+    parts = key.split(".")
+    return any(parts[i] in _arguments(tree, ".".join(parts[:i])) for i in range(1, len(parts)))
 
 
 def _arguments(tree: Mapping[str, Any], path: str) -> set[str]:
@@ -122,10 +158,10 @@ def _arguments(tree: Mapping[str, Any], path: str) -> set[str]:
         return set()
 
 
-def _composed(config_name: str, choices: Sequence[str]) -> Mapping[str, Any]:
+def _composed(config_name: str, *attempts: Sequence[str]) -> Mapping[str, Any]:
     from omegaconf import OmegaConf
 
-    for attempt in (choices, ()):
+    for attempt in attempts:
         try:
             return cast(Mapping[str, Any], OmegaConf.to_container(compose(config_name, attempt), resolve=False))
         except ConfigError:

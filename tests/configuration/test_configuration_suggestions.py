@@ -45,6 +45,25 @@ def test_what_is_right_or_like_nothing_gets_none(right):
     assert suggestions("train", [right, "xyzzyx=1"]) == []
 
 
+def test_files_of_the_users_own_are_known(tmp_path):
+    for name, text in {
+        "model/tiny3d.yaml": "# @package _global_\ndefaults:\n  - unet2d\n",
+        "loss/sharp.yaml": "# @package model.loss\n_target_: mine.Sharp\ngamma: 1.0\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+
+    def meant(*overrides, folder=tmp_path):
+        return [shlex.split(line)[-1].rstrip("?") for line in suggestions("train", overrides, folder)]
+
+    assert meant("model=tiny3D") == ["model=tiny3d"]
+    assert meant("model=tiny3d", "loss=sharp", "model.loss.gamma=0.9", "data.batch_size=4") == []
+    assert meant("model=tiny3d", "loss=sharp", "loss.gamma=0.9") == ["model.loss.gamma=0.9"]
+    assert meant("model=unet2d", "loss=none", "model.loss._target_=mine.X") == ["+model.loss._target_=mine.X"]
+    (line,) = suggestions("train", ["loss=sharpest"])
+    assert line.endswith("--config-dir DIR, as DIR/loss/sharpest.yaml")
+
+
 def test_a_run_that_goes_on_has_settings_of_its_own():
     assert suggestions("train", ["resume=run", "trainer.gradient_clip_val=1"]) == []
     assert suggestions("evaluate", ["+metrics=mine"]) == []  # a file of the user's own, or none

@@ -33,7 +33,7 @@ OF_A_CALL = {
     "strokelab/data/new_scans.py:_refused",
 }
 # Options of other programs.
-FOREIGN = {"--raw", "--shm-size", "--me", "--help", "--keep"}
+FOREIGN = {"--config-dir", "--raw", "--shm-size", "--me", "--help", "--keep"}
 # Examples of a form, whose words stand for others.
 EXAMPLES = {
     "+key=value",
