@@ -37,4 +37,4 @@ def about(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
     ] = False,
 ) -> None:
-    """The ``strokelab`` command. Nothing here is written twice: each of its commands calls its room."""
+    """Train, compare and apply stroke-lesion segmentation models on MRI. For research; no medical device."""

@@ -46,7 +46,7 @@ def submit(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the sbatch script, submit nothing.")] = False,
 ) -> None:
-    """Train a sweep, or one run, as jobs of a SLURM cluster. Nodes, GPUs, time: conf/hydra/launcher/slurm.yaml."""
+    """Train a sweep, or one run, as jobs of a SLURM cluster. Time, nodes: hydra.launcher.time=600 and its like."""
     from strokelab.sweeps.slurm.command import submit_sweep
 
     submit_sweep(overrides or (), dry_run=dry_run)

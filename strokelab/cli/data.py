@@ -11,6 +11,7 @@ import typer
 from strokelab.cli.app import LOOK, app, console
 from strokelab.cli.machine_readable import one_object
 from strokelab.command_words import word
+from strokelab.errors import ConfigError
 
 if TYPE_CHECKING:
     from strokelab.contract import Case
@@ -26,25 +27,37 @@ def phantom(
         list[str] | None, typer.Argument(help="Settings, as train.py takes them: the cohort of that training.")
     ] = None,
     layout: Annotated[
-        str | None, typer.Option(help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022 or bids.")
+        str | None,
+        typer.Option(
+            help="atlas_v1, atlas_v2, isles2015_siss, isles2015_spes, isles2022 or bids; needed without settings."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the cohort goes; default: where train.py looks.")] = None,
     spacing: Spacing = None,
-    sites: Annotated[int | None, typer.Option(help="Number of sites; default: 9.")] = None,
+    sites: Annotated[int | None, typer.Option(help="Number of sites, at most the release's; default: 9.")] = None,
     cases_per_site: Annotated[int | None, typer.Option(help="Cases per site; default: 6.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same files, bit for bit; default: 0.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that write.")] = 2,
 ) -> None:
     """Write a phantom cohort with real MNI anatomy in the exact layout of a public dataset."""
     from strokelab.configuration.cohort import phantom_settings
-    from strokelab.phantoms.cohort import write_cohort
+    from strokelab.phantoms.cohort import read_truth, write_cohort
 
     if layout is None and not overrides:
-        raise typer.BadParameter("name a layout, or a training whose cohort it is to be", param_hint="--layout")
+        raise ConfigError(
+            "strokelab phantom",
+            found="neither a layout nor the settings of a training",
+            expected="the dataset whose layout is written",
+            remedy="e.g. strokelab phantom --layout atlas_v1 --spacing 4 --out DIR",
+        )
     given = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": seed}
     cohort = phantom_settings(overrides or (), layout, given)
     root = write_cohort(cohort.layout, out or cohort.folder, workers=workers, **cohort.settings)
-    console.print(f"Cohort: {root}   (strokelab check {word(root)} --dataset {cohort.layout})", markup=False)
+    rows = read_truth(root)
+    counted = (
+        f"scans: {len(rows)}, sites: {len({row['site'] for row in rows})}"  # releases may have fewer than asked for
+    )
+    console.print(f"Cohort: {root}, {counted}   (strokelab check {word(root)} --dataset {cohort.layout})", markup=False)
 
 
 @app.command(rich_help_panel=LOOK)

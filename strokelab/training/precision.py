@@ -151,7 +151,7 @@ def _on_cpu(
         overrule.append("trainer.precision=...")
     if trial.resident is not None:
         memory = "resident" if trial.resident >= RESIDENT_GAIN else "default"
-        words.append(f"large tensors in kept memory {trial.resident:.1f}x, so allocator {memory}")
+        words.append(f"large tensors {trial.resident:.1f}x as fast where freed memory is kept, so allocator={memory}")
         overrule.append("allocator=...")
     said = f"CPU: {'; '.join(words)} (trial {trial.seconds:.1f} s); overrule with {' '.join(overrule)}"
     return Choice(asked, memory, said)

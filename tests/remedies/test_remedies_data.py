@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 from doing import executes, mended, options, said, settings, strokelab, told
+from typer.testing import CliRunner
 
+from strokelab.cli import app
 from strokelab.command_words import setting
 from strokelab.configuration import build
 from strokelab.configuration.overriding import override, typed_value
@@ -339,6 +341,16 @@ def test_widths_that_halve():
         Planner().plan(seen, Preparation(("T1w",), crop=crop), hemispheres=True)
 
     mended(plan, ["model=nnunet", "hemispheres=split", "view.preparation.crop=[194,null,null]"])
+
+
+@executes("strokelab/cli/data.py:phantom")
+def test_a_phantom_of_nothing(tmp_path):
+    asked = CliRunner().invoke(app, ["phantom", "--out", str(tmp_path / "x")]).exception
+    words = shlex.split(asked.remedy.removeprefix("e.g. strokelab ").replace("DIR", str(tmp_path / "cohort")))
+    few = ["--sites", "1", "--cases-per-site", "1", "--spacing", "8"]
+    done = CliRunner().invoke(app, [*words, *few])
+    assert done.exit_code == 0, done.output
+    assert "scans: 1, sites: 1" in done.output
 
 
 @executes("strokelab/data/new_scans.py:_check_given", "strokelab/data/new_scans.py:_refused")

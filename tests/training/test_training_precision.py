@@ -54,7 +54,7 @@ def test_auto_is_settled_by_a_trial_and_said_in_one_line(trial, half, resident, 
     assert (choice.precision, choice.allocator) == expected
     assert asked == [{"dimensions": 2, "half": True, "resident": True}]
     assert "\n" not in choice.said
-    for word in (f"bf16 {half:.1f}x", f"memory {resident:.1f}x", "trial 0.9 s", "trainer.precision=", "allocator="):
+    for word in (f"bf16 {half:.1f}x", f"tensors {resident:.1f}x", "trial 0.9 s", "trainer.precision=", "allocator="):
         assert word in choice.said
 
 
