@@ -11,7 +11,6 @@ import typer
 from strokelab.cli.app import LOOK, app, console
 from strokelab.cli.machine_readable import one_object
 from strokelab.command_words import word
-from strokelab.errors import ConfigError
 
 if TYPE_CHECKING:
     from strokelab.contract import Case
@@ -44,19 +43,13 @@ def phantom(
     from strokelab.phantoms.cohort import read_truth, write_cohort
 
     if layout is None and not overrides:
-        raise ConfigError(
-            "strokelab phantom",
-            found="neither a layout nor the settings of a training",
-            expected="the dataset whose layout is written",
-            remedy="e.g. strokelab phantom --layout atlas_v1 --spacing 4 --out DIR",
-        )
+        words = "neither a layout nor the settings of a training; e.g. strokelab phantom --layout atlas_v1 --spacing 4"
+        raise typer.BadParameter(words, param_hint="--layout")
     given = {"spacing": spacing, "sites": sites, "cases_per_site": cases_per_site, "seed": seed}
     cohort = phantom_settings(overrides or (), layout, given)
     root = write_cohort(cohort.layout, out or cohort.folder, workers=workers, **cohort.settings)
     rows = read_truth(root)
-    counted = (
-        f"scans: {len(rows)}, sites: {len({row['site'] for row in rows})}"  # releases may have fewer than asked for
-    )
+    counted = f"scans: {len(rows)}, sites: {len({row['site'] for row in rows})}"  # releases may have fewer
     console.print(f"Cohort: {root}, {counted}   (strokelab check {word(root)} --dataset {cohort.layout})", markup=False)
 
 
