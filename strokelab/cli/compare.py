@@ -206,6 +206,8 @@ def paper(
     folders = [word for word in further if Path(word).exists() or "=" not in word]
     settings = tuple(word for word in further if word not in folders)
     places = (*(runs or ()), *map(Path, folders))
+    if any(word.startswith("out=") for word in settings):
+        raise typer.BadParameter("the folder is named with --out DIR", param_hint="out=")
     asked = Asked(places, settings, out or Path("paper") / (named or "list"), leaderboard)
     if as_json:
         voice = terminal.console(stderr=True)

@@ -50,7 +50,8 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
 
 
 def test_wrong_usage_is_status_2(monkeypatch):
-    for arguments in ([], ["chekc"], ["check"], ["phantom", "--out", "x"], ["check", "x", "--dataset"]):
+    paper = ["paper", "mapping_figure1", "data.root=x", "out=y"]
+    for arguments in ([], ["chekc"], ["check"], ["phantom", "--out", "x"], ["check", "x", "--dataset"], paper):
         monkeypatch.setattr(sys, "argv", ["strokelab", *arguments])
         with pytest.raises(SystemExit) as stop:
             cli.main()
