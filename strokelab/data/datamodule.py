@@ -344,7 +344,7 @@ class Phantom(CohortDataModule):
         root = Path(self.root or "").expanduser()  # one job of a sweep writes, the others wait
         settings: dict[str, Any] = {**self.layout_options, **self.recipe, "overwrite": False}
         if not (root / RECORD).is_file():
-            self._say(f"Nothing lies in {root}: a phantom cohort in the layout of {self.dataset} is written there")
+            self._say(f"No phantom cohort lies in {root}: one in the layout of {self.dataset} is written there")
         write_cohort(self.dataset, root, workers=self.prepare_workers, progress=self.progress, **settings)
         self._say(named_earlier(root, self.dataset, self.recipe | {"options": self.layout_options}))
         return root
