@@ -20,7 +20,6 @@ from strokelab.preparation.progress import advancing, bar
 from strokelab.preparation.store import PreparedStore
 from strokelab.runs import Run
 from strokelab.runs.alone import StoredImages, each_and_mean, store_images
-from strokelab.runs.predictor import modalities_of
 from strokelab.scoring import Scorer, Scores
 
 
@@ -135,12 +134,12 @@ def predictions_of(
     try:
         forms = stored.load()
     except DataError as error:
-        there = [name for name in modalities_of(stored.images) if name in named]
+        there = [name for name in map(stored.name_of, stored.images) if name in named]
         yield from ((name, error) for name in [*there, *([mean] if mean else [])])
         return
     score = partial(run.scores, classes=classes or asks_classes(run.postprocess))
     for number, (used, scores) in enumerate(each_and_mean(forms, score)):
-        name = modalities_of(used)[0] if number < len(forms) else mean
+        name = stored.name_of(next(iter(used))) if number < len(forms) else mean
         if name is not None:
             yield name, run.finished(used, scores, classes)
 

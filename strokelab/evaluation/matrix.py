@@ -25,6 +25,7 @@ from strokelab.evaluation.datasets import Dataset, datasets_of
 from strokelab.evaluation.kept_scores import KeptScores
 from strokelab.evaluation.seen import Memory, Seen, cohorts_of, others, untold
 from strokelab.evaluation.sweep import Sweep, gather_all, is_sweep, unfinished
+from strokelab.evaluation.trained_form import TrainedForm, trained_form
 from strokelab.files import make_folder
 from strokelab.metrics.profiles import find_profile
 from strokelab.preparation.store import default_store
@@ -50,7 +51,7 @@ class Cell:
         cases: that it is tested on: labelled, not seen in training, with its contrasts.
         seen: what of the dataset it has seen.
         lacking: how many cases lack its contrasts.
-        own: all cases are of the test part of the run's own split, and prepared as its training prepared them.
+        form: how the run's training looked at the dataset; None: it is none of its training.
         reason: why there are no cases; "" = there are.
     """
 
@@ -59,7 +60,7 @@ class Cell:
     cases: tuple[Case, ...]
     seen: Seen
     lacking: int
-    own: bool = False
+    form: TrainedForm | None = None
     reason: str = ""
 
     @property
@@ -75,11 +76,28 @@ class Cell:
     @property
     def main(self) -> str:
         """The rows that stand for the run: of what it was trained on where that is there, else of the mean."""
-        trained = self.run.preparation.modalities
         if not self.contrasts:
-            return " + ".join(trained)
-        own = trained[0] if not self.run.any_contrast and trained[0] in self.contrasts else None
+            return " + ".join(self.trained)
+        own = self.trained[0] if not self.run.any_contrast and self.trained[0] in self.contrasts else None
         return own or self.mean or self.contrasts[0]
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The images of this dataset that the run was trained on, or that have the names of those."""
+        names = self.run.preparation.modalities
+        return self.form.named(names) if self.form else names
+
+    @property
+    def notes(self) -> list[str]:
+        """In what its numbers are not the run's own, or not those that other runs can have, in sentences."""
+        notes = [self.form.note] if self.form and self.form.note and not self.reason else []
+        if self.form and self.run.any_contrast and self.main == ENSEMBLE and {*self.trained} != {*self.contrasts}:
+            given, own = ", ".join(self.contrasts), ", ".join(self.trained)
+            notes.append(
+                f"{self.run.label} on {self.dataset.name}: the mean over {given} stands for the run; it was trained on "
+                f"{own} of them, and its own cases.csv is of {own}."
+            )
+        return notes
 
 
 def matrix(
@@ -153,8 +171,9 @@ def cells_of(candidates: Sequence[Candidate], datasets: Sequence[Dataset]) -> li
 
 
 def _cell(run: Candidate, dataset: Dataset, seen: Seen) -> Cell:
-    wanted = run.preparation.modalities
-    having = [case for case in dataset.cases if run.each or {*wanted} <= {*case.images}]
+    form = trained_form(run, dataset)
+    wanted = form.named(run.preparation.modalities) if form else run.preparation.modalities
+    having = [case for case in (form or dataset).cases if run.each or {*wanted} <= {*case.images}]
     cases = tuple(case for case in having if case.case_id not in seen.cases)
     lacking = len(dataset.cases) - len(having)
     reason = ""
@@ -163,11 +182,11 @@ def _cell(run: Candidate, dataset: Dataset, seen: Seen) -> Cell:
         reason = f"no {lost or 'case with ' + ', '.join(wanted)}: the dataset has {', '.join(dataset.modalities)}"
     elif seen.unknown:
         cases, reason = (), seen.unknown
+    elif form and form.reason:
+        cases, reason = (), form.reason
     elif not cases:
         reason = f"all {counted(len(having), 'case')} were seen in training"
-    same = run.cohort.get("dataset") == dataset.reader and not others(run, dataset)
-    own = same and {case.case_id for case in cases} <= {*run.split.test}
-    return Cell(run, dataset, cases, seen, lacking, own, reason)
+    return Cell(run, dataset, cases, seen, lacking, form, reason)
 
 
 def _tables(cells: Sequence[Cell], settings: Settings, *, again: bool) -> Iterator[pd.DataFrame]:
@@ -204,7 +223,8 @@ def _how(cell: Cell, settings: Settings) -> Mapping[str, Any]:
         "device": str(settings["device"]).partition(":")[0],
         "contrasts": list(cell.contrasts),
         "mean": cell.mean,
-        "own": cell.own,
+        "own": sorted(cell.form.held_out) if cell.form else [],
+        "fed": dict(zip(cell.run.preparation.modalities, cell.trained, strict=True)) if cell.form else {},
         "phantom": cell.dataset.phantom,
     }
 
@@ -215,8 +235,9 @@ def _predicted(cell: Cell, run: Run, settings: Settings) -> Scores:
         cell.cases,
         cell.contrasts,
         settings,
+        main=cell.main,
         mean=cell.mean,
-        own=cell.own,
+        form=cell.form,
         phantom=cell.dataset.phantom,
     )
     _say(f"{cell.run.label} on {cell.dataset.name}: {counted(len(cell.cases), 'case')}, predicted now")
@@ -239,7 +260,11 @@ def _found(
         profile=settings["profile"],
         phantom=any(one.phantom for one in datasets),
         members=sweep.members,
-        notes=(*sweep.notes, *(line for run in candidates for line in _doubts(run, datasets))),
+        notes=(
+            *sweep.notes,
+            *(line for run in candidates for line in _doubts(run, datasets)),
+            *(line for cell in cells for line in cell.notes),
+        ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         versions={name: version(name) for name in ("strokelab", "torch", "numpy", "scipy", "pandas")},

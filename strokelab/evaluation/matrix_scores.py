@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,11 +12,12 @@ from strokelab.configuration import Settings
 from strokelab.contract import Case
 from strokelab.evaluation.by_modality import of_modality, predictions_of
 from strokelab.evaluation.cohort import Cohorts, store_of
+from strokelab.evaluation.trained_form import TrainedForm
 from strokelab.evaluation.tuning import Tuning
 from strokelab.inference.progress import shown_in
 from strokelab.preparation.progress import advancing, bar
 from strokelab.runs import Run, load_run
-from strokelab.runs.alone import StoredImages, store_images
+from strokelab.runs.alone import StoredImages, Whole, preparing, store_images
 from strokelab.scoring import Scorer, Scores, score_cases
 from strokelab.scoring.cases import recipe_of
 from strokelab.scoring.tables import typed
@@ -52,8 +51,9 @@ def predicted_scores(
     contrasts: Sequence[str],
     settings: Settings,
     *,
+    main: str,
     mean: str | None,
-    own: bool,
+    form: TrainedForm | None,
     phantom: bool,
 ) -> Scores:
     """Predict and score cases.
@@ -63,8 +63,9 @@ def predicted_scores(
         cases: that have a mask.
         contrasts: the images that it is given each alone; (): all that it was trained on, at once.
         settings: of the matrix.
+        main: how the rows that stand for the run are called.
         mean: how the rows of the mean over these images are called; None: there are none.
-        own: cases are prepared as its training prepared them.
+        form: how its training looked at the dataset, which held-out cases are prepared as; None: it is another.
         phantom: synthetic images.
 
     Returns:
@@ -74,12 +75,17 @@ def predicted_scores(
         DataError: cases cannot be prepared.
     """
     store, preparer = store_of(settings), run.preparation_of
+    own: Collection[str] = form.held_out if form else ()
     if contrasts:
-        stored = store_images(preparer, cases, store, modalities=contrasts, as_trained=own)
+        given = form.named(preparer.own.modalities) if form and not run.any_contrast else ()
+        whole = Whole(given[0], form.seen) if form and given else None
+        stored = store_images(preparer, cases, store, modalities=contrasts, as_trained=own, whole=whole)
         return _image_by_image(run, stored, contrasts, settings, mean=mean, phantom=phantom)
-    how: Any = run.view.preparation if own else partial(preparer.ready(), store=store.folder)
-    scores = score_cases(run, cases, store.prepare_each(cases, how), profile=settings["profile"], phantom=phantom)
-    return of_modality(scores, " + ".join(run.modalities))
+    seen = [form.seen(case) for case in cases] if form else cases
+    ready = preparer if {case.case_id for case in cases} <= {*own} else preparer.ready()
+    prepared = store.prepare_each(seen, preparing(ready, store, as_trained=own))
+    scores = score_cases(run, cases, prepared, profile=settings["profile"], phantom=phantom)
+    return of_modality(scores, main)
 
 
 def _image_by_image(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from strokelab import runs
 from strokelab.configuration import Settings
 from strokelab.errors import DataError
@@ -17,7 +20,7 @@ def own_scores(entry: Entry, settings: Settings) -> Scores | str:
 
     They can when they were made from the same weights, with the same post-processing, metric profile and version of
     strokelab, of exactly the cases asked for, and none of them failed. What changed in the images or masks since is
-    not seen.
+    not seen. Columns of the training's own metrics are left out.
     """
     if settings.get("data") or settings["part"] != "test":
         return "other cases are asked for"
@@ -27,7 +30,16 @@ def own_scores(entry: Entry, settings: Settings) -> Scores | str:
         scores = read_scores(entry.folder / runs.CASES, entry.folder / runs.PROBABILITIES)
     except DataError as error:
         return f"{error.where.rpartition('/')[2]}: {error.found}"
-    return _difference(entry, scores) or scores
+    return _difference(entry, scores) or replace(scores, cases=scores.cases.drop(columns=_own_metrics(entry, scores)))
+
+
+def _own_metrics(entry: Entry, scores: Scores) -> list[str]:
+    """Columns of the training's own metrics, which an evaluation has only where it asks for them."""
+    callbacks = entry.settings.get("callbacks")
+    nodes = callbacks.values() if isinstance(callbacks, Mapping) else ()
+    own = [node.get("own") for node in nodes if isinstance(node, Mapping)]
+    names = {name for one in own if isinstance(one, Mapping) for name in one}
+    return [str(name) for name in scores.cases if name in names and name not in CASE_METRICS]
 
 
 def _difference(entry: Entry, scores: Scores) -> str:

@@ -5,7 +5,7 @@ So is a scan predicted by a model that takes any contrast, and a model of one mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -57,16 +57,34 @@ def on_case(prepared: PreparedCase, scores: Scores) -> Scores:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The image that a model of one channel was trained on, as the training looked at it: on the case's grid.
+
+    Args:
+        name: of the image, in the dataset.
+        seen: the case as the training looked at it, with the image under the channel's name.
+    """
+
+    name: str
+    seen: Callable[[Case], Case]
+
+
+@dataclass(frozen=True)
 class StoredImages:
     """A case of which every image is in the store by itself."""
 
     case: Case
     images: Mapping[Preparer, StoredCase | Unregistered]
+    whole: str = ""  # the image that lies on the case's grid, as the training had it, not on a grid of its own
 
     @property
     def case_id(self) -> str:
         """Of the case."""
         return self.case.case_id
+
+    def name_of(self, preparer: Preparer) -> str:
+        """Which image of the case is prepared so."""
+        return self.whole if preparer.base is None else preparer.own.modalities[0]
 
     def load(self) -> dict[Preparer, PreparedCase]:
         """The arrays, memory-mapped; scores end on the grid of the case's reference image.
@@ -83,7 +101,8 @@ def store_images(
     store: PreparedStore,
     *,
     modalities: Sequence[str],
-    as_trained: bool,
+    as_trained: bool | Collection[str],
+    whole: Whole | None = None,
     workers: int = 1,
     progress: bool = True,
 ) -> list[StoredImages]:
@@ -94,7 +113,9 @@ def store_images(
         cases: ids must differ; each has one of the modalities.
         store: where prepared images lie.
         modalities: the images that are wanted, in this order, as far as a case has them.
-        as_trained: with the preparation of the training, not brought to it.
+        as_trained: with the preparation of the training, not brought to it; ids of cases: of these alone.
+        whole: the one of the modalities that the model was trained on, where it is given as the training gave it.
+            ``as_trained`` then is of it alone: other images are none of the training.
         workers: as for ``PreparedStore.prepare``.
         progress: as for ``PreparedStore.prepare``.
 
@@ -103,11 +124,13 @@ def store_images(
     """
     found: dict[str, dict[Preparer, StoredCase | Unregistered]] = {case.case_id: {} for case in cases}
     for name in modalities:
-        alone, having = preparer.alone(name), [case for case in cases if name in case.images]
-        how: Preparing = alone.own if as_trained else partial(alone, store=store.folder)
-        seen = [alone.seen(case) for case in having]
+        own = whole is None or name == whole.name
+        one = preparer if whole is not None and own else preparer.alone(name)
+        look = whole.seen if whole is not None and own else one.seen
+        how = preparing(one, store, as_trained=as_trained if own else False)
+        seen = [look(case) for case in cases if name in case.images]
         for stored in store.prepare_each(seen, how, workers=workers, progress=progress) if seen else ():
-            found[stored.case_id][alone] = stored
+            found[stored.case_id][one] = stored
     for case in cases:
         if not found[case.case_id]:
             raise DataError(
@@ -116,7 +139,21 @@ def store_images(
                 expected=f"one of {', '.join(modalities)}",
                 remedy="set data.modalities to what the cases have",
             )
-    return [StoredImages(case, found[case.case_id]) for case in cases]
+    return [StoredImages(case, found[case.case_id], whole.name if whole else "") for case in cases]
+
+
+def preparing(preparer: Preparer, store: PreparedStore, *, as_trained: bool | Collection[str]) -> Preparing:
+    """How cases are prepared: as those of the training were, or brought to them.
+
+    Args:
+        preparer: of a run.
+        store: remembers where brains lie.
+        as_trained: none is brought to the training's; ids of cases: these are not.
+    """
+    brought = partial(preparer, store=store.folder)
+    if isinstance(as_trained, bool):
+        return preparer.own if as_trained else brought
+    return lambda case: preparer.own if case.case_id in as_trained else brought(case)
 
 
 def as_looked_at(

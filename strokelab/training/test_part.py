@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lightning.pytorch import Trainer
@@ -10,9 +11,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from strokelab import runs
+from strokelab.callbacks.case_metrics import CaseMetrics
 from strokelab.configuration import Settings
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.distributed import gathered, together
+from strokelab.metrics.own import OwnMetric
 from strokelab.report.terminal import results_table
 from strokelab.runs.alone import as_looked_at
 from strokelab.scoring import Scores, joined, score_cases, write_scores
@@ -26,7 +29,8 @@ def score_test(
     """Score the test part with the run as its folder alone rebuilds it: what is reported is what others can load.
 
     Every process scores its own share of the cases; the first one writes ``cases.csv`` and ``probabilities.csv``,
-    equal to those of a single process, prints the results and tells the loggers.
+    equal to those of a single process, prints the results and tells the loggers. Metrics of the user's own that
+    validation measured (``CaseMetrics``) are columns, too.
 
     Returns:
         Mean Dice on the native grids; None without a labelled test case, and in all processes but the first.
@@ -43,7 +47,8 @@ def score_test(
         mine = stored[trainer.global_rank :: trainer.world_size]
         cases, phantom = [by_id[item.case_id] for item in mine], bool(settings["cohort"].get("phantom"))
         seen = as_looked_at(run, cases, mine, datamodule.store, progress=trainer.is_global_zero)
-        return run, score_cases(run, cases, seen, phantom=phantom, progress=trainer.is_global_zero)
+        own = _own_metrics(trainer)
+        return run, score_cases(run, cases, seen, phantom=phantom, own=own, progress=trainer.is_global_zero)
 
     run, mine = together(share)
     scores = joined(gathered(mine), [item.case_id for item in stored])
@@ -61,3 +66,8 @@ def score_test(
 
     log_results(trainer.loggers, scores, cases=by_id, predict=predict)
     return float(table["dice"].mean()) if "dice" in table else None  # no column where every case failed
+
+
+def _own_metrics(trainer: Trainer) -> dict[str, OwnMetric]:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return {name: metric for one in callbacks if isinstance(one, CaseMetrics) for name, metric in one.own.items()}

@@ -1,6 +1,7 @@
 """Several datasets as one cohort: names, channels, splits, weights; a training on it is evaluated and goes on."""
 
 import csv
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from strokelab.data.splits import KFold, LeaveOneSiteOut
 from strokelab.errors import ConfigError, DataError
 from strokelab.evaluation import evaluate
 from strokelab.evaluation.datasets import datasets_of
-from strokelab.evaluation.matrix import cells_of
+from strokelab.evaluation.matrix import cells_of, matrix
 from strokelab.phantoms.cohort import write_cohort
 
 
@@ -146,6 +147,26 @@ def test_cases_are_sampled_by_the_weight_of_their_dataset(both):
     assert {case_id.partition("_")[0] for case_id in sources[1].cases} == {"isles2022"}
 
 
+def check_matrix(own, run, both, out):
+    """The cells of the datasets of a training have the numbers of its own table, and FLAIR, given as T1w, stands."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*voxels of.*")
+        matrix([run], [f"{name}={node['root']}" for name, node in both.items()], out)
+    rows = pd.read_csv(out / "cases.csv")
+    assert set(rows.query("dataset == 'isles2022'")["modality"]) == {"DWI", "ADC", "FLAIR", "ensemble"}
+    rows = rows[rows["main"]]
+    assert rows.groupby("dataset")["modality"].unique().map(list).to_dict() == {
+        "atlas_v1": ["T1w"],
+        "isles2022": ["FLAIR"],
+    }
+    found = rows.set_index(rows["dataset"] + "_" + rows["case"]).loc[own["case"]]
+    assert len(found) == len(rows) == len(own)
+    numbers = [name for name in own.select_dtypes("number") if name in rows and not own[name].isna().all()]
+    assert {"dice", "tp", "hd95", "volume_difference"} <= {*numbers}
+    for name in numbers:
+        assert list(found[name].fillna(-1)) == list(own[name].fillna(-1)), name
+
+
 @pytest.mark.slow
 def test_a_training_on_two_datasets_is_evaluated_resumed_and_tested_elsewhere(both, tiny, doors, t1_cohort, tmp_path):
     """The site adversary and site-balanced order over (dataset, site)."""
@@ -168,6 +189,7 @@ def test_a_training_on_two_datasets_is_evaluated_resumed_and_tested_elsewhere(bo
     )
     again = pd.read_csv(tmp_path / "out/cases.csv")
     assert list(again["dice"]) == list(own["dice"])
+    check_matrix(own, run, both, tmp_path / "matrix")
     doors.train(f"resume={run}", "trainer.max_epochs=2", cwd=tmp_path).check()
     from strokelab.evaluation.candidates import candidates_of
 

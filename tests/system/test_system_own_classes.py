@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -23,12 +24,16 @@ class Count(Callback):
     def state_dict(self): return {"epochs": self.epochs}
     def load_state_dict(self, state): self.epochs = state["epochs"]
 
+def false_ml(prediction, reference, spacing):
+    return ((prediction == 1) & (reference == 0)).sum() * spacing[0] * spacing[1] * spacing[2] / 1000
+
 class Opaque(Callback):
     def state_dict(self): return {"x": object()}
 '''
 OWN = [
     *("model=unet2d", "model.network._target_=mine.Net", "~model.loss", "+model.loss={_target_: mine.Loss}"),
     *("+callbacks.count={_target_: mine.Count}", "~model.scheduler", "score_test=false"),
+    "+callbacks.case_metrics.own.false_ml={_target_: mine.false_ml, _partial_: true}",
     "+model.scheduler={_target_: torch.optim.lr_scheduler.OneCycleLR, _partial_: true, max_lr: 0.1, total_steps: 2}",
 ]
 
@@ -63,7 +68,10 @@ def test_own_parts_are_resumed_for_longer_and_by_others_only_when_they_say_so(he
     assert "best" not in config["callbacks"]
     assert "allow" not in config
     doors.train("resume=run", "score_test=true", cwd=here, env=own).check()
-    doors.evaluate("runs=[run]", "out=out", cwd=here, env=own).check()
+    scored = pd.read_csv(here / "run/cases.csv")
+    assert list(scored["false_ml"]) == pytest.approx(list(scored["fp"] * scored["voxel_volume_mm3"] / 1000))
+    doors.evaluate("runs=[run]", "out=out", "save_predictions=false", cwd=here, env=own).check()
+    assert [*pd.read_csv(here / "out/cases.csv")].count("false_ml") == 0, "it was not asked for there"
 
     other = own | {"XDG_STATE_HOME": str(here / "another user")}
     refused = doors.train("resume=copy", longer, "trainer.max_epochs=3", cwd=here, env=other)
