@@ -101,13 +101,16 @@ def _short_names(runs: Sequence[Nameable], told: Sequence[tuple[str, ...]]) -> d
     groups: dict[str, dict[str, list[Nameable]]] = {}  # name -> model -> runs
     for run, words in zip(runs, told, strict=True):
         groups.setdefault(run.name, {}).setdefault(" ".join([run.name, *words]), []).append(run)
-    short = {}
+    short: dict[str, str] = {}
     for models in groups.values():
         if len(models) > 1 and max(map(len, models)) > LONGEST:
             folders = _labels([run for own in models.values() for run in own])
-            for model, own in models.items():
-                more = f" and {len(own) - 1} more" if len(own) > 1 else ""
-                short[model] = f"{folders[own[0].folder]}{more}"
+            called = {
+                model: folders[own[0].folder] + (f" and {len(own) - 1} more" if len(own) > 1 else "")
+                for model, own in models.items()
+            }
+            if max(map(len, called.values())) < max(map(len, models)):  # a sweep's folders may hold the settings, too
+                short |= called
     return short
 
 

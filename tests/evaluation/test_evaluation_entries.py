@@ -100,6 +100,19 @@ def test_a_swept_setting_that_makes_a_long_name_gives_way_to_the_members_folder(
     ]
 
 
+def test_folders_that_are_longer_than_the_settings_do_not_take_their_place(variant):
+    members = [
+        member(variant(f"plane_{plane}_and_normalisation_{kind}"), view__plane=plane, view__normalize=kind)
+        for plane, kind in (("axial", "zscore_pixel"), ("coronal", "zscore_slice"))
+    ]
+    entries = entries_of([], members, evaluation_settings())
+    assert [entry.model for entry in entries] == [
+        "sgnet plane=axial normalize=zscore_pixel",
+        "sgnet plane=coronal normalize=zscore_slice",
+    ]
+    assert [entry.differs for entry in entries] == ["", ""]
+
+
 def test_trainings_that_differ_only_in_a_fourth_setting_are_never_averaged(variant):
     """Three words that tell others apart are alike for these two."""
     one, other = (
