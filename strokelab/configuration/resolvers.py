@@ -1,4 +1,4 @@
-"""What our yaml files may compute: ``${phantom_folder:}``, ``${groups:...}``, ``${unlike:a,b}``.
+"""What our yaml files may compute: ``${phantom_folder:}``, ``${groups:...}``, ``${comments:...}``, ``${unlike:a,b}``.
 
 Registered before anything is composed. A run folder's ``config.yaml`` holds results of these, never the expressions.
 """
@@ -6,11 +6,15 @@ Registered before anything is composed. A run folder's ``config.yaml`` holds res
 from __future__ import annotations
 
 import os
+import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+_COMMENT, _WIDTH = 40, 120  # columns of --help: where comments begin and end
 
 
 def register() -> None:
@@ -19,6 +23,7 @@ def register() -> None:
 
     OmegaConf.register_new_resolver("phantom_folder", _phantom_folder, replace=True)
     OmegaConf.register_new_resolver("groups", _groups, replace=True)
+    OmegaConf.register_new_resolver("comments", _comments, replace=True)
     OmegaConf.register_new_resolver("unlike", lambda one, other: bool(one != other), replace=True)
 
 
@@ -43,3 +48,20 @@ def _groups(*names: str) -> str:
     listed = sorted(set(loader.list_groups("")) - left_out) if len(left_out) > 1 else names
     options = {name: loader.get_group_options(name, ObjectType.CONFIG) for name in listed}
     return "\n".join(f"{name}: {', '.join(found)}" for name, found in options.items() if found)
+
+
+def _comments(config: str) -> str:
+    """Lines for ``--help``: each setting of a config itself, its default, and what the file says of it."""
+    from strokelab.configuration.composition import conf_folder
+
+    text = (conf_folder() / f"{config}.yaml").read_text(encoding="utf-8")
+    said = re.findall(r"^(\w+: .*?) +# (.+)$", text, flags=re.MULTILINE)
+    blank = " " * _COMMENT
+    lines = [
+        line
+        for setting, comment in said
+        for line in textwrap.wrap(
+            f"{setting:<{_COMMENT - 2}}  {comment}", _WIDTH, subsequent_indent=blank, break_on_hyphens=False
+        )
+    ]
+    return "\n".join(lines).replace("$", "$$")  # Hydra fills in names behind a single $

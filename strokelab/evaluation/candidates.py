@@ -37,6 +37,7 @@ class Candidate:
         overrides: that tell it from the sweep's other members.
         label: how tables call the run.
         model: how tables call its model, of which there may be several runs.
+        differs: settings that tell its model from its namesakes, where ``model`` does not say them.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Candidate:
     overrides: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
     model: str = ""
+    differs: str = ""
 
     @property
     def each(self) -> bool:
@@ -98,7 +100,7 @@ def candidates_of(
             )
     found = [_candidate(*one, checkpoint=checkpoint, allow=allow) for one in listed]
     names = names_of(found)
-    return [replace(one, label=own.label, model=own.model) for one, own in zip(found, names, strict=True)]
+    return [replace(one, **own._asdict()) for one, own in zip(found, names, strict=True)]
 
 
 def _candidate(

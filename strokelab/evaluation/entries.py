@@ -48,6 +48,7 @@ class Entry:
     cohort: Cohort
     label: str = ""  # how tables call the run
     model: str = ""  # how tables call the model, of which there may be several runs
+    differs: str = ""  # settings that tell the model from its namesakes, where ``model`` does not say them
     member: str = ""  # its name in the sweep; "" = named on the command line
     overrides: Mapping[str, str] = field(default_factory=dict)  # that tell it from the sweep's others
     members: tuple[Entry, ...] = ()  # the runs whose mean it is; () = a run
@@ -186,10 +187,7 @@ def intake_of(settings: Settings) -> dict[str, str]:
 
 def _named(entries: Sequence[Entry]) -> list[Entry]:
     """Entries with the names of runs and models that tables use."""
-    return [
-        replace(entry, label=names.label, model=names.model)
-        for entry, names in zip(entries, names_of(entries), strict=True)
-    ]
+    return [replace(entry, **names._asdict()) for entry, names in zip(entries, names_of(entries), strict=True)]
 
 
 def _refuse_folder_twice(entries: Sequence[Entry]) -> None:

@@ -108,6 +108,7 @@ def _material(outcome: Outcome, grey: GreyValues | None, cost: Mapping[str, floa
     return RunMaterial(
         name=entry.label,
         model=entry.model,
+        differs=entry.differs,
         published=entry.published,
         unlike=unlike_recipes(entry, parts),
         protocol=str(entry.settings.get("protocol") or ""),

@@ -312,6 +312,7 @@ def _tested(cell: Cell) -> CellFacts:
         seen_subjects=seen.subjects,
         lacking=cell.lacking,
         reason=cell.reason,
+        differs=run.differs,
     )
 
 

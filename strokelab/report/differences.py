@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from strokelab.metrics.profiles import METRICS
 from strokelab.report.cells import signed_number
-from strokelab.report.drawing import COLOURS, GREY, PALE, legend_below, new_figure
+from strokelab.report.drawing import COLOURS, GREY, PALE, broken, legend_below, new_figure
 from strokelab.report.material import Evaluation, finite
 from strokelab.report.pictures import Section, stored
 from strokelab.report.significance import comparisons
@@ -23,6 +23,7 @@ from strokelab.statistics.repeats import average_repeats
 ANCHOR, TITLE = "comparison", "Comparison of the models"
 MOST_PAIRS = 6
 _METRIC = "dice"
+_LETTERS = 36  # of a name in a line
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,13 @@ def difference_figure(pairs: Sequence[Difference], metric: str) -> Figure:
     """
     if not pairs:
         raise ValueError("no pair to draw")
-    figure, axes = new_figure(0.9 + 0.85 * len(pairs), width=6.2)
+    longest = max(len(name) for pair in pairs for name in (pair.first, pair.second))
+    letters = min(longest, _LETTERS)  # of the names beside the axes; both sides have them once more on one line
+    labels = [
+        f"{broken(pair.first, _LETTERS)}\n− {broken(pair.second, _LETTERS)}\n(n={pair.values.size})" for pair in pairs
+    ]
+    row_height = max(0.85, 0.17 * max(label.count("\n") + 1 for label in labels))
+    figure, axes = new_figure(0.9 + row_height * len(pairs), width=max(6.2, 1.5 + 0.185 * letters))
     reach = 1.08 * max(float(np.abs(pair.values).max()) for pair in pairs) or 1.0
     axes.axvline(0, color=GREY, linewidth=1.0)
     for row, pair in enumerate(pairs):
@@ -112,11 +119,11 @@ def difference_figure(pairs: Sequence[Difference], metric: str) -> Figure:
         axes.plot([pair.low, pair.high], [row + 0.25, row + 0.25], color="black", linewidth=2.2, solid_capstyle="butt")
         axes.plot([pair.mean], [row + 0.25], "D", color="white", markeredgecolor="black", markersize=6)
         better = METRICS[metric].higher_is_better
-        left, right = (pair.second, pair.first) if better else (pair.first, pair.second)
+        first, second = (pair.first, pair.second) if longest <= _LETTERS else ("the first", "the second")
+        left, right = (second, first) if better else (first, second)
         for text, x, side in ((f"← {left} better", 0.005, "left"), (f"{right} better →", 0.995, "right")):
             place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": side, "va": "center"}
             axes.text(x, row - 0.37, text, fontsize=7, color=GREY, parse_math=False, **place)
-    labels = [f"{pair.first}\n− {pair.second}\n(n={pair.values.size})" for pair in pairs]
     axes.set_yticks(range(len(pairs)), labels, parse_math=False)
     axes.set(ylim=(len(pairs) - 0.5, -0.52), xlim=(-reach, reach), xlabel=f"Difference in {METRICS[metric].title}")
     axes.grid(axis="x", color=PALE, linewidth=0.7)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ DASHES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 GREY, PALE = "#555555", "#dddddd"  # of reference lines and of the grid
 _FEWEST_TICKS, _MOST_TICKS = 3, 6
 _FIVE = 5  # times a power of the base, where the base is larger
-_LEGEND_LETTERS, _LEGEND_KEY = 80, 6  # letters that a legend holds in a row, and those that a line or mark takes
+_LEGEND_LETTERS, _LEGEND_KEY = 15.5, 6  # letters that a legend holds in an inch, and those that a line or mark takes
 _LEGEND_ROWS, _LEGEND_ROW = 6, 0.17  # rows that a figure has room for; height of a further one, inches
 WIDTH = 4.9  # inches of a figure: readable on a phone, two abreast on a desk
 
@@ -111,20 +112,23 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 3) -> No
     before = list(figure.legends)
     for legend in before:
         legend.remove()
-    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
-    fitting = max(1, _LEGEND_LETTERS // (longest + _LEGEND_KEY))
+    labels = [str(handle.get_label()) for handle in handles]
+    room = int(_LEGEND_LETTERS * figure.get_figwidth())
+    columns = min(columns, max(1, room // (max(map(len, labels), default=0) + _LEGEND_KEY)), max(len(labels), 1))
+    labels = [broken(label, room - _LEGEND_KEY) for label in labels]
     legend = figure.legend(
-        handles=list(handles),
-        loc="outside lower center",
-        ncols=min(columns, fitting, len(handles)),
-        fontsize=8,
-        frameon=False,
+        handles=list(handles), labels=labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
     )
-    rows = math.ceil(len(handles) / min(columns, fitting, max(len(handles), 1)))
+    rows = math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
     if not before and rows > _LEGEND_ROWS:  # the axes keep their size
         figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * (rows - _LEGEND_ROWS))
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name with dollar signs is a name
+
+
+def broken(name: str, letters: int) -> str:
+    """A name in lines of at most so many letters, broken between its words where it has some."""
+    return "\n".join(textwrap.wrap(name, letters, break_on_hyphens=False)) or name
 
 
 def png(figure: Figure, *, dpi: int = 220, photo: bool = False) -> bytes:

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from strokelab.report.drawing import WIDTH, new_figure
+from strokelab.report.drawing import WIDTH, broken, new_figure
 
 _DARK = 0.55  # of the scale: from here on letters are white
+_LETTERS = 36  # of a name in a line
 
 
 def heatmap(
@@ -31,9 +32,11 @@ def heatmap(
         label: of the scale.
         marked: (rows, columns) cells with a frame.
     """
-    longest = max(len(name) for name in rows)
+    rows, columns = ([broken(name, _LETTERS) for name in names] for names in (rows, columns))
+    longest = max(len(line) for name in rows for line in name.splitlines())
     width = max(WIDTH, 1.1 + 0.075 * longest + 0.85 * len(columns))
-    figure, axes = new_figure(1.3 + 0.42 * len(rows), width=width)
+    row_height = max(0.42, 0.15 * max(name.count("\n") + 1 for name in rows))
+    figure, axes = new_figure(1.3 + row_height * len(rows), width=width)
     axes.locator_params(axis="both", nbins=max(len(rows), len(columns)) + 1)
     image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor", parse_math=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 import pandas as pd
 
@@ -20,6 +22,18 @@ _SPLITS = {
     "FromFile": "from a file",
     "All": "all cases",
 }
+
+
+class Named(Protocol):
+    """A run, as far as its model's name goes."""
+
+    @property
+    def model(self) -> str:
+        """How tables call its model."""
+
+    @property
+    def differs(self) -> str:
+        """Settings that tell its model from its namesakes, where its name does not say them."""
 
 
 def case_table(evaluation: Evaluation, cases: pd.DataFrame) -> Table:
@@ -52,7 +66,7 @@ def case_table(evaluation: Evaluation, cases: pd.DataFrame) -> Table:
 
 
 def run_list(evaluation: Evaluation) -> Table:
-    """Where every number comes from."""
+    """Where every number comes from, and in what models differ whose names do not say it."""
     rows = tuple(
         (
             Cell(run.name, heading=True),
@@ -67,7 +81,12 @@ def run_list(evaluation: Evaluation) -> Table:
         for run in evaluation.runs
     )
     header = ("Run", "Model", "Trained on", "Split", "Training sites", "Seed", "Cases", "Folder")
-    return Table("Runs", header, rows, name="runs")
+    return Table("Runs", header, rows, notes=namesakes(evaluation.runs), name="runs")
+
+
+def namesakes(runs: Sequence[Named]) -> tuple[str, ...]:
+    """One line a model that a folder tells from its namesakes: the settings in which they differ."""
+    return tuple(dict.fromkeys(f"{run.model}: {run.differs}" for run in runs if run.differs))
 
 
 def member_list(evaluation: Evaluation) -> Table | None:

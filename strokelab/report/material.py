@@ -80,6 +80,7 @@ class RunMaterial:
     shared_overlays: tuple[Overlay, ...] = ()  # of cases that every model is shown on
     cost: Mapping[str, float] = field(default_factory=dict)  # columns of the paper's cost table, if measured
     probabilities: pd.DataFrame | None = None  # run, case, bin, lesion, healthy, mass: metrics.thresholds
+    differs: str = ""  # settings that tell ``model`` from its namesakes, where it does not say them
     published: str = ""  # what published tables call the model, where it is not ``model``
     unlike: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # table -> what its recipe has otherwise
     protocol: str = ""  # by whose training models of one table are compared, by its name in conf/protocol

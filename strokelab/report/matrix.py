@@ -13,6 +13,7 @@ from strokelab.files import natural_key
 from strokelab.report.cells import NOTHING, Cell, Table, between, count_cell, counted, further, listed, plain_number
 from strokelab.report.heatmap import heatmap
 from strokelab.report.html import write_page
+from strokelab.report.listings import namesakes
 from strokelab.report.material import Evaluation, digits, heading
 from strokelab.report.pictures import Section, file_name, stored
 from strokelab.report.significance import comparison_table, comparisons, with_nested_intervals
@@ -233,6 +234,7 @@ def _tested(matrix: Matrix) -> Table:
     notes = (
         "Seen: the subject of the case trained or validated; ATLAS v1.2 subjects are found in v2.0 by its metadata.",
         *(f"{name}: {words}." for name, words in matrix.datasets.items()),
+        *namesakes(matrix.tested),
     )
     return Table("Every run on every dataset", header, tuple(rows), notes=notes, name="tested")
 

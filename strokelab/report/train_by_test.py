@@ -33,6 +33,7 @@ class CellFacts:
         seen_subjects: how many subjects these are.
         lacking: how many cases lack its contrasts.
         reason: why it was tested on none; "" = it was.
+        differs: settings that tell its model from its namesakes, where ``model`` does not say them.
     """
 
     run: str
@@ -45,6 +46,7 @@ class CellFacts:
     seen_subjects: int = 0
     lacking: int = 0
     reason: str = ""
+    differs: str = ""
 
 
 @dataclass(frozen=True)

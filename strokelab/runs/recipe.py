@@ -66,15 +66,15 @@ def unlike(settings: Settings, recipe: Settings) -> tuple[str, ...]:
     return tuple(found)
 
 
-def differences_of(trainings: Sequence[Settings]) -> list[str]:
-    """Words that tell trainings of one name apart by what they are; ``""`` where they are of one recipe.
+def differences_of(trainings: Sequence[Settings]) -> list[tuple[str, ...]]:
+    """Every setting in which trainings of one name are not alike, as ``key=value``; none where they are of one recipe.
 
     Precision is left out: with ``auto`` it is the machine's choice.
     """
     leaves = [_facts(settings) for settings in trainings]
     names = dict.fromkeys(name for one in leaves for name in one)
     differing = [name for name in names if len({_text(one.get(name)) for one in leaves}) > 1]
-    return [" ".join(f"{_short(name)}={_text(one.get(name))}" for name in differing[:3]) for one in leaves]
+    return [tuple(f"{_short(name)}={_text(one.get(name))}" for name in differing) for one in leaves]
 
 
 def kind_of(settings: Settings) -> str:

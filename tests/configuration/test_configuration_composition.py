@@ -1,8 +1,13 @@
 """Composing, resolving, overriding and checking keys."""
 
+from string import Template
+
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from strokelab.configuration import check_keys, compose, conf_folder, plain
+from strokelab.configuration.resolvers import register
 from strokelab.errors import ConfigError
 
 
@@ -37,3 +42,15 @@ def test_unknown_keys_come_with_the_nearest_known_one():
         check_keys({"sede": 1}, ("seed", "name"), "here")
     with pytest.raises(ConfigError, match="remove it"):
         check_keys({"xyz": 1}, ("seed", "name"), "here")
+
+
+@pytest.mark.parametrize("door", ["train", "evaluate"])
+def test_help_has_each_setting_of_a_door_with_its_words(door):
+    register()
+    shown = Template(OmegaConf.create({"said": f"${{comments:{door}}}"}).said).substitute()  # as Hydra does
+    own = set(yaml.safe_load((conf_folder() / f"{door}.yaml").read_text())) - {"defaults", "hydra"}
+    told = {line.partition(":")[0]: line[40:] for line in shown.splitlines() if not line.startswith(" ")}
+    assert set(told) == own
+    assert all(told.values())
+    assert max(map(len, shown.splitlines())) <= 120
+    assert "${hydra:runtime.output_dir}" in shown

@@ -240,6 +240,34 @@ def test_equal_problems_are_gathered_and_errors_keep_all_their_files(tmp_path):
     assert all(case.images["T1w"].name in text for case in read_cases("atlas_v1", root))
 
 
+def test_errors_of_one_sentence_are_one_whatever_their_files_are_called(tmp_path):
+    root = tmp_path / ("a_long_folder_name_" * 6) / "c"
+    shape = (4, 5, 6)
+    for number in range(14):
+        place = root / "Site1" / f"0318{number:02}" / "t01"
+        write(place / f"0318{number:02}_t1w_deface_stx.nii.gz", np.full(shape, 3 + number))
+    report = check_cohort(root, "atlas_v1")
+    assert len({problem.message for problem in report.problems if problem.severity == "error"}) == 14
+    text = printed(report, width=100_000)
+    assert text.count("error: ") == 1
+    assert text.count("LesionSmooth") == 1
+    assert "    and 4 more\n" in text
+    assert "--json" in text
+
+
+def test_where_there_is_no_terminal_only_a_path_is_longer_than_a_line(tmp_path):
+    root = atlas_v1_indi(tmp_path / ("a_long_folder_name_" * 9))
+    for case in read_cases("atlas_v1", root)[:4]:
+        write(case.images["T1w"], np.zeros((4, 5, 6)))
+    report = check_cohort(root, "atlas_v1")
+    lines = printed(report, width=100_000).splitlines()
+    assert f"atlas_v1 in {root}" in lines, "a path is not cut"
+    assert {
+        f"    {problem.file.removeprefix(f'{root}/')}" for problem in report.problems if problem.severity == "error"
+    } <= {*lines}
+    assert not [line for line in lines if len(line) > 160 and str(root) not in line]
+
+
 def test_brackets_in_names_are_no_markup(tmp_path):
     root = own_folder(tmp_path / "[red]data")
     write(root / "labels" / "ann.nii.gz", mask())

@@ -62,6 +62,72 @@ def test_seeds_of_two_recipes_are_two_models(variant):
     assert [model for _, model in names([one, other])] == ["sgnet over=batch", "sgnet over=sample"]
 
 
+def trained_with(place, **trainer):
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    config["trainer"] |= trainer
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    return place
+
+
+LONG = {"max_epochs": 77, "limit_train_batches": 31, "gradient_clip_val": 0.125}
+
+
+def test_settings_that_make_a_long_name_give_way_to_folders_and_are_kept_beside_it(variant):
+    runs = [variant("a"), trained_with(variant("b", seed=1), **LONG)]
+    entries = entries_of([str(run) for run in runs], [], evaluation_settings())
+    assert [(entry.label, entry.model) for entry in entries] == [("sgnet a", "sgnet a"), ("sgnet b", "sgnet b")]
+    told = [entry.differs.split(", ") for entry in entries]
+    assert [len(words) for words in told] == [3, 3]
+    assert told[1] == [f"{key}={value}" for key, value in LONG.items()]
+
+
+def test_a_long_named_model_of_several_folds_is_called_by_its_first(variant):
+    recipe = [trained_with(variant(f"b{fold}", fold=fold), **LONG) for fold in range(3)]
+    found = names([variant("a0"), *recipe])
+    assert found[0] == ("sgnet a0", "sgnet a0")
+    assert found[1:] == [(f"sgnet b{fold}", "sgnet b0 and 2 more") for fold in range(3)]
+
+
+def test_a_swept_setting_that_makes_a_long_name_gives_way_to_the_members_folder(variant):
+    members = [
+        member(variant(name), model__loss__weights_of_all_classes=f"[{weight},{weight},{weight}]")
+        for name, weight in (("m0", 0.25), ("m1", 0.75))
+    ]
+    entries = entries_of([], members, evaluation_settings())
+    assert [entry.model for entry in entries] == ["sgnet m0", "sgnet m1"]
+    assert [entry.differs for entry in entries] == [
+        f"weights_of_all_classes=[{weight},{weight},{weight}]" for weight in (0.25, 0.75)
+    ]
+
+
+def test_folders_that_are_longer_than_the_settings_do_not_take_their_place(variant):
+    members = [
+        member(variant(f"plane_{plane}_and_normalisation_{kind}"), view__plane=plane, view__normalize=kind)
+        for plane, kind in (("axial", "zscore_pixel"), ("coronal", "zscore_slice"))
+    ]
+    entries = entries_of([], members, evaluation_settings())
+    assert [entry.model for entry in entries] == [
+        "sgnet plane=axial normalize=zscore_pixel",
+        "sgnet plane=coronal normalize=zscore_slice",
+    ]
+    assert [entry.differs for entry in entries] == ["", ""]
+
+
+def test_trainings_that_differ_only_in_a_fourth_setting_are_never_averaged(variant):
+    """Three words that tell others apart are alike for these two."""
+    one, other = (
+        trained_with(variant("a"), **LONG),
+        trained_with(variant("b", seed=1), **LONG | {"accumulate_grad_batches": 9}),
+    )
+    found = [model for _, model in names([one, other, variant("c", seed=2)])]
+    assert len(set(found)) == 3
+
+
+def test_folders_of_one_name_are_told_apart_by_those_above(variant):
+    one, other = variant("first/run"), variant("second/run", seed=1)
+    assert [label for label, _ in names([one, other])] == ["sgnet first/run", "sgnet second/run"]
+
+
 def test_runs_named_one_by_one(variant):
     one, other, third = variant("a"), variant("b", seed=1), variant("c", name="unet2d")
     assert names([one, third]) == [("sgnet", "sgnet"), ("unet2d", "unet2d")]

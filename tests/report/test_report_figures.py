@@ -1,14 +1,21 @@
 import dataclasses
 import io
+import itertools
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
+from report_material import case_row
 
+from strokelab.report.differences import difference_figure, foremost, paired_differences
 from strokelab.report.drawing import pdf, png
 from strokelab.report.figures import box_plots, box_values, size_scatter
 from strokelab.report.grey_values import grey_value_figure
+from strokelab.report.heatmap import heatmap
 from strokelab.report.sections import MOST_OVERLAYS, overlay_section, picture_sections
 from strokelab.report.training import chance_of, curves, epoch_values, site_accuracy
 
@@ -164,3 +171,44 @@ def test_names_with_dollar_signs_are_names():
     cases = pd.DataFrame({"case": ["a"], "site": ["$x"], "model": ["$\\frac$"], "dice": [0.5], "lesion_ml": [1.0]})
     assert png(box_plots(cases, "dice"))
     assert png(size_scatter(cases))
+
+
+def inside(figure):
+    """No name in a figure is cut at its edges, and no axes are lost."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FigureCanvasAgg(figure).draw()
+    written = [text for text in figure.findobj(Text) if any(map(str.isalpha, text.get_text()))]
+    boxes = {text.get_text(): text.get_window_extent() for text in written}
+    page = figure.bbox
+    assert not [text for text, box in boxes.items() if box.x0 < page.x0 - 1 or box.x1 > page.x1 + 1]
+    return figure
+
+
+@pytest.mark.parametrize("letters", [30, 90])
+def test_six_runs_with_long_names_are_readable(letters):
+    names = [f"tiny3d {'a_long_folder_of_a_run' * 4}"[: letters - 2] + f"_{number}" for number in range(6)]
+    rows = [
+        case_row(f"c{case}", "1", 0.1 + 0.1 * number + 0.02 * case, run=name, lesion_ml=2.0 + case) | {"model": name}
+        for number, name in enumerate(names)
+        for case in range(4)
+    ]
+    cases = pd.DataFrame(rows)
+    pairs = foremost(paired_differences(cases, "dice"), cases, "dice")
+    boxes, scatter, pairwise, heat = map(
+        inside,
+        (
+            box_plots(cases, "dice"),
+            size_scatter(cases),
+            difference_figure(pairs, "dice"),
+            heatmap(np.full((6, 2), 0.5), names, ["atlas_v1", "isles2015_siss"], label="Dice"),
+        ),
+    )
+    shown = [text.get_text().replace("\n", "").replace(" ", "") for text in boxes.legends[0].get_texts()]
+    assert shown == [*(name.replace(" ", "") for name in names), "mean"], "no name is cut"
+    for figure in (boxes, scatter, pairwise, heat):
+        assert figure.axes[0].get_window_extent().width > 0.4 * figure.bbox.width
+    sides = [text.get_window_extent() for text in pairwise.axes[0].texts]
+    assert all(left.x1 < right.x0 for left, right in zip(sides[::2], sides[1::2], strict=True))
+    labels = [label.get_window_extent() for label in pairwise.axes[0].get_yticklabels()]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(labels))

@@ -1,5 +1,7 @@
 """The page of a matrix from a table written by hand: means, intervals, reasons, files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,6 +81,13 @@ def test_the_page_and_its_files(board, tmp_path):
     assert not (tmp_path / "tables/comparisons_b.csv").exists(), "one model alone"
     assert {"matrix.png", "matrix.pdf"} == {path.name for path in (tmp_path / "figures").iterdir()}
     assert pd.read_csv(tmp_path / "matrix.csv").query("metric == 'dice'")["estimate"].max() == pytest.approx(0.7)
+
+
+def test_what_tells_runs_called_by_their_folders_apart_is_said_once(board, tmp_path):
+    tested = tuple(replace(one, differs="max_epochs=77, gamma=2") for one in board.tested if one.model == "sgnet")
+    page = write_matrix(replace(board, tested=(*board.tested[:3], *tested)), tmp_path).read_text()
+    assert page.count("sgnet: max_epochs=77, gamma=2") == 1
+    assert "text-overflow: ellipsis" not in page, "a table that can be sorted cuts the name that tells runs apart"
 
 
 def test_a_matrix_without_a_single_number_still_says_why(tmp_path):

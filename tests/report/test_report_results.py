@@ -8,6 +8,7 @@ import pytest
 from report_material import ONLY_DICE, case_row, case_table, evaluation_of, scored_run
 
 from strokelab.metrics.thresholds import count_probabilities, to_rows
+from strokelab.report.listings import run_list
 from strokelab.report.material import ListedMember, RunMaterial
 from strokelab.report.tables import lead, measure, page_tables
 
@@ -139,6 +140,12 @@ def test_several_seeds_count_once_each_and_are_listed():
     assert "A case that several runs of a model (seeds) evaluated counts once for every run." in found["results"].notes
     assert column(found["by_run"], "Dice ↑") == {"m 0": "0.562 ± 0.235", "m 1": "1.562 ± 0.235"}
     assert "seeds 0, 1" in lead(evaluation)[0]
+
+
+def test_runs_called_by_their_folders_have_their_settings_once_under_the_list_of_runs():
+    told = dataclasses.replace(scored_run("m a", TEN), differs="max_epochs=77, gamma=2")
+    folds = [dataclasses.replace(told, name=name) for name in ("m a", "m b")]
+    assert run_list(evaluation_of(*folds, scored_run("n", TEN))).notes == ("m a: max_epochs=77, gamma=2",)
 
 
 def test_sites_without_a_name_are_unknown_and_no_site_to_average_over():

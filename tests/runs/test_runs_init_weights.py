@@ -131,13 +131,13 @@ def test_recipes_are_told_apart_by_what_they_started_from_but_for_folds_and_seed
     starts = [
         {**base, "init_weights": {"source": kind_of(one), "weights": str(n)}} for n, one in enumerate((base, fold))
     ]
-    assert differences_of(starts) == ["", ""]
-    assert differences_of([base, starts[0]]) == ["source=none", f"source={kind_of(base)}"]
+    assert differences_of(starts) == [(), ()]
+    assert differences_of([base, starts[0]]) == [("source=none",), (f"source={kind_of(base)}",)]
 
 
 def test_schedules_of_steps_have_another_length_in_each_fold():
     base = asked(None, "/run", **{"+model.scheduler_interval": "step"})
     one, two = ({**base, "model": {**base["model"], "scheduler": {"total_iters": n}}} for n in (100, 110))
-    assert differences_of([one, two]) == ["", ""]
+    assert differences_of([one, two]) == [(), ()]
     two["model"] = {**two["model"], "scheduler_interval": "epoch"}
-    assert differences_of([one, two]) != ["", ""]
+    assert differences_of([one, two]) != [(), ()]

@@ -86,22 +86,22 @@ def test_mapping_is_its_plan_and_mixed_precision():
 
 def test_trainings_of_one_name_are_told_apart_by_what_they_are(unet):
     longer = changed(unet, "trainer.max_epochs", 80)
-    assert differences_of([unet, unet]) == ["", ""]
-    assert differences_of([unet, longer]) == ["max_epochs=50", "max_epochs=80"]
+    assert differences_of([unet, unet]) == [(), ()]
+    assert differences_of([unet, longer]) == [("max_epochs=50",), ("max_epochs=80",)]
     seeds = [unet, changed(unet, "seed", 3), changed(unet, "split.fold", 2), changed(unet, "trainer.precision", "auto")]
-    assert differences_of(seeds) == [""] * 4
+    assert differences_of(seeds) == [()] * 4
     older = {key: value for key, value in unet.items() if key not in ("stages", "init_weights")}
-    assert differences_of([unet, older]) == ["", ""], "a member of a sweep that was begun before these settings"
+    assert differences_of([unet, older]) == [(), ()], "a member of a sweep that was begun before these settings"
     assert kind_of(unet) == kind_of(older)
     words = differences_of([unet, changed(unet, "cohort.cases.val", 20)])
-    assert words == ["validation=false", "validation=true"]
+    assert words == [("validation=false",), ("validation=true",)]
 
 
 def test_mirrored_channels_that_are_off_are_what_older_runs_lack(unet):
     older = copy.deepcopy(unet)
     del older["view"]["preparation"]["mirror"]
     assert kind_of(unet) == kind_of(older)
-    assert set(differences_of([unet, older])) == {""}
+    assert set(differences_of([unet, older])) == {()}
     mirrored = changed(unet, "view.preparation.mirror.enabled", True)
     assert kind_of(mirrored) != kind_of(unet)
     assert unlike(mirrored, plain(compose("train", ["experiment=sgnet_raw_unet2d"])))
@@ -116,6 +116,6 @@ def test_folds_differ_in_their_steps_and_are_of_one_recipe(unet):
         model = {**unet["model"], **rates, "scheduler_interval": interval}
         return {**unet, "model": model, "stages": {"first": stage, "second": {}}}
 
-    assert differences_of([fold(182), fold(181)]) == ["", ""]
+    assert differences_of([fold(182), fold(181)]) == [(), ()]
     assert kind_of(fold(182)) == kind_of(fold(181))
     assert all(differences_of([fold(182, "epoch"), fold(182, "epoch", epochs=100)]))

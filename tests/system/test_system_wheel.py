@@ -58,8 +58,10 @@ def test_hydra_s_flags_reach_both_doors_in_their_order(wheel, tmp_path):
     job = called(wheel, tmp_path, "train", "--config-dir", "my_conf", "experiment=mine", "--cfg", "job")
     assert "seed: 41" in job
     listed = called(wheel, tmp_path, "evaluate", "--help")
-    groups = [line.partition(":")[0] for line in listed.partition("== Config ==")[0].splitlines() if ": " in line]
+    groups = [line.partition(":")[0] for line in listed.partition("== Settings ==")[0].splitlines() if ": " in line]
     assert groups == ["data", "postprocess", "ensemble", "logger"]
+    assert "runs: []" in listed
+    assert "folders of sweeps (train.py -m)" in listed, "a setting has the words of its file"
 
 
 def test_a_job_starts_its_member_through_the_package(wheel, tmp_path):
