@@ -65,7 +65,7 @@ def score(wait: Callable[[], None], run_folder: str, store: str) -> Answer:
     stored = PreparedStore(store).prepare(cases, run.view.preparation, progress=False)
     wait()
     watch = Watch()
-    scores = score_cases(run, cases, stored, progress=False)
+    scores = score_cases(run, cases, stored, phantom=bool(cohort["phantom"]), progress=False)
     write_scores(scores, run.folder / runs.CASES, run.folder / runs.PROBABILITIES)
     assert not scores.cases["error"].any(), scores.cases["error"].tolist()
     return {**watch.read(), "cases": len(cases)}
