@@ -16,13 +16,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-import strokelab
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.resources import out_of_memory
 
 _FULL = "HYDRA_FULL_ERROR=1 before the command shows the whole traceback"
 _TORCH = Path(torch.__file__).parent
-_LIBRARIES = (_TORCH, Path(strokelab.__file__).parent, Path(sysconfig.get_path("stdlib")))
+_LIBRARIES = (_TORCH, Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
 
 
 def loss_of(loss: nn.Module, network: nn.Module, image: Tensor, logits: Any, *compared: Tensor) -> Tensor:
