@@ -92,6 +92,8 @@ def test_a_batch_of_one_is_no_broadcast():
         (lambda logits: None, "a NoneType"),
         (lambda logits: (logits, logits), "a tuple of logits, of which DiceLoss raises"),
         (lambda logits: logits.flatten(1), "logits (6, 384)"),
+        (lambda logits: logits[:3], "logits (3, 1, 16, 24)"),
+        (lambda logits: logits.sum(), "logits ()"),
     ],
 )
 def test_what_is_no_tensor_of_maps_is_named(form, found):
@@ -112,6 +114,12 @@ def test_several_logits_are_those_of_training_alone():
     assert model.training_step(batch_of(), 0)["loss"].isfinite()
     model.eval()
     assert error_of(model, step="validation_step").found.startswith("a list")
+
+
+def test_the_finest_of_several_logits_is_as_long_as_the_target():
+    network = Gives(lambda logits: [logits[..., ::2], logits[..., ::4]])
+    network.deep_supervision = True  # each would be compared with a target brought down to it
+    assert error_of(build(False, False, False, network=network)).found.startswith("logits (6, 1, 16, 12)")
 
 
 @pytest.mark.parametrize("step", ["training_step", "validation_step"])
