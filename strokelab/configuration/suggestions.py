@@ -58,6 +58,9 @@ def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
         sign, key, value = parts[item]
         if key.startswith("hydra") or not value:
             continue
+        if not sign and "_target_" in value and (whole := _replaced(config_name, choices, key, value)):
+            lines.append(f"{item}: to replace the whole section: {whole}")
+            continue
         if key in groups:
             good = all(option in groups[key] for option in value[1:].strip("[]").split(","))
             found = iter(()) if good else _options(key, value[1:], groups)
@@ -71,6 +74,14 @@ def suggestions(config_name: str, overrides: Sequence[str]) -> list[str]:
         if near:
             lines.append(f"{item}: did you mean {word(near)}?")
     return lines
+
+
+def _replaced(config_name: str, choices: Sequence[str], key: str, value: str) -> str:
+    """The words that put a class in the place of another, whose settings it does not have; "": not needed, or wrong."""
+    words = [f"~{key}", f"+{key}{value}"]
+    if _composes(config_name, [*choices, f"{key}{value}"]) or not _composes(config_name, [*choices, *words]):
+        return ""
+    return " ".join(map(word, words))
 
 
 def _parts(item: str) -> tuple[str, str, str]:
