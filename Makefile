@@ -42,7 +42,7 @@ docs: $(STAMP)
 
 docs-test: $(STAMP)
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
-	OMP_NUM_THREADS=1 $(PY) -m pytest --quiet docs_site/checks
+	OMP_NUM_THREADS=1 $(PY) -m pytest --quiet docs_site/checks tests/system/test_system_own_parts.py
 
 clean:
 	rm -rf $(VENV) demo outputs multirun site

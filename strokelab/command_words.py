@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def word(text: Any) -> str:
 
 
 def value(item: Any) -> str:
-    """A value as Hydra reads it: texts quoted where they must be, lists in brackets."""
+    """A value as Hydra reads it: texts quoted where they must be, lists in brackets, settings in braces."""
+    if isinstance(item, Mapping):
+        return f"{{{','.join(f'{key}:{value(each)}' for key, each in item.items())}}}"
     if isinstance(item, (list, tuple)):
         return f"[{','.join(map(value, item))}]"
     if item is None or isinstance(item, bool):

@@ -30,6 +30,12 @@ class Memory:
         return f"{self.free / 2**30:.1f} of {self.total / 2**30:.1f} GiB free"
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had: of the machine or of a device, in any process."""
+    words = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in words or "out of memory" in words
+
+
 def cores(processes: int = 1) -> int:
     """Cores for each of ``processes`` processes of a training on this machine; at least 1.
 

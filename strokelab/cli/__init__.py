@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 
@@ -47,11 +48,13 @@ __all__ = [
 
 
 def main() -> None:
-    """Run the command; a user's mistake ends with its message and status 1."""
+    """Run the command; a user's mistake ends with its message and status 1, its traceback where the variable asks."""
     plain_warnings()
     try:
         app()
     except StrokelabError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as the doors, which have raised it then
+            raise
         voice = terminal.console(stderr=True) if "--json" in sys.argv else console  # there stdout is JSON alone
         voice.print(f"[bold red]{type(error).__name__}[/] ", end="")
         voice.print(str(error), markup=False, highlight=False, soft_wrap=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from strokelab.command_words import value, word
 from strokelab.errors import ConfigError
 
 
@@ -19,26 +20,37 @@ def check_arguments(settings: Mapping[str, Any]) -> None:
     """
     for path, node in _targets(settings, ""):
         known = parameters(node["_target_"], path)
-        for key in node:
-            if known is None or key in known or str(key).startswith("_"):
-                continue
-            slip = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.8)
-            if not slip and (experiment := _experiment()) and not _is_typed(f"{path}.{key}"):
-                others = [f"~{path}.{name}" for name in node if name not in known and not str(name).startswith("_")]
-                raise ConfigError(
-                    f"{path}.{key}",
-                    found=f"a setting of experiment={experiment} that {_choice(path, node)} does not have",
-                    expected=f"another {path}, or none of the experiment's settings for its own",
-                    remedy=f"add {' '.join(others)} to the command, which takes them out again, or leave "
-                    f"{path}=... to the experiment",
-                )
-            near = difflib.get_close_matches(str(key), sorted(known), n=1)
-            raise ConfigError(
-                f"{path}.{key}",
-                found=f"a setting that {node['_target_']} does not know",
-                expected=f"some of {', '.join(sorted(known))}",
-                remedy=f"did you mean {path}.{near[0]}?" if near else "remove it",
-            )
+        surplus = [str(key) for key in node if known is not None and key not in known and str(key)[:1] != "_"]
+        if surplus:
+            raise _unknown(path, node, surplus, sorted(known or ()))
+
+
+def _unknown(path: str, node: Mapping[str, Any], surplus: Sequence[str], known: Sequence[str]) -> ConfigError:
+    """Settings that a class does not take: a slip, or what stood there for another class."""
+    slips = {key: near for key in surplus if (near := difflib.get_close_matches(key, known, n=1, cutoff=0.8))}
+    key = surplus[0]
+    if key not in slips and (experiment := _experiment()) and not _is_typed(f"{path}.{key}"):
+        others = " ".join(f"~{path}.{name}" for name in surplus)
+        return ConfigError(
+            f"{path}.{key}",
+            found=f"a setting of experiment={experiment} that {_choice(path, node)} does not have",
+            expected=f"another {path}, or none of the experiment's settings for its own",
+            remedy=f"add {others} to the command, which takes them out again, or leave {path}=... to the experiment",
+        )
+    key = next(iter(slips), key)
+    near = slips.get(key) or (difflib.get_close_matches(key, known, n=1) if len(surplus) == 1 else [])
+    named = "a setting" if near or len(surplus) == 1 else f"settings ({', '.join(surplus)})"
+    remedy = f"did you mean {path}.{near[0]}?" if near else "remove it"
+    if not near and "." in path and "[" not in path and not _is_typed(f"{path}.{key}"):
+        kept = {name: item for name, item in node.items() if name not in surplus}
+        whole = f"{word(f'~{path}')} {word(f'+{path}={value(kept)}')}"  # Hydra cannot take a ??? out by its name
+        remedy = f"replace the whole section: add {whole} to the command, with what else {path} is to have"
+    return ConfigError(
+        path if named != "a setting" else f"{path}.{key}",
+        found=f"{named} that {node['_target_']} does not know",
+        expected=f"some of {', '.join(known)}",
+        remedy=remedy,
+    )
 
 
 def _experiment() -> str:
@@ -52,6 +64,8 @@ def _experiment() -> str:
 def _is_typed(key: str) -> bool:
     from hydra.core.hydra_config import HydraConfig
 
+    if not HydraConfig.initialized():
+        return False
     return any(item.lstrip("+").startswith(f"{key}=") for item in HydraConfig.get().overrides.task)
 
 

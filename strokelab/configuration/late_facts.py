@@ -7,7 +7,7 @@ network is not the patch of the plan.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from strokelab.configuration.composition import Settings
@@ -69,6 +69,7 @@ def bind(settings: Settings, facts: Mapping[str, Any], *, at: str = "", partly: 
     Raises:
         ConfigError: a ``???`` is left for which there is no fact, or whose fact is None.
     """
+    missing: list[str] = []
 
     def fill(node: Any, path: str) -> Any:
         if isinstance(node, Mapping):
@@ -77,19 +78,43 @@ def bind(settings: Settings, facts: Mapping[str, Any], *, at: str = "", partly: 
             return [fill(value, f"{path}[{index}]") for index, value in enumerate(node)]
         if node == MISSING:
             fact = facts.get(fact_of(path) or "")
-            if fact is None and partly:
-                return node
             if fact is None:
-                raise ConfigError(
-                    path,
-                    found="no value",
-                    expected="a value on the command line, or one that the data give",
-                    remedy=f"add {path}=... to the command; facts known from the data: {sorted(facts)}",
-                )
+                missing.append(path)
+                return node
             return _plain(fact)
         return node
 
-    return cast(Settings, fill(settings, at))
+    filled = cast(Settings, fill(settings, at))
+    if missing and not partly:
+        raise _without_value(missing, facts)
+    return filled
+
+
+def _without_value(missing: Sequence[str], facts: Mapping[str, Any]) -> ConfigError:
+    """Settings that neither the command nor the data give; all of them at once."""
+    plannable = any(fact_of(path) in PLANNED for path in missing)
+    planned = ", or let the cohort's geometry decide: '++planner={_target_:strokelab.planning.Planner}'"
+    files = sorted({file for path in missing if (file := _file_of(path))})
+    explained = f"; what each takes: {', '.join(files)}, with an example in docs/own_parts.md" if files else ""
+    return ConfigError(
+        ", ".join(missing),
+        found="no value",
+        expected="a value on the command line, or one that the data give",
+        remedy=f"add {' '.join(f'{path}=...' for path in missing)} to the command{planned if plannable else ''}"
+        f"{explained}; facts known from the data: {', '.join(sorted(facts)) or 'none'}",
+    )
+
+
+def _file_of(path: str) -> str:
+    """The file of strokelab's that the section of a setting is from, e.g. conf/view/nnunet.yaml; "": not known."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from strokelab.configuration.composition import conf_folder
+
+    section = _STAGE.sub("", path).partition(".")[0]
+    option = HydraConfig.get().runtime.choices.get(section) if HydraConfig.initialized() else None
+    file = f"{section}/{option}.yaml"
+    return f"conf/{file}" if option and (conf_folder() / file).is_file() else ""
 
 
 def open_facts(settings: Any, at: str) -> set[str]:

@@ -80,6 +80,9 @@ def suggestions(config_name: str, overrides: Sequence[str], folder: Path | None 
         sign, key, value = parts[item]
         if key.startswith("hydra") or not value:
             continue
+        if not sign and "_target_" in value and (whole := _replaced(config_name, choices, key, value)):
+            lines.append(f"{item}: to replace the whole section: {whole}")
+            continue
         if key in groups:
             good = all(option in groups[key] for option in value[1:].strip("[]").split(","))
             found = iter(()) if good else _options(key, value[1:], groups)
@@ -101,6 +104,14 @@ def _groups(root: Path) -> dict[str, list[str]]:
     """The options of each folder below a tree of yaml files."""
     folders = [place for place in root.rglob("*") if place.is_dir()]
     return {str(place.relative_to(root)): sorted(path.stem for path in place.glob("*.yaml")) for place in folders}
+
+
+def _replaced(config_name: str, choices: Sequence[str], key: str, value: str) -> str:
+    """The words that put a class in the place of another, whose settings it does not have; "": not needed, or wrong."""
+    words = [f"~{key}", f"+{key}{value}"]
+    if _composes(config_name, [*choices, f"{key}{value}"]) or not _composes(config_name, [*choices, *words]):
+        return ""
+    return " ".join(map(word, words))
 
 
 def _parts(item: str) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -10,7 +11,10 @@ from strokelab.contract import Batch
 from strokelab.data.loaders import batch_loader
 from strokelab.data.samples import SampleSet
 from strokelab.data.worker_count import Workers, fitting_workers
+from strokelab.errors import DataWarning
 from strokelab.sampling.order import EpochBatchSampler, Order
+
+_MORE_STEPS = 4  # of an epoch, where one batch holds more than all of it
 
 
 def served(
@@ -42,6 +46,8 @@ def served(
 
     Raises:
         ConfigError: no step comes out of these numbers, or workers cannot be started.
+
+    Warns where a batch of the training is larger than its epoch.
     """
     batches = EpochBatchSampler(
         len(samples),
@@ -56,6 +62,8 @@ def served(
     )
     if resumed is not None:
         batches.resume(*resumed)
+        if trainer and trainer.is_global_zero:
+            _warn_one_step(len(samples), batches)
     count, reason = fitting_workers(
         workers,
         samples.sample_bytes * -(-batch_size // batches.world_size),
@@ -64,3 +72,15 @@ def served(
         useful=useful,
     )
     return batch_loader(samples, batches, workers=count), reason
+
+
+def _warn_one_step(samples: int, batches: EpochBatchSampler) -> None:
+    """Say that a batch is larger than an epoch, so that each epoch is one step, where a smaller one makes more."""
+    smaller = max(batches.world_size, samples // _MORE_STEPS)
+    if samples < batches.batch_size and samples > smaller:
+        warnings.warn(
+            f"an epoch has {samples} training samples, fewer than a batch of {batches.batch_size}: each epoch is one "
+            f"optimiser step. data.batch_size={smaller} makes {-(-samples // smaller)} of it.",
+            DataWarning,
+            stacklevel=2,
+        )

@@ -27,6 +27,7 @@ from strokelab.distributed import gathered, own
 from strokelab.losses.deep_supervision import DeepSupervision
 from strokelab.metrics.validation import Validated, measured
 from strokelab.models.epoch_means import EpochMeans
+from strokelab.models.output import explained, loss_of
 from strokelab.models.parts import Adversary, Alternating, HemisphereSplit, Standardizer, adversary_of, judged
 from strokelab.models.parts import UShaped as UShaped
 from strokelab.models.parts import u_shaped as u_shaped
@@ -149,25 +150,27 @@ class Segmenter(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Loss of one batch; with an adversary also ``site_loss`` and ``site_confusion`` for its callback."""
         halves = self.condition(batch)
-        if (alternating := self.alternating) is not None:
-            outputs, segmentation_loss = alternating.learn(self, halves, batch_idx)
-        else:
-            outputs = {}
-            if self.adversary is None:
-                logits = self.network(halves["image"])
+        with explained(self.network, image := halves["image"]):
+            if (alternating := self.alternating) is not None:
+                outputs, segmentation_loss = alternating.learn(self, halves, batch_idx)
             else:
-                seen = judged(self.adversary, self.network, halves["image"], halves["site"])
-                logits, outputs["site_loss"], outputs["site_confusion"] = seen
-            segmentation_loss = self.loss(logits, *compared(halves))
-            outputs["loss"] = segmentation_loss + outputs.get("site_loss", 0.0)
+                outputs = {}
+                if self.adversary is None:
+                    logits = self.network(image)
+                else:
+                    seen = judged(self.adversary, self.network, image, halves["site"])
+                    logits, outputs["site_loss"], outputs["site_confusion"] = seen
+                segmentation_loss = loss_of(self.loss, self.network, image, logits, *compared(halves))
+                outputs["loss"] = segmentation_loss + outputs.get("site_loss", 0.0)
         self._note(outputs, segmentation_loss, samples=len(batch["image"]))
         return outputs
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Show one batch to the validation metrics; sites play no part."""
         halves = self.condition(batch)
-        logits = self.network(halves["image"])
-        loss = self.loss(logits, *compared(halves))
+        with explained(self.network, image := halves["image"]):
+            logits = self.network(image)
+        loss = loss_of(self.loss, self.network, image, logits, *compared(halves))
         target, *labelled = compared(batch)
         maps = logits, probability(logits)
         logits, scores = maps if self.hemispheres is None else (self.hemispheres.join(each) for each in maps)
@@ -191,7 +194,9 @@ class Segmenter(L.LightningModule):
         image = image.to(torch.promote_types(image.dtype, weights))  # of a training in double precision
         with evaluation_mode(self), torch.no_grad():
             halves = self.condition({"image": image, "brain": brain})
-            scores = probability(self.network(halves["image"]))
+            with explained(self.network, halves["image"]):
+                logits = self.network(halves["image"])
+            scores = probability(logits)
         return scores if self.hemispheres is None else self.hemispheres.join(scores)
 
     def configure_optimizers(self) -> Any:

@@ -27,6 +27,7 @@ from strokelab.distributed import summed
 from strokelab.errors import ConfigError
 from strokelab.losses.site import confusion_loss, domain_loss
 from strokelab.models.adversary import UNKNOWN_SITE, check_sites, confusion_counts
+from strokelab.models.output import loss_of
 from strokelab.models.parts import DecoderShown, u_shaped
 from strokelab.models.segmenter import Segmenter, compared
 from strokelab.networks.domain_head import DomainHead
@@ -191,8 +192,9 @@ class Unlearning(nn.Module):
         site: Tensor = batch["site"]
         groups = torch.arange(UNKNOWN_SITE, self.n_sites, device=site.device)
         members = site[None] == groups[:, None]  # (K + 1, B)
+        known = compared(batch)
         losses = [
-            module.loss(_of(logits, chosen), *(each[chosen] for each in compared(batch)))
+            loss_of(module.loss, module.network, batch["image"], _of(logits, chosen), *(each[chosen] for each in known))
             for chosen, count in zip(members, summed(members.sum(dim=1)).tolist(), strict=True)
             if count
         ]

@@ -29,7 +29,7 @@ from strokelab.runs.training_scans import write_training_scans
 from strokelab.scoring.kept import forget
 from strokelab.training import boards
 from strokelab.training.ending import recorded_end, stoppable
-from strokelab.training.fitting import Fit, built, counted_steps, facts_of
+from strokelab.training.fitting import Fit, built, counted_steps, facts_of, within_memory
 from strokelab.training.length import schedule_facts
 from strokelab.training.logged import check_logged
 from strokelab.training.planning import Planned, plan_for, plan_kept, planned
@@ -179,7 +179,8 @@ def _train(start: Start, claim: ExitStack) -> float | None:
 def _fit(settings: Settings, fit: Fit, datamodule: CohortDataModule) -> None:
     if fit.stage.name:
         console.print(told_of_stage(settings, fit.settings, fit.stage), markup=False, highlight=False, soft_wrap=True)
-    fit.trainer.fit(fit.model, datamodule=datamodule, ckpt_path=fit.checkpoint, weights_only=True)
+    with within_memory(fit.settings, fit.stage):
+        fit.trainer.fit(fit.model, datamodule=datamodule, ckpt_path=fit.checkpoint, weights_only=True)
     if fit.point.ended and not fit.point.stays_ended:
         what = f"Stage {fit.stage.name}" if fit.stage.name else "Training"
         console.print(f"{what} ended early {told(fit.point.ended)}.", markup=False, highlight=False, soft_wrap=True)

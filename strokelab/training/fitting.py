@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from strokelab.callbacks.stage import Stage
 from strokelab.configuration import Settings, build
 from strokelab.contract import CURVES_ONLY
 from strokelab.data.datamodule import CohortDataModule
+from strokelab.errors import ConfigError
+from strokelab.resources import memory, out_of_memory
 from strokelab.seeding import seed_of
 from strokelab.training.alternating import with_unused_parameters
 from strokelab.training.length import interval_of, length_of, steps_per_epoch
@@ -97,3 +100,30 @@ def counted_steps(settings: Settings, datamodule: CohortDataModule) -> int | Non
     """Optimiser steps of an epoch where the schedule counts them; None: nothing asks for them."""
     counted = settings["model"].get("scheduler") and interval_of(settings) == "step"
     return steps_per_epoch(settings, datamodule) if counted else None
+
+
+@contextmanager
+def within_memory(settings: Settings, stage: Stage) -> Iterator[None]:
+    """Say of memory that could not be had in a training, of the machine or of a GPU, what takes less of it.
+
+    Args:
+        settings: of the stage that is trained inside.
+        stage: whose settings they are.
+
+    Raises:
+        ConfigError: memory was asked for that is not there.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        batch = int(settings["data"]["batch_size"])
+        key = f"++stages.{stage.name}.data.batch_size" if stage.name else "data.batch_size"
+        fewer = f"set {key}={batch // 2}, or " if batch > 1 else ""
+        raise ConfigError(
+            "memory of a training step",
+            found=f"too little for {batch} samples: {(str(error).strip().splitlines() or ['MemoryError'])[0]}",
+            expected=f"a step that fits (this machine: {memory()})",
+            remedy=f"{fewer}give smaller samples (view.sampler.patch, view.preparation.crop) or a smaller network",
+        ) from error

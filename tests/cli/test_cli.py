@@ -38,6 +38,9 @@ def test_a_user_s_mistake_is_a_message_and_status_1(monkeypatch, capsys):
     assert "long/file.nii.gz\n" in shown, "paths are not broken, so that they can be copied"
     assert "[red]x" in shown, "brackets in names are no markup"
     assert "a[b]" in shown
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(DataError):  # with its traceback, as the doors
+        cli.main()
 
 
 def test_our_own_mistakes_keep_their_traceback(monkeypatch):

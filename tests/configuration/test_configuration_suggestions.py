@@ -68,3 +68,13 @@ def test_a_run_that_goes_on_has_settings_of_its_own():
     assert suggestions("train", ["resume=run", "trainer.gradient_clip_val=1"]) == []
     assert suggestions("evaluate", ["+metrics=mine"]) == []  # a file of the user's own, or none
     assert suggestions("evaluate", ["rnus=[a]"]) == ["rnus=[a]: did you mean 'runs=[a]'?"]
+
+
+def test_a_class_in_the_place_of_another_replaces_the_section():
+    """Hydra merges it with the settings that stand there, and has no place for its own."""
+    own = "view.sampler={_target_:my_parts.Boxes,per_case:4}"
+    (line,) = suggestions("train", ["model=nnunet", own])
+    words = shlex.split(line.partition(": to replace the whole section: ")[2])
+    assert words == ["~view.sampler", f"+{own}"]
+    assert compose("train", ["model=nnunet", *words]).view.sampler == {"_target_": "my_parts.Boxes", "per_case": 4}
+    assert suggestions("train", ["view.sampler={_target_:strokelab.sampling.slices.Slices}"]) == []

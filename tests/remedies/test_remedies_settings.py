@@ -1,5 +1,7 @@
 """Remedies of settings that contradict each other: followed, they compose and the check passes."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from strokelab.configuration.late_facts import DEFAULT_FACTS
 from strokelab.configuration.overriding import override
 from strokelab.contract import Case, LesionFile
 from strokelab.errors import ConfigError
+from strokelab.training.planning import placeholders
 
 PATCHES = ["model=nnunet"]
 CROPS = [*PATCHES, "view=resunet3d"]
@@ -79,7 +82,40 @@ def test_names_that_are_alike():
     check_keys({remedy.split("'")[1]: 1}, ("seed",), "config")
 
 
-@executes("strokelab/configuration/arguments.py:check_arguments")
+@executes("strokelab/configuration/late_facts.py:_without_value")
+def test_settings_without_a_value_are_planned():
+    """All of them at once; the planner that the remedy names gives them."""
+    asked = ["model=nnunet", "planner=null", "data.batch_size=2"]
+    facts = {"in_channels": 1}
+
+    def bound(one):
+        return bind({"view": one["view"]}, facts | (placeholders(one) if one.get("planner") else {}))
+
+    error = said(bound, settings(*asked))
+    wanted = ("preparation.spacing", "preparation.normalize", "sampler.patch", "windows.patch", "augment.normalize")
+    assert error.where.split(", ") == [f"view.{name}" for name in wanted]
+    (word,) = (word for word in told(error.remedy) if "planner" in word)
+    assert bound(settings(*asked, word))["view"]["sampler"]["patch"] == [128, 128, 128]
+    assert all(f"view.{name}=..." in error.remedy for name in wanted)
+
+
+@executes("strokelab/configuration/arguments.py:_unknown")
+def test_settings_that_stood_there_for_another_class():
+    """All of them are named at once, and the remedy replaces the section, as a shell gives it to Hydra."""
+    base = ["model=nnunet", "view.sampler._target_=strokelab.sampling.slices.Slices"]
+    error = said(check_arguments, {"view": settings(*base)["view"]})
+    assert error.where == "view.sampler"
+    assert all(f"{name}," in error.found for name in ("patch", "iterations_per_epoch", "foreground", "voxels_per_case"))
+    words = shlex.split(error.remedy.partition(": add ")[2].partition(" to the command")[0])
+    sampler = settings(*base, *words)["view"]["sampler"]
+    assert sampler == {"_target_": "strokelab.sampling.slices.Slices"}
+    check_arguments({"view": {"sampler": sampler}})
+    kept = {"_target_": "strokelab.sampling.slices.Slices", "min_brain_pixels": 3, "a1": 1, "b1": 2}
+    remedy = said(check_arguments, {"view": {"sampler": kept}}).remedy
+    assert "'+view.sampler={_target_:strokelab.sampling.slices.Slices,min_brain_pixels:3}'" in remedy
+
+
+@executes("strokelab/configuration/arguments.py:_unknown")
 def test_arguments_that_are_alike():
     changed = {"trainer": {"_target_": "lightning.pytorch.Trainer", "max_epoch": 3}}
     key = said(check_arguments, changed).remedy.split()[-1].rstrip("?")

@@ -6,18 +6,22 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from doing import executes, mended, options, said, settings, told
+from doing import executes, mended, options, quiet, said, settings, told, warned
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
+from strokelab.callbacks.stage import Stage
 from strokelab.cli import app
 from strokelab.configuration import bind, build, check_fit, compose
 from strokelab.configuration.late_facts import DEFAULT_FACTS
 from strokelab.configuration.output import OneOutput
 from strokelab.configuration.overriding import override
 from strokelab.data.loaders import batch_loader
+from strokelab.data.served import _warn_one_step
 from strokelab.preparation.parallel import outcomes
 from strokelab.processes import check_main_guard
+from strokelab.sampling.order import EpochBatchSampler
+from strokelab.training.fitting import within_memory
 from strokelab.training.logged import check_logged
 from strokelab.training.processes import check_shares
 from strokelab.training.resumable import check_named
@@ -250,3 +254,22 @@ def test_the_folder_named_in_the_remedy_takes_the_results(tmp_path, monkeypatch,
     config.hydra = {"run": {"dir": "outputs/${now:%Y}"}}
     OneOutput().on_run_start(config)
     assert config.hydra.run.dir == "."
+
+
+@executes("strokelab/training/fitting.py:within_memory")
+def test_a_step_that_fits_into_memory():
+    def step(one: dict) -> None:
+        with within_memory(one, Stage()):
+            if one["data"]["batch_size"] > 8:
+                raise MemoryError
+
+    assert mended(step, ["data.batch_size=16"]) == ["data.batch_size=8"]
+
+
+@executes("strokelab/data/served.py:_warn_one_step")
+def test_a_batch_that_an_epoch_can_fill():
+    def begin(one: dict) -> None:
+        _warn_one_step(36, EpochBatchSampler(36, one["data"]["batch_size"], 0))
+
+    (word,) = told(warned(begin, settings("data.batch_size=40")))
+    quiet(begin, settings(word))

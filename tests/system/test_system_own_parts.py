@@ -21,6 +21,11 @@ TINY = {
     "trainer": {"max_epochs": 2},
     "callbacks": {"case_metrics": {"every_n_epochs": 2}},
 }
+TINY_VOLUMES = {
+    "data": {"prepare_workers": 1},
+    "view": {"sampler": {"iterations_per_epoch": 2, "validation_iterations": 1}, "windows": {"mirror": "none"}},
+    "trainer": {"max_epochs": 1},
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -51,20 +56,42 @@ def write_cohort(root: Path, folder: Path) -> list[str]:
     return [case.case_id for case in cases]
 
 
-def commands() -> list[list[str]]:
-    """The page's commands, word by word as a shell gives them."""
-    script = blocks("bash")[0].replace("max_epochs=51", "max_epochs=3")
+def commands(place: int) -> list[list[str]]:
+    """The commands of one of the page's blocks, word by word as a shell gives them."""
+    script = blocks("bash")[place].replace("max_epochs=51", "max_epochs=3")
     return [shlex.split(line) for line in script.splitlines() if not line.startswith("export")]
+
+
+def made_small(folder: Path, settings: dict) -> Path:
+    """The file that makes the trainings of a folder small."""
+    local = folder / "conf" / "local" / "default.yaml"
+    local.parent.mkdir()
+    local.write_text("# @package _global_\n" + yaml.safe_dump(settings))
+    return local
+
+
+@pytest.mark.slow
+def test_the_network_of_volumes_trains_with_both_samplers(tmp_path, t1_cohort, doors):
+    write_parts(tmp_path)
+    write_cohort(t1_cohort, tmp_path)
+    made_small(tmp_path, TINY_VOLUMES)
+    for program, door, *words in commands(0):
+        assert program == "strokelab"
+        doors.strokelab(door, *words, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}).check()
+    runs = [yaml.safe_load((tmp_path / "runs" / name / "config.yaml").read_text()) for name in ("tiny3d", "boxes")]
+    assert [run["view"]["sampler"]["patch"] for run in runs] == [[32, 32, 32]] * 2
+    assert runs[0]["view"]["sampler"]["iterations_per_epoch"] == 2
+    assert runs[1]["view"]["sampler"].keys() == {"_target_", "patch", "per_case"}
+    assert all(run["model"]["network"]["_target_"] == "my_parts.volumes.Tiny3D" for run in runs)
+    assert all((tmp_path / "runs" / name / "checkpoints" / "best.ckpt").is_file() for name in ("tiny3d", "boxes"))
 
 
 @pytest.mark.slow
 def test_the_page_is_true(tmp_path, t1_cohort, doors):
     write_parts(tmp_path)
     ids = write_cohort(t1_cohort, tmp_path)
-    local = tmp_path / "conf" / "local" / "default.yaml"
-    local.parent.mkdir()
-    local.write_text("# @package _global_\n" + yaml.safe_dump(TINY))
-    for program, door, *words in commands():
+    local = made_small(tmp_path, TINY)
+    for program, door, *words in commands(-1):
         assert program == "strokelab"
         if door == "evaluate":
             local.unlink()  # it makes trainings small; an evaluation has no such settings
