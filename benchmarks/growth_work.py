@@ -56,6 +56,7 @@ def score(wait: Callable[[], None], run_folder: str, store: str) -> Answer:
     """Predict and score the run's test part and write its tables, as the last step of a training does."""
     from strokelab import runs
     from strokelab.data import read_cases
+    from strokelab.phantoms.naming import of_phantoms
     from strokelab.preparation.store import PreparedStore
     from strokelab.scoring import score_cases, write_scores
 
@@ -65,7 +66,7 @@ def score(wait: Callable[[], None], run_folder: str, store: str) -> Answer:
     stored = PreparedStore(store).prepare(cases, run.view.preparation, progress=False)
     wait()
     watch = Watch()
-    scores = score_cases(run, cases, stored, phantom=bool(cohort["phantom"]), progress=False)
+    scores = score_cases(run, cases, stored, phantom=bool(of_phantoms(cohort)), progress=False)
     write_scores(scores, run.folder / runs.CASES, run.folder / runs.PROBABILITIES)
     assert not scores.cases["error"].any(), scores.cases["error"].tolist()
     return {**watch.read(), "cases": len(cases)}

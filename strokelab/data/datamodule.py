@@ -28,7 +28,7 @@ from strokelab.data.volumes import lesion_volumes_ml
 from strokelab.data.worker_count import Workers
 from strokelab.errors import ConfigError, DataWarning
 from strokelab.files import natural_key
-from strokelab.phantoms.naming import RECORD, is_phantom, named_earlier
+from strokelab.phantoms.naming import RECORD, named_earlier
 from strokelab.preparation.recipe import Preparation
 from strokelab.preparation.store import PreparedStore, StoredCase, default_store
 from strokelab.sampling.alternate import Alternate
@@ -165,7 +165,7 @@ class CohortDataModule(LightningDataModule):
             "root": str(Path(self.root or "").expanduser().resolve()),
             "options": self.filter.reader_options,
             "label_modality": self.cases[0].label_modality,
-            "phantom": is_phantom(Path(self.root or "").expanduser()),
+            "phantom": isinstance(self, Phantom),  # as asked for: pictures of other folders are not shared unasked
             **described_use(self.cases, training, self.sites if training else {}),
         }
 

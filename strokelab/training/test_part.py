@@ -16,6 +16,7 @@ from strokelab.configuration import Settings
 from strokelab.data.datamodule import CohortDataModule
 from strokelab.distributed import gathered, together
 from strokelab.metrics.own import OwnMetric
+from strokelab.phantoms.naming import of_phantoms
 from strokelab.report.terminal import results_table
 from strokelab.runs.alone import as_looked_at
 from strokelab.scoring import Scores, joined, score_cases, write_scores
@@ -45,7 +46,7 @@ def score_test(
     def share() -> tuple[runs.Run, Scores]:
         run = trained(settings, folder, trainer)
         mine = stored[trainer.global_rank :: trainer.world_size]
-        cases, phantom = [by_id[item.case_id] for item in mine], bool(settings["cohort"].get("phantom"))
+        cases, phantom = [by_id[item.case_id] for item in mine], bool(of_phantoms(settings["cohort"]))
         seen = as_looked_at(run, cases, mine, datamodule.store, progress=trainer.is_global_zero)
         own = _own_metrics(trainer)
         return run, score_cases(run, cases, seen, phantom=phantom, own=own, progress=trainer.is_global_zero)

@@ -176,7 +176,7 @@ def test_a_killed_run_goes_on_as_the_same_run_and_no_step_stands_twice(tiny, doo
     (second,) = offline_runs(run)
     assert second.folder.name != first.name
     assert first.name.endswith(f"-{second.run.run_id}")
-    assert second.run.display_name == "sgnet-phantom_atlas_v1-Site1-seed0"
+    assert second.run.display_name == "sgnet-atlas_v1-Site1-seed0"
     assert {step for _, step in csv_values(run)} == set(range(8))
     assert second.values() == csv_values(run), "the newest part is the whole run"
     found = tensorboard_values(run)
