@@ -62,7 +62,7 @@ def served(
     )
     if resumed is not None:
         batches.resume(*resumed)
-        if trainer and trainer.is_global_zero:
+        if trainer and trainer.global_rank == 0:
             _warn_one_step(len(samples), batches)
     count, reason = fitting_workers(
         workers,

@@ -32,6 +32,7 @@ class Cohort:
     absent: str = ""  # why there are no cases: the data are elsewhere
     own: bool = True  # a part of the run's own split, prepared as its training prepared it
     modalities: tuple[str, ...] = ()  # the images that are predicted each alone, where the run does that
+    public: bool = False  # phantoms that were asked for as such: pictures of them may be shared without a word
 
 
 class Cohorts:
@@ -78,7 +79,8 @@ class Cohorts:
             )
         dataset, phantom = str(described["dataset"]), bool(of_phantoms(described))
         images = self._images(run, cases, own=own_part)
-        return Cohort(dataset, phantom, tuple(cases), _spacing(run), own=own_part, modalities=images)
+        public = bool(described.get("phantom"))
+        return Cohort(dataset, phantom, tuple(cases), _spacing(run), own=own_part, modalities=images, public=public)
 
     def _images(self, run: Run, cases: Sequence[Case], *, own: bool) -> tuple[str, ...]:
         """The images of these cases that the run predicts each alone; none where it is given all at once."""
@@ -92,7 +94,8 @@ class Cohorts:
     def elsewhere(self, run: Run, reason: str) -> Cohort:
         """The run's own cohort where its files cannot be read: a name without cases."""
         own = run.settings["cohort"]
-        return Cohort(str(own.get("dataset")), bool(of_phantoms(own)), (), _spacing(run), absent=reason)
+        public = bool(own.get("phantom"))
+        return Cohort(str(own.get("dataset")), bool(of_phantoms(own)), (), _spacing(run), absent=reason, public=public)
 
     def recorded(self, cohort: Settings, folder: Path) -> list[Case]:
         """The cohort a run was trained on, as its config describes it; plain data that only a reader gets to see.

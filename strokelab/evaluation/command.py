@@ -151,7 +151,7 @@ def _evaluate(settings: Settings, out: Path, papers: str) -> tuple[Evaluation, P
         settings.get("logger") or {},
         out,
         models=evaluation.models,
-        datasets=((outcome.entry.cohort.dataset, outcome.entry.cohort.phantom) for outcome in outcomes),
+        datasets=((outcome.entry.cohort.dataset, outcome.entry.cohort.public) for outcome in outcomes),
         leaderboard=leaderboard_of(pd.read_csv(out / "summary.csv")),
         cases=scores.cases,
         command=evaluation.command,

@@ -102,7 +102,7 @@ def _held(folder: Path) -> RunError:
 
 def _tidy(folder: Path) -> None:
     """Remove what a killed training was about to move into place (``files.replacing``)."""
-    for pattern in (*_OWN, HOLDER, f"{CHECKPOINTS}/*.ckpt"):
+    for pattern in (*_OWN, HOLDER, f"{CHECKPOINTS}/*.ckpt", f"{CHECKPOINTS}/.*.ckpt.part"):  # the last: resume_point
         place = (folder / pattern).parent
         for path in place.glob(f".{'[0-9a-f]' * 8}-{Path(pattern).name}"):
             path.unlink(missing_ok=True)

@@ -62,6 +62,7 @@ def test_a_claim_that_came_to_nothing_leaves_nothing(tmp_path):
 def test_what_a_killed_training_left_half_written_is_swept_up(tmp_path):
     folder = start(tmp_path / "run")
     litter = [folder / ".4f290790-status.json", folder / "checkpoints/.0123abcd-last.ckpt"]
+    litter += [folder / "checkpoints/.a49a2900-.last.ckpt.part"]
     others = [folder / ".4f290790-mine.txt", folder / ".hidden", folder / "status.json"]
     for path in (*litter, *others):
         path.write_text("x")

@@ -171,18 +171,20 @@ def test_one_folder_serves_one_training_at_a_time(steady, doors, tmp_path):
     assert "resume=" in again.output
 
 
-def test_a_finished_run_is_replaced_as_a_whole(a_run, tiny, doors):
+def test_a_finished_run_is_replaced_as_a_whole_by_its_own_settings_alone(a_run, tiny, doors):
     (a_run / "notes.txt").write_text("mine")
-    before = (a_run / "metrics.csv").read_text()
-    doors.train(
-        *tiny, "model=unet2d", "score_test=false", "callbacks.best=null", "run_dir=run", cwd=a_run.parent
-    ).check()
+    before = {path: path.read_bytes() for path in a_run.rglob("*") if path.is_file()}
+    done = doors.train(*tiny, "model=unet2d", "score_test=false", "run_dir=run", cwd=a_run.parent)
+    assert done.status == 1
+    assert "other settings" in done.output
+    assert before == {path: path.read_bytes() for path in a_run.rglob("*") if path.is_file()}
+    (a_run / "checkpoints/old.ckpt").write_bytes(b"of a training before")
+    with (a_run / "metrics.csv").open("a") as old:
+        old.write("a row of a training before\n")
+    doors.train(*tiny, SHORT_MAIN, "run_dir=run", cwd=a_run.parent).check()
     assert (a_run / "notes.txt").read_text() == "mine"
-    assert not (a_run / "cases.csv").exists()
-    assert not (a_run / "checkpoints/best.ckpt").exists()
-    after = (a_run / "metrics.csv").read_text()
-    assert after.splitlines()[0] != before.splitlines()[0]
-    assert not set(after.splitlines()) & set(before.splitlines())
+    assert not (a_run / "checkpoints/old.ckpt").exists()
+    assert (a_run / "metrics.csv").read_bytes() == before[a_run / "metrics.csv"]
 
 
 def test_a_training_counted_in_steps_may_be_prolonged(never_killed, steady, doors, tmp_path):
