@@ -3,6 +3,7 @@
 Nothing a test does touches the user's cache or data: all places point into the session's temporary folder.
 """
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,12 @@ from tiny_runs import SHORT_MAIN, tiny_settings
 from warm_doors import Doors
 
 from strokelab.phantoms.cohort import write_cohort
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

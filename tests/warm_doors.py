@@ -5,6 +5,7 @@ folder and environment); only the imports are shared, and the figures of a repor
 outside, or kill itself at a named moment.
 """
 
+import gc
 import json
 import os
 import signal
@@ -111,11 +112,16 @@ class Doors:
 
 
 def _serve() -> None:
+    import hydra.compose  # noqa: F401
+    import nilearn.datasets  # noqa: F401
+
     import strokelab.cli
     import strokelab.evaluation.command
     import strokelab.training  # noqa: F401
 
     sketch(blank=True)
+    gc.collect()
+    gc.freeze()  # else each fork's first collections copy all of this, page by page
     for line in sys.stdin:
         question = json.loads(line)
         if "wait" in question:
