@@ -17,6 +17,14 @@ from strokelab.errors import ProcessError, StrokelabError
 
 T = TypeVar("T")
 
+_LOST = ("gloo", "connection closed", "connection reset", "nccl", "broken pipe")  # words of a lost connection
+
+
+def connection_lost(error: BaseException) -> bool:
+    """Whether an error says that another process of the training cannot be reached any more."""
+    said = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST)
+    return said or isinstance(error, dist.DistError)
+
 
 def rank() -> int:
     """The number of this process, 0 for the first or only one."""

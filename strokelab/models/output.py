@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from strokelab.distributed import connection_lost
 from strokelab.errors import ConfigError, StrokelabError
 from strokelab.resources import out_of_memory
 
@@ -83,7 +84,7 @@ def explained(network: nn.Module, image: Tensor) -> Iterator[None]:
         raise
     except Exception as error:
         frames = _inside(network, error)
-        if not frames or out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+        if not frames or out_of_memory(error) or connection_lost(error) or isinstance(error, torch.AcceleratorError):
             raise
         frame, line = frames[-1]
         where = f"{frame.f_code.co_filename}, line {line}"

@@ -26,6 +26,7 @@ from rich.console import Console
 from strokelab import runs
 from strokelab.callbacks.preemption import STOP
 from strokelab.configuration import Settings, build, override, plain
+from strokelab.distributed import connection_lost
 from strokelab.errors import ConfigError, ProcessError, RunError, StrokelabError
 from strokelab.training.ending import FIRST, one_line
 from strokelab.training.precision import device_of
@@ -33,7 +34,6 @@ from strokelab.training.start import AUTO, first_process, resumed_folder, typed_
 
 _STARTED_OUTSIDE = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID")
 _LAUNCHED = ("SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "MASTER_PORT")  # started by srun, by torchrun, by hand
-_LOST = ("gloo", "connection closed", "connection reset", "nccl", "broken pipe")  # words of a lost connection
 _LOOK = 0.2  # seconds between looks at the other processes
 _NOTICE = 10.0  # seconds in which the first process should notice by itself that another one is gone
 
@@ -177,10 +177,7 @@ def watched(trainer: Trainer, folder: Path, *, console: Console) -> Iterator[Non
     try:
         yield
     except Exception as error:
-        lost = isinstance(error, torch.distributed.DistError) or (
-            isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST)
-        )
-        if not lost:
+        if not connection_lost(error):
             raise
         if not first_process():
             raise SystemExit(1) from error

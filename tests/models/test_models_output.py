@@ -139,7 +139,11 @@ def test_a_network_that_raises_in_prediction_is_named_as_well():
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory."), torch.AcceleratorError("device-side assert"), ConfigError]
+    "error",
+    [
+        *(torch.OutOfMemoryError("CUDA out of memory."), torch.AcceleratorError("device-side assert"), ConfigError),
+        RuntimeError("gloo/transport/tcp/pair.cc: Read error: Connection reset by peer"),  # a process that is gone
+    ],
 )
 def test_memory_devices_and_own_errors_keep_their_words(error):
     def failing(logits):
