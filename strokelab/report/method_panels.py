@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from strokelab.report.drawing import broken
 from strokelab.report.material import Evaluation, Overlay
 from strokelab.report.overlays import (
     FALSE_NEGATIVE,
@@ -31,6 +32,7 @@ _FAILURES = ("worst", "joined")
 _CLASSES = {"GM": "#1F3A93", "WM": "#56B4E9", "PV": "#2CA02C", "CSF": "#FFB000", "lesion": "#E8000B"}
 _OTHERS = ("#AA78D2", "#8C564B", "#17BECF", "#BCBD22")
 _INCHES = 1.15  # of a panel's width
+_LETTERS = 17  # of a heading that a panel's width holds
 _AXIAL = PLANES[0]
 
 Row = Mapping[str, Overlay]  # model -> its overlay of one case
@@ -97,7 +99,8 @@ def method_figure(rows: Mapping[str, Row], models: Sequence[str]) -> Figure:
         line[0].text(0.02, 0.98, label, fontsize=7, parse_math=False, **place)
     for axes, heading in zip(grid[0], headings, strict=True):
         text = axes.get_title()
-        axes.set_title(f"{heading}\n{text}" if text else heading, fontsize=7, parse_math=False)
+        above = broken(heading, _LETTERS)
+        axes.set_title(f"{above}\n{text}" if text else above, fontsize=7, parse_math=False)
     every = [overlay for row in rows.values() for overlay in row.values()]
     named = {name: colour for overlay in every for name, colour in class_colours(overlay).items()}
     kinds = KINDS if any(overlay.labels is None for overlay in every) else {}

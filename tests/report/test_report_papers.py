@@ -54,6 +54,9 @@ def test_panels_have_a_row_per_case_and_a_column_per_method(overlay):
     assert len(figure.axes) == 2 * (2 + 3)
     assert [len(axes.images) > 0 for axes in figure.axes[:5]] == [True, True, True, True, False]
     assert figure.axes[2].get_title() == "u\nDice 0.90"
+    long = method_figure({"best": {"mapping_ensemble + PP": overlay}}, ["mapping_ensemble + PP"])
+    long.draw_without_rendering()
+    assert max(axes.title.get_window_extent().x1 for axes in long.axes) <= long.bbox.x1
     section = method_section(evaluation_of(*runs))
     assert [picture.name for picture in section.pictures] == ["methods", "failures"]
     assert "overlays=shared" in method_section(evaluation_of(scored_run("u", [0.5]))).sentences[0]
