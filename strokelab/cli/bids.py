@@ -40,7 +40,7 @@ class _BidsCommand(TyperCommand):
             name, equals, value = given.partition("=")
             word = _ALSO.get(name, name) + equals + value
             if word.startswith("-"):
-                option, values = (word, 0) if word in _LISTS else ("", 0)
+                option, values = (word.partition("=")[0], len(equals)) if word.partition("=")[0] in _LISTS else ("", 0)
             elif option:
                 spelt += [option] if values else []
                 values += 1

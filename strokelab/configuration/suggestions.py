@@ -67,9 +67,11 @@ def suggestions(config_name: str, overrides: Sequence[str], folder: Path | None 
     """
     if any(item.startswith("resume=") and item != "resume=auto" for item in overrides):
         return []
+    if folder is not None and not folder.is_dir():  # Hydra has said so
+        return []
     groups = _groups(conf_folder())
     own: list[str] = []
-    if folder is not None and folder.is_dir():
+    if folder is not None:
         own = [f"hydra.searchpath=[{quoted(f'file://{folder.resolve()}')}]"]
         groups |= {name: [*groups.get(name, ()), *options] for name, options in _groups(folder).items()}
     parts = {item: _parts(item) for item in overrides}
@@ -152,8 +154,13 @@ def _rank(path: str) -> tuple[int, int]:
 
 def _is_argument(tree: Mapping[str, Any], key: str) -> bool:
     """Whether a key, or what it lies in, is what the class of a section takes and the section does not name."""
+    node: Any = tree
     parts = key.split(".")
-    return any(parts[i] in _arguments(tree, ".".join(parts[:i])) for i in range(1, len(parts)))
+    for i, part in enumerate(parts):
+        node = node.get(part) if isinstance(node, Mapping) else None
+        if node is None:  # not there, or nothing stands there
+            return part in _arguments(tree, ".".join(parts[:i]))
+    return False
 
 
 def _arguments(tree: Mapping[str, Any], path: str) -> set[str]:

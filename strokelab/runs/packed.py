@@ -100,7 +100,7 @@ def the_run(place: str | Path) -> Path:
             place,
             found=f"a mean of {len(folders)} runs",
             expected="one run",
-            remedy=f"load_ensemble([{str(place)!r}]) of strokelab.runs loads all of them as one",
+            remedy=f"load_ensemble([{str(place)!r}]) of strokelab.runs loads all as one, else pack one run",
         )
     return folders[0]
 

@@ -20,6 +20,9 @@ SLIPS = {
     "model=sgnet_small": "experiment=sgnet_small",
     "experiment=sgnet_smal": "experiment=sgnet_small",
     "+trainer.max_epochs=3": "trainer.max_epochs=3",
+    "model.optimizer.lrr=0.1": "model.optimizer.lr=0.1",
+    "model.network.bse=2": "model.network.base=2",
+    "view.preparation.corp=null": "view.preparation.crop=null",
     "trainer.gradient_clip_val=1": "+trainer.gradient_clip_val=1",
 }
 
@@ -60,6 +63,9 @@ def test_files_of_the_users_own_are_known(tmp_path):
     assert meant("model=tiny3d", "loss=sharp", "model.loss.gamma=0.9", "data.batch_size=4") == []
     assert meant("model=tiny3d", "loss=sharp", "loss.gamma=0.9") == ["model.loss.gamma=0.9"]
     assert meant("model=unet2d", "loss=none", "model.loss._target_=mine.X") == ["+model.loss._target_=mine.X"]
+    assert meant("model=tiny3D", folder=tmp_path / "absent") == []
+    (tmp_path / "model" / "broken.yaml").write_text("a: [")
+    assert meant("model=brokn") == []
     (line,) = suggestions("train", ["loss=sharpest"])
     assert line.endswith("--config-dir DIR, as DIR/loss/sharpest.yaml")
 
