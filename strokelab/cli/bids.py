@@ -38,9 +38,10 @@ class _BidsCommand(TyperCommand):
         option, values = "", 0
         for given in args:
             name, equals, value = given.partition("=")
-            word = _ALSO.get(name, name) + equals + value
+            name = _ALSO.get(name, name)
+            word = name + equals + value
             if word.startswith("-"):
-                option, values = (word.partition("=")[0], len(equals)) if word.partition("=")[0] in _LISTS else ("", 0)
+                option, values = name if name in _LISTS else "", len(equals)
             elif option:
                 spelt += [option] if values else []
                 values += 1

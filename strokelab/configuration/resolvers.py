@@ -52,9 +52,10 @@ def _groups(*names: str) -> str:
 
 def _comments(config: str) -> str:
     """Lines for ``--help``: each setting of a config itself, its default, and what the file says of it."""
-    from strokelab.configuration.composition import conf_folder
+    from hydra.core.global_hydra import GlobalHydra
 
-    text = (conf_folder() / f"{config}.yaml").read_text(encoding="utf-8")
+    places = {one.provider: one.path for one in GlobalHydra.instance().config_loader().get_search_path().get_path()}
+    text = (Path(places["main"].removeprefix("file://")) / f"{config}.yaml").read_text(encoding="utf-8")
     said = re.findall(r"^(\w+: .*?) +# (.+)$", text, flags=re.MULTILINE)
     blank = " " * _COMMENT
     lines = [

@@ -44,6 +44,8 @@ def loss_of(loss: nn.Module, network: nn.Module, image: Tensor, logits: Any, *co
     several = finest is not logits
     if not isinstance(finest, Tensor) or (several and not network.training):
         raise _unlike(network, image, f"a {type(logits).__name__}", target)
+    if not finest.is_floating_point():
+        raise _unlike(network, image, f"logits of {finest.dtype}", target)
     given, wanted = ((*shape[:1], *shape[2:]) for shape in (finest.shape, target.shape))
     if given != wanted or finest.ndim != target.ndim:
         raise _unlike(network, image, f"logits {tuple(finest.shape)}", target)

@@ -74,8 +74,8 @@ class Packed:
 
 
 def is_packed(place: Path | str) -> bool:
-    """Whether this is the file of a packed model, as far as its name says."""
-    return Path(place).suffix.lower() == ENDING and Path(place).expanduser().is_file()
+    """Whether this is, or was to be, the file of a packed model, as far as its name says."""
+    return Path(place).suffix.lower() == ENDING and not Path(place).expanduser().is_dir()
 
 
 def run_folders(places: Sequence[str | Path]) -> list[Path]:

@@ -14,6 +14,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from strokelab import runs
+from strokelab.command_words import setting
 from strokelab.configuration import (
     Settings,
     bind,
@@ -183,9 +184,9 @@ def _other_settings(start: Start, *, expected: str) -> RunError:
     changed = runs.differences(start.settings, runs.read_settings(start.folder))
     return RunError(
         start.folder,
-        found=f"a run with other settings ({'; '.join(changed[:3]) or 'of an earlier version'})",
+        found=f"a run with other settings ({'; '.join(changed[:3]) or 'of an earlier version, or changed by resume='})",
         expected=expected,
-        remedy="choose another folder, remove this one, or give the settings it was started with",
+        remedy=f"choose another folder, remove this one, or go on with it as it is: {setting('resume', start.folder)}",
     )
 
 

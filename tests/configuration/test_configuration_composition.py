@@ -4,6 +4,7 @@ from string import Template
 
 import pytest
 import yaml
+from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from strokelab.configuration import check_keys, compose, conf_folder, plain
@@ -47,7 +48,8 @@ def test_unknown_keys_come_with_the_nearest_known_one():
 @pytest.mark.parametrize("door", ["train", "evaluate"])
 def test_help_has_each_setting_of_a_door_with_its_words(door):
     register()
-    shown = Template(OmegaConf.create({"said": f"${{comments:{door}}}"}).said).substitute()  # as Hydra does
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        shown = Template(OmegaConf.create({"said": f"${{comments:{door}}}"}).said).substitute()  # as Hydra does
     own = set(yaml.safe_load((conf_folder() / f"{door}.yaml").read_text())) - {"defaults", "hydra"}
     told = {line.partition(":")[0]: line[40:] for line in shown.splitlines() if not line.startswith(" ")}
     assert set(told) == own

@@ -98,6 +98,8 @@ def test_group_sums_up(dataset, predicted, tmp_path):
     record = out / lesions[2]["mask"].replace(".nii.gz", ".json")
     made = {"ScanToTemplateRAS": np.eye(4).tolist(), "BrainOverlapDice": 0.7}
     record.write_text(json.dumps({"Registration": [made]}))
+    bids(dataset, out, "group", "--participant_label=003", "002")
+    assert {row["participant_id"] for row in rows(out / "group_lesions.tsv")} == {"sub-002", "sub-003"}
     bids(dataset, out, "group", "--participant_label", "003")
     assert "registration is doubtful" in rows(out / "group_lesions.tsv")[0]["warnings"]
     assert "sub-009" not in (out / "gallery.html").read_text(), "is not asked for"

@@ -96,6 +96,8 @@ def test_a_training_starts_from_it(packed, trained_run, tmp_path):
     assert all(torch.equal(model.state_dict()[name], value) for name, value in want.items())
     assert line.startswith(f"Starts from {packed}")
     assert "does not say which scans" in line
+    with pytest.raises(RunError, match="no packed model"):
+        with_init_weights({"init_weights": str(tmp_path / "gone.zip")})
     with pytest.raises(RunError, match=r"no best\.ckpt"):
         with_init_weights({"init_weights": f"{packed}:best"})
     folder = tmp_path / "run"

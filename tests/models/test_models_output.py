@@ -37,7 +37,7 @@ class Unequal(nn.Module):
 
 
 class Gives(nn.Module):
-    """Whatever it is told to make of its logits."""
+    """A network that gives what a function makes of its logits."""
 
     def __init__(self, form, maps=1):
         super().__init__()
@@ -94,6 +94,7 @@ def test_a_batch_of_one_is_no_broadcast():
         (lambda logits: logits.flatten(1), "logits (6, 384)"),
         (lambda logits: logits[:3], "logits (3, 1, 16, 24)"),
         (lambda logits: logits.sum(), "logits ()"),
+        (lambda logits: (logits > 0).long(), "logits of torch.int64"),
     ],
 )
 def test_what_is_no_tensor_of_maps_is_named(form, found):

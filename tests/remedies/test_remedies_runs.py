@@ -9,7 +9,9 @@ import torch
 from doing import executes, options, said, settings, strokelab, told
 
 from strokelab import runs
+from strokelab.configuration import compose
 from strokelab.configuration.overriding import override, typed_value
+from strokelab.training.start import start_of
 
 RUN = {
     "trainer": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 3, "precision": "bf16-mixed"},
@@ -80,6 +82,13 @@ def test_a_run_that_did_not_end_is_given_back(name, tmp_path, monkeypatch):
     remedy = said(runs.refuse_to_replace, folder).remedy
     words = shlex.split(remedy.removeprefix("continue it with ").rpartition(", or remove")[0])
     assert Path(typed_value(words, "resume").replace("\\$", "$")).resolve() == folder
+
+
+@executes("strokelab/training/start.py:_other_settings")
+def test_a_finished_run_of_other_settings_goes_on(a_run, tiny):
+    error = said(start_of, compose("train", [*tiny, "model=unet2d", f"run_dir='{a_run}'"]))
+    (word,) = told(error.remedy)
+    assert start_of(compose("train", [word])).folder == a_run
 
 
 @executes("strokelab/runs/checkpoints.py:own_choice", "strokelab/runs/checkpoints.py:find_checkpoint")
